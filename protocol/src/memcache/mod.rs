@@ -1,0 +1,1 @@
+//! The memcached protocols: text and meta.

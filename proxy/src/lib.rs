@@ -1,0 +1,13 @@
+//! Emberline, the caching proxy: sockets, time, configuration and metrics
+//! around the three libraries that decide things without any of them.
+
+#![forbid(unsafe_code)]
+
+pub mod admin;
+pub mod answer;
+pub mod cli;
+pub mod config;
+pub mod local;
+pub mod metrics;
+pub mod running;
+pub mod server;

@@ -1,0 +1,10 @@
+//! The `emberline` binary.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    emberline::cli::run()
+}
