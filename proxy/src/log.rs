@@ -1,0 +1,1 @@
+//! Logging: text on a terminal, JSON otherwise, always to standard error.
