@@ -7,8 +7,13 @@
 
 mod command;
 mod duration;
+mod family;
 mod layout;
 mod meter;
+pub mod process;
+mod scrape;
+pub mod totals;
 
-pub use command::OTHER;
+pub use command::{OTHER, memcache_command};
 pub use meter::{Class, Health, Meter, Shed, Verdict};
+pub use scrape::Scrape;
