@@ -1,0 +1,1 @@
+//! Base64 as the meta protocol's `b` flag uses it for binary keys.
