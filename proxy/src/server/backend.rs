@@ -76,6 +76,12 @@ impl Entry {
     pub fn new(client: Rc<Client>, seq: u64, fragment: u32, now: u64) -> Entry {
         Entry { owner: Owner::Client { client, seq, fragment }, since: now, holds: false }
     }
+
+    /// The entry of a request whose bytes are still coming: its time does not
+    /// run before [`Backend::settle`].
+    pub fn uploading(client: Rc<Client>, seq: u64) -> Entry {
+        Entry::new(client, seq, 0, u64::MAX / 4)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,12 +181,22 @@ impl Backend {
     }
 
     /// Queue more bytes of the request that was pushed last.
-    pub fn extend(&self, bytes: &[u8], now: u64) {
+    pub fn extend(&self, bytes: &[u8]) {
         self.out.borrow_mut().bytes.extend_from_slice(bytes);
+        self.wake();
+    }
+
+    /// The request that was pushed last is whole: its time runs from here.
+    pub fn settle(&self, now: u64) {
         if let Some(entry) = self.fifo.borrow_mut().back_mut() {
             entry.since = now;
         }
         self.wake();
+    }
+
+    /// The protocol version that it speaks.
+    pub fn version(&self) -> Version {
+        self.version
     }
 
     /// Take no further requests; end when the last one in flight has ended.
@@ -348,7 +364,7 @@ enum End {
 #[derive(Debug)]
 enum Scanner {
     Redis(redis::reply::Scanner),
-    Memcached(memcache::reply::Scanner),
+    Memcached(memcache::Scanner),
 }
 
 impl Scanner {
@@ -389,7 +405,7 @@ impl<'a> Link<'a> {
             socket,
             scanner: match pool.protocol {
                 Protocol::Redis => Scanner::Redis(redis::reply::Scanner::default()),
-                Protocol::Memcached => Scanner::Memcached(memcache::reply::Scanner::default()),
+                Protocol::Memcached => Scanner::Memcached(memcache::Scanner::default()),
             },
             rest: Vec::new(),
             push: false,
@@ -548,14 +564,15 @@ impl<'a> Link<'a> {
                 }
                 return Ok(());
             }
-            Owner::Client { client, .. } => {
-                entry.deliver(self.worker, bytes, true);
+            Owner::Client { client, seq, fragment } => {
+                client.deliver(self.worker, *seq, *fragment, bytes, true);
                 self.worker.meter.upstream(self.backend.server, Verdict::Ok);
                 if !std::mem::replace(&mut self.answered, true) {
                     self.worker.succeeded(self.backend.server);
                 }
                 if client.queued() > CLIENT_FULL {
-                    self.pause(&Rc::clone(client));
+                    let client = Rc::clone(client);
+                    self.pause(&client);
                 }
             }
             Owner::Nobody => {}

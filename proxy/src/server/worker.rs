@@ -9,21 +9,24 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use emberline_protocol::redis::encode::Version;
-use emberline_routing::{PoolId, ServerId};
+use emberline_protocol::redis::{self as resp, Version};
+use emberline_protocol::memcache;
+use emberline_routing::{Plan, PoolId, ServerId};
 use slab::Slab;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use super::Hub;
 use super::backend::Backend;
-use super::client::{self, Client};
+use super::client::{self, Client, Parsers, Ways};
 use super::fault::Fault;
 use super::gather::Wire;
 use super::pipeline::{Pipeline, Record};
+use super::policy::Policy;
 use super::socket::Socket;
+use crate::answer::Context;
 use crate::metrics::{Class, Health, Meter, Shed, Verdict};
 use crate::running::{Pool, Protocol, Running, Server};
 
@@ -62,6 +65,20 @@ pub struct Worker {
     pub hub: Arc<Hub>,
     /// Where every socket is read into.
     pub read_buffer: RefCell<Box<[u8]>>,
+    /// For clients whose requests come whole.
+    pub parsers: RefCell<Parsers>,
+    /// For replies that are made here.
+    pub scratch: RefCell<Vec<u8>>,
+    /// For requests that go to several places.
+    pub ways: RefCell<Ways>,
+    /// Which commands each listener lets through.
+    pub policies: Vec<Policy>,
+    /// How large a Redis request may be.
+    pub limits: resp::Limits,
+    /// The same for a client that has not authenticated.
+    pub limits_before_auth: resp::Limits,
+    /// How large a memcached request may be.
+    pub memcache_limits: memcache::Limits,
     epoch: Instant,
     clock: Cell<u64>,
     pipelines: RefCell<Vec<Box<Pipeline>>>,
@@ -98,10 +115,16 @@ impl Worker {
             index,
             seats: running.servers.iter().map(|_| Seat::default()).collect(),
             held_max: running.proxy.memory_max / running.proxy.workers.max(1),
-            running,
             meter,
             hub,
             read_buffer: RefCell::new(vec![0; READ].into_boxed_slice()),
+            parsers: RefCell::default(),
+            scratch: RefCell::default(),
+            ways: RefCell::default(),
+            policies: running.listeners.iter().map(Policy::new).collect(),
+            limits: resp::Limits::default(),
+            limits_before_auth: resp::Limits::unauthenticated(),
+            memcache_limits: memcache_limits(&running),
             epoch: Instant::now(),
             clock: Cell::new(0),
             pipelines: RefCell::default(),
@@ -109,6 +132,7 @@ impl Worker {
             held: Cell::new(0),
             draining: Cell::new(false),
             random: Cell::new(0x9e37_79b9_7f4a_7c15 ^ (index as u64 + 1)),
+            running,
         })
     }
 
@@ -233,6 +257,32 @@ impl Worker {
     /// A pool's settings.
     pub fn pool(&self, pool: PoolId) -> &Pool {
         &self.running.pools[usize::from(pool.0)]
+    }
+
+    /// The pool that a plan leads to.
+    pub fn pool_of_plan(&self, plan: Plan) -> PoolId {
+        match plan {
+            Plan::Send(server) => self.server(server).pool,
+            Plan::Answer(pool) => pool,
+        }
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub fn unix_millis(&self) -> u64 {
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Let `work` see what the proxy's own answers may need to know.
+    pub fn with_context<T>(&self, listener: usize, work: impl FnOnce(&Context<'_>) -> T) -> T {
+        let figures = || self.hub.figures();
+        work(&Context {
+            running: &self.running,
+            listener: &self.running.listeners[listener],
+            now: self.unix_millis(),
+            figures: &figures,
+        })
     }
 
     /// A pipeline for a client that becomes busy.
@@ -386,4 +436,14 @@ impl Worker {
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 4)
+}
+
+/// A listener cannot know which of its pools a value will go to, so the most
+/// generous one decides; a server refuses what is too large for it.
+fn memcache_limits(running: &Running) -> memcache::Limits {
+    let pools = running.pools.iter();
+    let largest = pools.map(|pool| pool.value_max).max();
+    let mut limits = memcache::Limits::default();
+    limits.value_max = largest.unwrap_or(limits.value_max);
+    limits
 }

@@ -7,6 +7,7 @@ use emberline_protocol::memcache::{self, Parser, Recovery, Request, RequestError
 use emberline_protocol::redis::Version;
 use emberline_routing::{Ask, Plan, PoolId};
 
+use super::scatter::Fragments;
 use super::split::Splitter;
 use super::{Conversation, Next, Parsers, Stop};
 use crate::answer;
@@ -274,41 +275,20 @@ impl Conversation {
         gather: Box<Gather>,
         write: impl Fn(usize, &mut Vec<u8>),
     ) -> Next {
-        let mut lines = worker.lines(plans, Version::Resp2, self.client.id);
-        if let Some(backend) = lines.full() {
-            self.parked = Some(backend);
-            return Next::Wait;
-        }
-        let Some(&first) = plans.first() else { return Next::Taken };
+        let Some(&first) = plans.first() else {
+            return Next::Taken;
+        };
         let record = self.memcached_record(frame.request, first);
         let shape = if frame.request.quiet { Shape::Mute } else { Shape::Gather(gather) };
-        let seq = self.push(shape, record);
-        for (fragment, (plan, backend)) in plans.iter().zip(lines.drain()).enumerate() {
-            let number = fragment as u32;
-            match (plan, backend) {
-                (_, Some(Ok(backend))) => {
-                    let entry = Entry::new(Rc::clone(&self.client), seq, number, worker.now());
-                    backend.push(worker, entry, |out| write(fragment, out));
-                }
-                (Plan::Send(server), Some(Err(fault))) => {
-                    let text = fault.text(worker.server_name(*server));
-                    self.client.fail(worker, seq, number, &text, fault.verdict());
-                }
-                (Plan::Answer(pool), _) => {
-                    let (mut line, mut reply) = (Vec::new(), Vec::new());
-                    write(fragment, &mut line);
-                    let mut parser = Parser::default();
-                    if let Ok(Some(request)) = parser.parse(&line, &worker.memcache_limits) {
-                        let frame = Frame { bytes: &line, request: &request };
-                        let keys: Vec<&[u8]> = parser.keys(&line).collect();
-                        answer_local(worker, *pool, &frame, &keys, &mut reply);
-                    }
-                    self.client.deliver(worker, seq, number, &reply, true);
-                }
-                (Plan::Send(_), None) => {}
+        let answer = |pool: PoolId, line: &[u8], reply: &mut Vec<u8>| {
+            let mut parser = Parser::default();
+            if let Ok(Some(request)) = parser.parse(line, &worker.memcache_limits) {
+                let frame = Frame { bytes: line, request: &request };
+                let keys: Vec<&[u8]> = parser.keys(line).collect();
+                answer_local(worker, pool, &frame, &keys, reply);
             }
-        }
-        Next::Taken
+        };
+        self.scatter(worker, plans, shape, record, &Fragments { write, answer })
     }
 
     /// A verb that the proxy answers itself.

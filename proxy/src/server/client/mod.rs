@@ -14,6 +14,7 @@
 
 mod memcached;
 mod redis;
+mod scatter;
 mod split;
 mod upload;
 
@@ -32,7 +33,8 @@ use super::gather::Wire;
 use super::pipeline::{Delivered, Pipeline, Record, Shape};
 use super::socket::Socket;
 use super::worker::Worker;
-use crate::answer;
+pub use scatter::Ways;
+use crate::answer::redis::Session;
 use crate::metrics::Verdict;
 use crate::running::{Listener, Protocol};
 
@@ -204,7 +206,7 @@ struct Conversation {
 
 /// What a protocol remembers of its client.
 enum Dialogue {
-    Redis(Box<answer::redis::Session>),
+    Redis(Box<Session>),
     Memcached,
 }
 
@@ -248,8 +250,9 @@ impl Conversation {
         let listener = &worker.running.listeners[client.listener];
         let dialogue = match listener.protocol {
             Protocol::Redis => {
-                let open = listener.password.is_none();
-                Dialogue::Redis(Box::new(answer::redis::Session::new(client.id, open)))
+                let (peer, now) = (socket.peer(), worker.unix_millis());
+                let password = listener.password.is_some();
+                Dialogue::Redis(Box::new(Session::new(client.id, peer, now, password)))
             }
             Protocol::Memcached => Dialogue::Memcached,
         };

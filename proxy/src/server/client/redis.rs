@@ -4,17 +4,17 @@ use std::rc::Rc;
 
 use emberline_protocol::redis::command::{self, Class, Command, FanOut, Split};
 use emberline_protocol::redis::encode::{self, Version};
-use emberline_protocol::redis::request::{Limits, Parser, RequestError, Step};
+use emberline_protocol::redis::request::{Limits, Parser, Request, RequestError, Step};
 use emberline_protocol::Kind;
 use emberline_routing::{Ask, Plan, PoolId};
 
+use super::scatter::Fragments;
 use super::split::Splitter;
 use super::{Conversation, Dialogue, Next, Parsers, Stop};
-use crate::answer;
+use crate::answer::{self, redis::refuse};
 use crate::metrics::Verdict;
 use crate::running::{Listener, Partial};
 use crate::server::backend::Entry;
-use crate::server::fault::Fault;
 use crate::server::gather::{Gather, Merge, Wire};
 use crate::server::pipeline::{Record, Shape};
 use crate::server::worker::Worker;
@@ -30,6 +30,10 @@ struct Frame<'a> {
 impl<'a> Frame<'a> {
     fn arg(&self, index: usize) -> &'a [u8] {
         self.parser.arg(self.bytes, index)
+    }
+
+    fn request(&self) -> Request<'a> {
+        self.parser.request(self.bytes)
     }
 
     fn args(&self) -> Vec<&'a [u8]> {
@@ -114,12 +118,12 @@ impl Conversation {
         let name = frame.arg(0);
         let known = command::lookup(name);
         if let Some(refusal) = self.refusal(known, name) {
-            return self.refuse(known, &refusal);
+            return self.refuse_with(known, |out| refusal(name, out));
         }
         let Some(command) = known else {
             return match listener.router.sole() {
                 Some(plan) => self.pass(worker, None, plan, frame),
-                None => self.refuse(None, &answer::redis::unknown_command(&frame.args())),
+                None => self.refuse_with(None, |out| refuse::unknown(&frame.request(), out)),
             };
         };
         let sole = listener.router.sole();
@@ -132,27 +136,21 @@ impl Conversation {
                 Err(error) => self.refuse(known, &format!("ERR {error}")),
             },
             Class::Local => self.answer_redis(worker, command, frame),
-            Class::Refused(why) => match sole {
+            Class::Refused(_) => match sole {
                 Some(plan) if worker.policies[self.client.listener].allows(command) => {
                     self.pass(worker, known, plan, frame)
                 }
-                _ => self.refuse(known, &answer::redis::refused(command, why)),
+                _ => self.refuse_with(known, |out| refuse::by_class(command, out)),
             },
-            Class::Later(why) => self.refuse(known, &answer::redis::refused(command, why)),
-            _ if command::blocking(command, &frame.parser.request(frame.bytes)) => {
-                let why = "blocking commands are not supported yet";
-                self.refuse(known, &answer::redis::refused(command, why))
+            Class::Later(_) => self.refuse_with(known, |out| refuse::by_class(command, out)),
+            _ if !command::arity_ok(command, frame.parser.len()) => {
+                self.refuse_with(known, |out| refuse::arity(command.name, out))
+            }
+            _ if command::blocking(command, &frame.request()) => {
+                self.refuse(known, "ERR blocking commands are not supported by this proxy")
             }
             Class::FanOut(FanOut::PubSub) => {
-                let why = "publish and subscribe are not supported yet";
-                self.refuse(known, &answer::redis::refused(command, why))
-            }
-            _ if !command::arity_ok(command, frame.parser.len()) => {
-                let error = format!(
-                    "ERR wrong number of arguments for '{}' command",
-                    command.name
-                );
-                self.refuse(known, &error)
+                self.refuse(known, "ERR publish and subscribe are not supported by this proxy")
             }
             Class::FanOut(_) | Class::SameShard | Class::Split(_) if sole.is_some() => {
                 match sole {
@@ -167,20 +165,26 @@ impl Conversation {
     }
 
     /// Why this client may not have this command, if it may not.
-    fn refusal(&self, command: Option<&'static Command>, name: &[u8]) -> Option<String> {
+    fn refusal(
+        &self,
+        command: Option<&'static Command>,
+        name: &[u8],
+    ) -> Option<fn(&[u8], &mut Vec<u8>)> {
         let Dialogue::Redis(session) = &self.dialogue else {
             return None;
         };
         if !session.authenticated && !command.is_some_and(answer::redis::permitted_before_auth) {
-            return Some("NOAUTH Authentication required.".to_owned());
+            return Some(|_, out| refuse::unauthenticated(out));
         }
         if !self.may_pass(name) {
-            let name = String::from_utf8_lossy(name).to_lowercase();
-            return Some(format!("NOPERM the command '{name}' is denied on this listener"));
+            return Some(|_, out| {
+                encode::error(out, "NOPERM this command is denied on this listener");
+            });
         }
-        if self.worker.is_overloaded() && command.is_none_or(|command| command.class != Class::Local) {
+        let local = command.is_some_and(|command| command.class == Class::Local);
+        if self.worker.is_overloaded() && !local {
             self.worker.shed();
-            return Some("ERR the proxy's buffers are full, try again later".to_owned());
+            return Some(|_, out| encode::error(out, "ERR the proxy's buffers are full"));
         }
         None
     }
@@ -192,21 +196,34 @@ impl Conversation {
 
     /// Answer with an error of the proxy's own; `text` begins with its code.
     fn refuse(&mut self, command: Option<&'static Command>, text: &str) -> Next {
+        self.refuse_with(command, |out| encode::error(out, text))
+    }
+
+    /// Answer with an error of the proxy's own, which `write` appends.
+    fn refuse_with(
+        &mut self,
+        command: Option<&'static Command>,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Next {
         let record = self.record(command, None);
-        self.reply(record, Verdict::Refused, |out| encode::error(out, text));
+        self.reply(record, Verdict::Refused, write);
         Next::Taken
     }
 
     /// Answer on the spot, unless the client has asked for silence.
     fn reply(&mut self, record: Record, verdict: Verdict, write: impl FnOnce(&mut Vec<u8>)) {
-        let mute = match &mut self.dialogue {
-            Dialogue::Redis(session) => session.mute(),
-            Dialogue::Memcached => false,
-        };
-        if mute {
+        if self.mute() {
             self.worker.count(self.client.listener, record, verdict);
         } else {
             self.answer(record, verdict, write);
+        }
+    }
+
+    /// Whether the client wants no reply to this request; asked once for each.
+    fn mute(&mut self) -> bool {
+        match &mut self.dialogue {
+            Dialogue::Redis(session) => session.mute(),
+            Dialogue::Memcached => false,
         }
     }
 
@@ -256,10 +273,7 @@ impl Conversation {
                 Next::Wait
             }
             Ok(backend) => {
-                let shape = match &mut self.dialogue {
-                    Dialogue::Redis(session) if session.mute() => Shape::Mute,
-                    _ => Shape::Plain,
-                };
+                let shape = if self.mute() { Shape::Mute } else { Shape::Plain };
                 let seq = self.push(shape, record);
                 let entry = Entry::new(Rc::clone(&self.client), seq, 0, worker.now());
                 backend.push(worker, entry, |out| frame.write(out));
@@ -281,8 +295,7 @@ impl Conversation {
         frame: Frame<'_>,
     ) -> Next {
         let mut keys = Vec::new();
-        let request = frame.parser.request(frame.bytes);
-        if let Err(error) = command::keys(command, &request, &mut keys) {
+        if let Err(error) = command::keys(command, &frame.request(), &mut keys) {
             return self.refuse(Some(command), &format!("ERR {error}"));
         }
         let mut plans = keys.iter().map(|&at| {
@@ -312,8 +325,7 @@ impl Conversation {
     ) -> Next {
         let step = if split == Split::Mset { 2 } else { 1 };
         if !(frame.parser.len() - 1).is_multiple_of(step) {
-            let text = format!("ERR wrong number of arguments for '{}' command", command.name);
-            return self.refuse(Some(command), &text);
+            return self.refuse_with(Some(command), |out| refuse::arity(command.name, out));
         }
         let keys = (1..frame.parser.len()).step_by(step);
         splitter.assign(keys.map(|at| {
@@ -338,7 +350,7 @@ impl Conversation {
                 (at..at + step).for_each(|at| encode::bulk(out, frame.arg(at)));
             }
         };
-        self.scatter(worker, command, splitter.plans(), merge, order, fragment)
+        self.scatter_redis(worker, command, splitter.plans(), merge, order, fragment)
     }
 
     fn fan_out(
@@ -376,21 +388,21 @@ impl Conversation {
                 return self.pass(worker, Some(command), first, frame);
             }
             (FanOut::Scan, _) => {
-                let why = "a scan over several servers is not supported yet";
-                return self.refuse(Some(command), &answer::redis::refused(command, why));
+                let text = "ERR SCAN over several servers is not supported by this proxy";
+                return self.refuse(Some(command), text);
             }
             _ => {
-                let why = "this subcommand cannot be sent to several servers";
-                return self.refuse(Some(command), &answer::redis::refused(command, why));
+                let text = "ERR this subcommand cannot be sent to several servers";
+                return self.refuse(Some(command), text);
             }
         };
         splitter.assign(targets.iter().copied());
         let fragment = |_, out: &mut Vec<u8>| frame.write(out);
-        self.scatter(worker, command, splitter.plans(), merge, order, fragment)
+        self.scatter_redis(worker, command, splitter.plans(), merge, order, fragment)
     }
 
     /// Send one fragment to each of `plans`: `write` appends it.
-    fn scatter(
+    fn scatter_redis(
         &mut self,
         worker: &Rc<Worker>,
         command: &'static Command,
@@ -399,76 +411,26 @@ impl Conversation {
         order: Option<&[u32]>,
         write: impl Fn(usize, &mut Vec<u8>),
     ) -> Next {
-        let version = self.version();
-        let mut backends = worker.backends.take();
-        backends.clear();
-        for plan in plans {
-            backends.push(match plan {
-                Plan::Send(server) => Some(worker.backend(*server, version, self.client.id)),
-                Plan::Answer(_) => None,
-            });
-        }
-        let full = backends.iter().flatten().flatten().find(|backend| backend.is_full());
-        if let Some(backend) = full {
-            self.parked = Some(Rc::clone(backend));
-            backends.clear();
-            worker.backends.replace(backends);
-            return Next::Wait;
-        }
-        let tolerant = command.kind == Kind::Read;
-        let partial = plans
-            .first()
-            .filter(|_| tolerant)
-            .map_or(Partial::Error, |plan| worker.pool(worker.pool_of_plan(*plan)).partial);
+        // A write that reached only some of its servers is never called a success.
+        let partial = match plans.first() {
+            Some(plan) if command.kind == Kind::Read => {
+                worker.pool(worker.pool_of_plan(*plan)).partial
+            }
+            _ => Partial::Error,
+        };
         let mut gather = Box::new(Gather::new(merge, partial, plans.len()));
         gather.order(order.unwrap_or_default());
         let record = self.record(Some(command), plans.first().copied());
-        let mute = match &mut self.dialogue {
-            Dialogue::Redis(session) => session.mute(),
-            Dialogue::Memcached => false,
-        };
-        let shape = if mute { Shape::Mute } else { Shape::Gather(gather) };
-        let seq = self.push(shape, record);
-        for (fragment, backend) in backends.drain(..).enumerate() {
-            let number = fragment as u32;
-            match backend {
-                Some(Ok(backend)) => {
-                    let entry = Entry::new(Rc::clone(&self.client), seq, number, worker.now());
-                    backend.push(worker, entry, |out| write(fragment, out));
-                }
-                Some(Err(fault)) => self.fail_fragment(worker, seq, number, plans[fragment], &fault),
-                None => self.answer_fragment(worker, seq, number, plans[fragment], &write),
+        let shape = if self.mute() { Shape::Mute } else { Shape::Gather(gather) };
+        let version = self.version();
+        let answer = |pool: PoolId, request: &[u8], reply: &mut Vec<u8>| {
+            let mut parser = Parser::default();
+            if let Ok(Step::Frame { .. }) = parser.parse(request, &worker.limits) {
+                let args: Vec<&[u8]> = parser.args(request).collect();
+                answer_local(worker, pool, &args, version, worker.unix_millis(), reply);
             }
-        }
-        worker.backends.replace(backends);
-        Next::Taken
-    }
-
-    fn fail_fragment(&self, worker: &Worker, seq: u64, fragment: u32, plan: Plan, fault: &Fault) {
-        if let Plan::Send(server) = plan {
-            let text = fault.text(worker.server_name(server));
-            self.client.fail(worker, seq, fragment, &text, fault.verdict());
-        }
-    }
-
-    /// A fragment for an in-process pool.
-    fn answer_fragment(
-        &self,
-        worker: &Worker,
-        seq: u64,
-        fragment: u32,
-        plan: Plan,
-        write: impl Fn(usize, &mut Vec<u8>),
-    ) {
-        let Plan::Answer(pool) = plan else { return };
-        let (mut request, mut reply) = (Vec::new(), Vec::new());
-        write(fragment as usize, &mut request);
-        let mut parser = Parser::default();
-        if let Ok(Step::Frame { .. }) = parser.parse(&request, &worker.limits) {
-            let args: Vec<&[u8]> = parser.args(&request).collect();
-            answer_local(worker, pool, &args, self.version(), worker.unix_millis(), &mut reply);
-        }
-        self.client.deliver(worker, seq, fragment, &reply, true);
+        };
+        self.scatter(worker, plans, shape, record, &Fragments { write, answer })
     }
 
     /// A command that the proxy answers itself.
@@ -490,21 +452,16 @@ impl Conversation {
         };
         let mut reply = worker.scratch.take();
         reply.clear();
-        let args = frame.args();
-        let context = worker.answer_context(self.client.listener);
-        let then = answer::redis::answer(command, &args, session, &context, &mut reply);
-        let mute = session.mute();
+        let then = worker.with_context(self.client.listener, |context| {
+            answer::redis::answer(command, &frame.request(), session, context, &mut reply)
+        });
         self.client.wire.set(Wire::Redis(session.version));
         let verdict = if reply.starts_with(b"-") { Verdict::Error } else { Verdict::Ok };
-        if mute {
-            worker.count(self.client.listener, record, verdict);
-        } else {
-            self.answer(record, verdict, |out| out.extend_from_slice(&reply));
-        }
+        self.answer(record, verdict, |out| out.extend_from_slice(&reply));
         worker.scratch.replace(reply);
         match then {
-            answer::redis::Then::Close => Next::Close,
-            _ => Next::Taken,
+            answer::Then::Continue => Next::Taken,
+            answer::Then::Close => Next::Close,
         }
     }
 }

@@ -80,7 +80,13 @@ impl Conversation {
         let bytes = input.bytes.get(input.taken..).unwrap_or_default();
         let coming = match self.dialogue {
             Dialogue::Redis(_) => bytes.len() + input.resp.bulk_missing(),
-            Dialogue::Memcached => self.worker.parse_length(bytes).unwrap_or(bytes.len()),
+            Dialogue::Memcached => {
+                let mut parser = memcache::Parser::default();
+                match parser.parse(bytes, &self.worker.memcache_limits) {
+                    Ok(Some(request)) => request.len(),
+                    _ => bytes.len(),
+                }
+            }
         };
         if coming <= UPLOAD_MIN {
             return;
@@ -209,9 +215,8 @@ impl Conversation {
     }
 
     /// Throw away what is to come, after an answer has been given.
-    pub(super) fn swallow(&mut self, count: usize, bytes: &[u8]) {
+    pub(super) fn swallow(&mut self, count: usize) {
         self.upload = Some(Box::new(Upload::swallow(Rest::Bytes(count))));
-        self.pump(bytes);
     }
 
     /// Pass on what has just been read.
