@@ -53,5 +53,8 @@ mod tests {
     fn keys_hash_like_libstdcpp() {
         assert_eq!(hash(b"foo"), 9631199822919835226);
         assert_eq!(hash(b"bar"), 11474628671133349555);
+        assert_eq!(hash(b"foo\nbar"), 16306510975912980159);
+        assert_eq!(hash(b"lyft"), 12847078931730529320);
+        assert_eq!(hash(b""), 6142509188972423790);
     }
 }
