@@ -114,8 +114,8 @@ fn requests_carry_the_names_of_the_configuration() {
     );
     meter.request(1, None, memcache_command(Verb::Version), Verdict::Ok);
     meter.request(1, None, OTHER, Verdict::Refused);
-    // A number of the other protocol is no command here.
-    meter.request(1, None, 0, Verdict::Refused);
+    let beyond = u16::try_from(COUNT + Verb::COUNT).unwrap();
+    meter.request(1, None, beyond, Verdict::Refused);
     meter.latency(PoolId(1), Class::Write, 20_000);
     meter.latency(PoolId(1), Class::Write, 20_000_000_000);
     let all = series(&scrape(&site));

@@ -1,6 +1,7 @@
 //! A configuration, an admin server in this process, and a client of plain sockets.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(clippy::unwrap_used)]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -12,7 +13,10 @@ use emberline::metrics::Meter;
 use emberline::running::{
     Address, Bind, Listener, Partial, Pool, Protocol, Proxy, Running, Secret, Server,
 };
-use emberline_routing::{PoolId, Router};
+use emberline_routing::{
+    ByteSign, Distribution, Hash, Member, Pool as RoutingPool, PoolId, PoolSpec, Prefix, Route,
+    Router, ServerId,
+};
 
 pub const LISTENER: usize = 0;
 
@@ -82,8 +86,30 @@ fn server(index: u32, servers: u32) -> Server {
     }
 }
 
-fn router(_pools: u16, _servers: u32) -> Router {
-    Router
+/// Keys `0:..`, `1:..` go to the pool of that number, others to the first.
+fn router(pools: u16, servers: u32) -> Router {
+    let pool = |index: u16| {
+        let first = u32::from(index) * servers;
+        let members = (first..first + servers).map(|i| Member {
+            name: format!("10.0.0.{i}:6379"),
+            weight: 1,
+        });
+        let spec = PoolSpec {
+            name: format!("pool-{index}"),
+            id: PoolId(index),
+            first: ServerId(first),
+            members: members.collect(),
+            distribution: Distribution::Ketama,
+            hash: Hash::Fnv1a_64,
+            byte_sign: ByteSign::Signed,
+            hash_tag: None,
+        };
+        Route::Pool(Arc::new(RoutingPool::new(spec).unwrap()))
+    };
+    let children = (0..pools).map(|i| (format!("{i}:").into_bytes(), pool(i)));
+    Router::new(Route::Prefix(
+        Prefix::new("by number", children, pool(0)).unwrap(),
+    ))
 }
 
 /// A server over that configuration, with one meter per worker.
