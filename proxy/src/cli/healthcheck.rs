@@ -150,7 +150,10 @@ fn late() -> io::Error {
 
 fn verdict(answer: &[u8]) -> io::Result<()> {
     let text = String::from_utf8_lossy(answer);
-    let status = text.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5));
+    let status = text
+        .strip_prefix("HTTP/1.")
+        .and_then(|rest| rest.get(2..5))
+        .filter(|code| code.bytes().all(|byte| byte.is_ascii_digit()));
     match status {
         Some("200") => Ok(()),
         Some(status) => {
