@@ -156,7 +156,7 @@ fn pool_durations(state: &State, pool: PoolId) -> Durations {
 /// Upper bounds in milliseconds; a quantile beyond the last bound, and one
 /// of no requests, is null.
 fn latency(durations: &Durations) -> Value {
-    let milliseconds = |share| durations.quantile(share).map(|seconds| seconds * 1e3);
+    let milliseconds = |share| durations.quantile(share).map(|s| (s * 1e9).round() / 1e6);
     json!({ "p50_ms": milliseconds(0.5), "p99_ms": milliseconds(0.99), "p999_ms": milliseconds(0.999) })
 }
 

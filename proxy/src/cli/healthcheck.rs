@@ -48,7 +48,10 @@ pub fn run(args: Healthcheck) -> ExitCode {
 pub fn check(address: &str, timeout: Duration) -> io::Result<()> {
     let deadline = Instant::now() + timeout;
     let answer = match address.strip_prefix("unix:") {
-        Some(path) => ask(Stream::Unix(UnixStream::connect(PathBuf::from(path))?), deadline)?,
+        Some(path) => ask(
+            Stream::Unix(UnixStream::connect(PathBuf::from(path))?),
+            deadline,
+        )?,
         None => ask(Stream::Tcp(connect(address, deadline)?), deadline)?,
     };
     verdict(&answer)
@@ -134,7 +137,11 @@ fn ask(mut stream: Stream, deadline: Instant) -> io::Result<Vec<u8>> {
 
 fn left(deadline: Instant) -> io::Result<Duration> {
     let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() { Err(late()) } else { Ok(left) }
+    if left.is_zero() {
+        Err(late())
+    } else {
+        Ok(left)
+    }
 }
 
 fn late() -> io::Error {
@@ -143,7 +150,10 @@ fn late() -> io::Error {
 
 fn verdict(answer: &[u8]) -> io::Result<()> {
     let text = String::from_utf8_lossy(answer);
-    let status = text.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5));
+    let status = text
+        .strip_prefix("HTTP/1.")
+        .and_then(|rest| rest.get(2..5))
+        .filter(|code| code.bytes().all(|byte| byte.is_ascii_digit()));
     match status {
         Some("200") => Ok(()),
         Some(status) => {
@@ -167,8 +177,18 @@ mod tests {
             check("HTTP/1.1 503 Service Unavailable\r\n\r\ndraining\n"),
             Err("status 503: draining".to_owned())
         );
-        for garbage in ["", "HTTP/1.", "HTTP/1.1 2", "-ERR unknown command\r\n", "HTTP/1.1 \u{fffd}\u{fffd}"] {
-            assert_eq!(check(garbage), Err("the answer is not HTTP".to_owned()), "{garbage}");
+        for garbage in [
+            "",
+            "HTTP/1.",
+            "HTTP/1.1 2",
+            "-ERR unknown command\r\n",
+            "HTTP/1.1 \u{fffd}\u{fffd}",
+        ] {
+            assert_eq!(
+                check(garbage),
+                Err("the answer is not HTTP".to_owned()),
+                "{garbage}"
+            );
         }
     }
 }

@@ -4,6 +4,7 @@
 //! whatever its listener speaks.
 
 use emberline_protocol::memcache::Verb;
+use emberline_protocol::redis::command::{COMMANDS, COUNT, Command};
 
 use crate::running::Protocol;
 
@@ -11,19 +12,22 @@ use crate::running::Protocol;
 /// become a label: all of them are counted as `other`.
 pub const OTHER: u16 = u16::MAX;
 
-/// Rows of the Redis command table.
-const REDIS: usize = 240;
+/// The number of a Redis command, for `Meter::request`.
+#[inline]
+pub fn redis_command(command: &Command) -> u16 {
+    command.id
+}
 
 /// The number of a memcached command, for `Meter::request`.
 #[inline]
 pub fn memcache_command(verb: Verb) -> u16 {
-    REDIS as u16 + verb.id()
+    COUNT as u16 + verb.id()
 }
 
 /// How many slots a listener of this protocol needs: its table, and `other`.
 pub(super) fn commands(protocol: Protocol) -> usize {
     1 + match protocol {
-        Protocol::Redis => REDIS,
+        Protocol::Redis => COUNT,
         Protocol::Memcached => Verb::COUNT,
     }
 }
@@ -32,8 +36,8 @@ pub(super) fn commands(protocol: Protocol) -> usize {
 #[inline]
 pub(super) fn slot(protocol: Protocol, command: u16) -> usize {
     let (first, count) = match protocol {
-        Protocol::Redis => (0, REDIS),
-        Protocol::Memcached => (REDIS, Verb::COUNT),
+        Protocol::Redis => (0, COUNT),
+        Protocol::Memcached => (COUNT, Verb::COUNT),
     };
     usize::from(command)
         .checked_sub(first)
@@ -48,7 +52,7 @@ pub(super) fn other(protocol: Protocol) -> usize {
 /// The label's value for a slot.
 pub(super) fn name(protocol: Protocol, slot: usize) -> &'static str {
     match protocol {
-        Protocol::Redis => "other",
+        Protocol::Redis => COMMANDS.get(slot).map_or("other", |command| command.name),
         Protocol::Memcached => Verb::ALL.get(slot).map_or("other", |verb| verb.name()),
     }
 }

@@ -48,7 +48,7 @@ impl Layout {
             .map(|listener| {
                 let mut places = vec![None; running.pools.len()];
                 let mut pools = vec![None];
-                for pool in reachable(running) {
+                for &pool in listener.router.pools() {
                     if let Some(place @ None) = places.get_mut(usize::from(pool.0)) {
                         *place = u16::try_from(pools.len()).ok();
                         pools.push(Some(pool));
@@ -104,8 +104,4 @@ impl Layout {
                 })
             })
     }
-}
-
-fn reachable(running: &Running) -> impl Iterator<Item = PoolId> {
-    (0..running.pools.len()).filter_map(|i| u16::try_from(i).ok().map(PoolId))
 }

@@ -14,6 +14,6 @@ pub mod process;
 mod scrape;
 pub mod totals;
 
-pub use command::{OTHER, memcache_command};
+pub use command::{OTHER, memcache_command, redis_command};
 pub use meter::{Class, Health, Meter, Shed, Verdict};
 pub use scrape::Scrape;
