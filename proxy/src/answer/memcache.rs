@@ -106,7 +106,11 @@ fn stats(line: &[u8], context: &Context<'_>, out: &mut Vec<u8>) {
 fn general(context: &Context<'_>, figures: &Figures, out: &mut Vec<u8>) {
     let usage = process::usage();
     stat(out, "pid", std::process::id());
-    stat(out, "uptime", context.now.saturating_sub(figures.started) / 1000);
+    stat(
+        out,
+        "uptime",
+        context.now.saturating_sub(figures.started) / 1000,
+    );
     stat(out, "time", context.now / 1000);
     stat(out, "version", VERSION);
     stat(out, "emberline_version", env!("CARGO_PKG_VERSION"));

@@ -30,7 +30,11 @@ pub(super) fn usage() -> Usage {
     }
     if let Ok(stat) = fs::read_to_string("/proc/self/stat") {
         // The process's name may hold spaces, so that counting starts behind it.
-        let mut fields = stat.rsplit(')').next().unwrap_or("").split_ascii_whitespace();
+        let mut fields = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or("")
+            .split_ascii_whitespace();
         let mut seconds = |skip| {
             let ticks: Option<f64> = fields.nth(skip).and_then(|field| field.parse().ok());
             ticks.unwrap_or(0.0) / TICKS_PER_SECOND

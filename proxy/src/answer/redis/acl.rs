@@ -10,13 +10,31 @@ use emberline_protocol::redis::encode;
 
 use super::call::{Call, integer};
 use super::help;
-use super::refuse::error_bytes;
+use super::refuse;
 
 /// Every category, in the order that Redis lists them.
 const CATEGORIES: [&str; 21] = [
-    "keyspace", "read", "write", "set", "sortedset", "list", "hash", "string", "bitmap",
-    "hyperloglog", "geo", "stream", "pubsub", "admin", "fast", "slow", "blocking", "dangerous",
-    "connection", "transaction", "scripting",
+    "keyspace",
+    "read",
+    "write",
+    "set",
+    "sortedset",
+    "list",
+    "hash",
+    "string",
+    "bitmap",
+    "hyperloglog",
+    "geo",
+    "stream",
+    "pubsub",
+    "admin",
+    "fast",
+    "slow",
+    "blocking",
+    "dangerous",
+    "connection",
+    "transaction",
+    "scripting",
 ];
 
 const GENPASS_RANGE: &str = "ERR ACL GENPASS argument must be the number of bits for the output password, a positive number up to 4096";
@@ -60,15 +78,13 @@ fn cat(call: &mut Call<'_>) {
             match CATEGORIES.into_iter().find(|category| known(category)) {
                 Some(category) => members(category, call),
                 None => {
-                    let mut text = b"ERR Unknown category '".to_vec();
-                    text.extend_from_slice(wanted);
-                    text.push(b'\'');
-                    error_bytes(&text, call.out);
+                    refuse::quoting("ERR Unknown category '", wanted, "'", call.out);
                 }
             }
         }
         _ => {
-            let text = "ERR unknown subcommand or wrong number of arguments for 'cat'. Try ACL HELP.";
+            let text =
+                "ERR unknown subcommand or wrong number of arguments for 'cat'. Try ACL HELP.";
             call.error(text);
         }
     }
@@ -91,7 +107,8 @@ pub(super) fn in_category(category: &[u8]) -> impl Iterator<Item = &'static str>
     COMMANDS.iter().flat_map(move |command| {
         let own = is_in(command.categories).then_some(command.name);
         let subcommands = command.subcommands.iter();
-        let subcommands = subcommands.filter_map(move |sub| is_in(sub.categories).then_some(sub.name));
+        let subcommands =
+            subcommands.filter_map(move |sub| is_in(sub.categories).then_some(sub.name));
         own.into_iter().chain(subcommands)
     })
 }
@@ -101,9 +118,7 @@ fn genpass(call: &mut Call<'_>) {
     let bits = match call.args.get(2) {
         None => 256,
         Some(_) if call.args.len() > 3 => {
-            return call.error(
-                "ERR unknown subcommand or wrong number of arguments for 'genpass'. Try ACL HELP.",
-            );
+            return refuse::wrong_subcommand(call.command, call.args[1], call.out);
         }
         Some(bits) => match integer(bits) {
             Some(bits @ 1..=4096) => bits.unsigned_abs() as usize,

@@ -1,6 +1,5 @@
 //! One request being answered.
 
-use emberline_protocol::redis::command::Subcommand;
 use emberline_protocol::redis::{Command, Version, encode};
 
 use super::super::{Context, Then};
@@ -61,8 +60,8 @@ impl Call<'_> {
     /// The container's subcommand that this request names, in lower case and
     /// with a suitable number of arguments; otherwise the error is answered.
     pub fn subcommand(&mut self) -> Option<&'static str> {
-        let Some(found) = find(self.command, self.args[1]) else {
-            refuse::unknown_subcommand(self.args[0], self.args[1], self.out);
+        let Some(found) = self.command.subcommand(self.args[1]) else {
+            refuse::unknown_subcommand(self.command, self.args[1], self.out);
             return None;
         };
         if !suits(found.arity, self.args.len()) {
@@ -82,18 +81,14 @@ impl Call<'_> {
     }
 }
 
-/// The subcommand of this name, in any case.
-pub(super) fn find(command: &Command, word: &[u8]) -> Option<&'static Subcommand> {
-    command.subcommands.iter().find(|sub| {
-        let name = sub.name.split('|').nth(1).unwrap_or(sub.name);
-        name.as_bytes().eq_ignore_ascii_case(word)
-    })
-}
-
 /// Whether this many arguments suit an arity, as `arity_ok` says for commands.
 pub(super) fn suits(arity: i16, argc: usize) -> bool {
     let wanted = usize::from(arity.unsigned_abs());
-    if arity < 0 { argc >= wanted } else { argc == wanted }
+    if arity < 0 {
+        argc >= wanted
+    } else {
+        argc == wanted
+    }
 }
 
 /// A number as Redis reads it from an argument: no sign `+`, no leading zero,

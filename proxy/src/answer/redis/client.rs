@@ -9,7 +9,7 @@ use emberline_protocol::redis::{Version, encode};
 use super::super::Then;
 use super::call::Call;
 use super::help;
-use super::refuse::{self, error_bytes};
+use super::refuse;
 use super::session::Reply;
 use crate::running::Bind;
 
@@ -84,10 +84,7 @@ fn set_info(call: &mut Call<'_>) {
     } else if what.eq_ignore_ascii_case(b"lib-ver") {
         (false, "lib-ver")
     } else {
-        let mut text = b"ERR Unrecognized option '".to_vec();
-        text.extend_from_slice(what);
-        text.push(b'\'');
-        return error_bytes(&text, call.out);
+        return refuse::quoting("ERR Unrecognized option '", what, "'", call.out);
     };
     if !name_ok(value) {
         let text = format!("ERR {word} cannot contain spaces, newlines or special characters.");
@@ -164,10 +161,14 @@ fn tracking_info(call: &mut Call<'_>) {
 
 fn unblock(call: &mut Call<'_>) {
     match call.args.get(3) {
-        Some(why) if !why.eq_ignore_ascii_case(b"timeout") && !why.eq_ignore_ascii_case(b"error") => {
+        Some(why)
+            if !why.eq_ignore_ascii_case(b"timeout") && !why.eq_ignore_ascii_case(b"error") =>
+        {
             call.error("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
         }
-        _ if call.args.len() > 4 => call.syntax_error(),
+        _ if call.args.len() > 4 => {
+            refuse::wrong_subcommand(call.command, call.args[1], call.out);
+        }
         _ => {
             if call.integer(2).is_some() {
                 encode::integer(call.out, 0);
@@ -213,10 +214,7 @@ fn is_normal(kind: &[u8]) -> Option<bool> {
 }
 
 fn unknown_type(call: &mut Call<'_>, kind: &[u8]) {
-    let mut text = b"ERR Unknown client type '".to_vec();
-    text.extend_from_slice(kind);
-    text.push(b'\'');
-    error_bytes(&text, call.out);
+    refuse::quoting("ERR Unknown client type '", kind, "'", call.out);
 }
 
 /// `CLIENT KILL address`, or filters that must all hold.
@@ -270,10 +268,7 @@ fn matches_filters(call: &mut Call<'_>) -> Option<bool> {
             matches &= local(call).as_bytes() == value;
         } else if word.eq_ignore_ascii_case(b"user") {
             if value != b"default" {
-                let mut text = b"ERR No such user '".to_vec();
-                text.extend_from_slice(value);
-                text.push(b'\'');
-                error_bytes(&text, call.out);
+                refuse::quoting("ERR No such user '", value, "'", call.out);
                 return None;
             }
         } else if word.eq_ignore_ascii_case(b"skipme") && value.eq_ignore_ascii_case(b"yes") {
@@ -294,7 +289,11 @@ fn line(call: &Call<'_>) -> Vec<u8> {
     let session = &*call.session;
     let age = call.context.now.saturating_sub(session.created) / 1000;
     let flags = if session.peer.is_none() { "U" } else { "N" };
-    let version = if session.version == Version::Resp3 { 3 } else { 2 };
+    let version = if session.version == Version::Resp3 {
+        3
+    } else {
+        2
+    };
     let command = if call.args[1].eq_ignore_ascii_case(b"info") {
         "client|info"
     } else {

@@ -7,7 +7,7 @@ use super::super::Then;
 use super::VERSION;
 use super::call::{Call, integer};
 use super::client::{NAME_ERROR, name_ok};
-use super::refuse::error_bytes;
+use super::refuse;
 
 const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user is disabled.";
 const NOT_YET: &str = "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time";
@@ -17,7 +17,7 @@ pub(super) fn ping(call: &mut Call<'_>) {
     match call.args {
         [_] => encode::simple(call.out, "PONG"),
         [_, message] => encode::bulk(call.out, message),
-        _ => super::refuse::arity("ping", call.out),
+        _ => refuse::arity("ping", call.out),
     }
 }
 
@@ -74,10 +74,7 @@ fn hello_options<'a>(call: &mut Call<'a>) -> Option<HelloOptions<'a>> {
             options.name = Some(values[0]);
             rest = &values[1..];
         } else {
-            let mut text = b"ERR Syntax error in HELLO option '".to_vec();
-            text.extend_from_slice(word);
-            text.push(b'\'');
-            error_bytes(&text, call.out);
+            refuse::quoting("ERR Syntax error in HELLO option '", word, "'", call.out);
             return None;
         }
     }

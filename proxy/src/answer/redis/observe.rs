@@ -6,7 +6,7 @@ use emberline_protocol::redis::encode;
 
 use super::call::Call;
 use super::help;
-use super::refuse::{self, error_bytes};
+use super::refuse;
 
 /// Seconds and microseconds. The one answer that reads the clock: the context's
 /// milliseconds are too coarse for it.
@@ -41,10 +41,7 @@ pub(super) fn slowlog(call: &mut Call<'_>) {
 
 fn slowlog_get(call: &mut Call<'_>) {
     if call.args.len() > 3 {
-        let mut text = b"ERR unknown subcommand or wrong number of arguments for '".to_vec();
-        text.extend_from_slice(call.args[1]);
-        text.extend_from_slice(b"'. Try SLOWLOG HELP.");
-        return error_bytes(&text, call.out);
+        return refuse::wrong_subcommand(call.command, call.args[1], call.out);
     }
     match call.args.get(2).map(|count| super::call::integer(count)) {
         None | Some(Some(-1..)) => encode::array(call.out, 0),
@@ -60,10 +57,12 @@ pub(super) fn latency(call: &mut Call<'_>) {
         Some("reset") => encode::integer(call.out, 0),
         Some("histogram") => encode::map(call.out, 0, call.session.version),
         Some("graph") => {
-            let mut text = b"ERR No samples available for event '".to_vec();
-            text.extend_from_slice(call.args[2]);
-            text.push(b'\'');
-            error_bytes(&text, call.out);
+            refuse::quoting(
+                "ERR No samples available for event '",
+                call.args[2],
+                "'",
+                call.out,
+            );
         }
         Some("doctor") => {
             let text = b"The proxy records no latency events of its own. Ask each server, or read emberline_request_duration_seconds on the metrics page.\n";

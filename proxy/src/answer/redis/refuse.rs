@@ -26,13 +26,16 @@ pub fn unknown(args: &(impl Args + ?Sized), out: &mut Vec<u8>) {
 }
 
 /// A container without this subcommand.
-pub fn unknown_subcommand(command: &[u8], subcommand: &[u8], out: &mut Vec<u8>) {
-    let mut text = b"ERR unknown subcommand '".to_vec();
-    text.extend_from_slice(printable(subcommand));
-    text.extend_from_slice(b"'. Try ");
-    text.extend(printable(command).to_ascii_uppercase());
-    text.extend_from_slice(b" HELP.");
-    error_bytes(&text, out);
+pub fn unknown_subcommand(command: &Command, subcommand: &[u8], out: &mut Vec<u8>) {
+    let after = format!("'. Try {} HELP.", command.name.to_ascii_uppercase());
+    quoting("ERR unknown subcommand '", subcommand, &after, out);
+}
+
+/// A subcommand with too many arguments, where the table's arity allows for them.
+pub(super) fn wrong_subcommand(command: &Command, subcommand: &[u8], out: &mut Vec<u8>) {
+    let before = "ERR unknown subcommand or wrong number of arguments for '";
+    let after = format!("'. Try {} HELP.", command.name.to_ascii_uppercase());
+    quoting(before, subcommand, &after, out);
 }
 
 /// A command with too few or too many arguments; `name` may be `client|list`.
@@ -71,9 +74,15 @@ pub fn unauthenticated(out: &mut Vec<u8>) {
     encode::error(out, "NOAUTH Authentication required.");
 }
 
-/// An error that repeats bytes of the client. They need not be UTF-8 and come
-/// out as they went in, except for line breaks, which would end the reply.
-pub(super) fn error_bytes(text: &[u8], out: &mut Vec<u8>) {
+/// An error that repeats a client's own word between two texts.
+pub(super) fn quoting(before: &str, word: &[u8], after: &str, out: &mut Vec<u8>) {
+    let text = [before.as_bytes(), printable(word), after.as_bytes()].concat();
+    error_bytes(&text, out);
+}
+
+/// An error that need not be UTF-8. Its bytes stay as they are, except for
+/// line breaks, which would end the reply.
+fn error_bytes(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'-');
     out.extend(text.iter().map(|&byte| match byte {
         b'\r' | b'\n' => b' ',
