@@ -99,7 +99,7 @@ fn info(call: &mut Call<'_>) {
     for name in names {
         match Entry::named(name) {
             Some(entry) => describe(&entry, version, call.out),
-            None => encode::null_array(call.out, version),
+            None => encode::null(call.out, version),
         }
     }
 }
@@ -313,8 +313,11 @@ fn get_keys(call: &mut Call<'_>, flags: bool) {
         return call.error("ERR Invalid number of arguments specified for command");
     }
     let mut found = Vec::new();
-    for spec in specs {
-        positions(command, spec, request, &mut found);
+    let told = specs
+        .iter()
+        .all(|spec| positions(command, spec, request, &mut found));
+    if !told {
+        found.clear();
     }
     if found.is_empty() && !command.flags.contains(&"no_mandatory_keys") {
         return call.error("ERR Invalid arguments specified for command");
@@ -350,14 +353,15 @@ fn resolve(request: &[&[u8]]) -> Option<(&'static Command, i16, &'static [KeySpe
     }
 }
 
-/// The keys that one specification finds. The protocol finds those of all
-/// specifications at once, so it is shown a command that has this one alone.
+/// The keys that one specification finds, and whether the request tells them.
+/// The protocol finds those of all specifications at once, so it is shown a
+/// command that has this one alone.
 fn positions(
     command: &Command,
     spec: &'static KeySpec,
     request: &[&[u8]],
     found: &mut Vec<(usize, &'static KeySpec)>,
-) {
+) -> bool {
     let alone = Command {
         key_specs: slice::from_ref(spec),
         subcommands: &[],
@@ -366,10 +370,9 @@ fn positions(
         ..*command
     };
     let mut at = Vec::new();
-    // What cannot be found is not there: the caller sees that nothing was.
-    if keys(&alone, request, &mut at).is_ok() {
-        found.extend(at.into_iter().map(|at| (at, spec)));
-    }
+    let told = keys(&alone, request, &mut at).is_ok();
+    found.extend(at.into_iter().map(|at| (at, spec)));
+    told
 }
 
 /// What a request does to a key. Where that depends on the arguments

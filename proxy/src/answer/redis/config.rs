@@ -16,19 +16,25 @@ pub(super) fn config(call: &mut Call<'_>) {
     }
 }
 
-/// `CONFIG GET pattern...`: every setting that any pattern matches, once.
+/// `CONFIG GET pattern...`: every setting that any pattern matches, once. One
+/// that is named in full is answered in the spelling of the question, as Redis does.
 fn get(call: &mut Call<'_>) {
+    let patterns = &call.args[2..];
     let settings = settings(call);
-    let found: Vec<_> = settings
-        .iter()
-        .filter(|(name, _)| {
-            let mut patterns = call.args[2..].iter();
-            patterns.any(|pattern| glob::matches(pattern, name.as_bytes()))
-        })
-        .collect();
+    let mut found: Vec<(&[u8], &str)> = Vec::new();
+    for (name, value) in &settings {
+        let name = name.as_bytes();
+        let mut matching = patterns
+            .iter()
+            .filter(|pattern| glob::matches(pattern, name));
+        if let Some(pattern) = matching.next() {
+            let full = pattern.eq_ignore_ascii_case(name);
+            found.push((if full { pattern } else { name }, value));
+        }
+    }
     encode::map(call.out, found.len(), call.session.version);
     for (name, value) in found {
-        encode::bulk(call.out, name.as_bytes());
+        encode::bulk(call.out, name);
         encode::bulk(call.out, value.as_bytes());
     }
 }
