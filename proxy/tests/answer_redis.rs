@@ -472,6 +472,22 @@ fn every_local_command_is_answered_whatever_its_arguments() {
 }
 
 #[test]
+fn a_small_request_gets_no_huge_answer() {
+    let running = running(Protocol::Redis, None);
+    let mut client = Client::new(&running);
+    for line in [
+        "command info",
+        "command docs",
+        "config get",
+        "info",
+        "latency reset",
+    ] {
+        let reply = client.ask(&format!("{line}{}", " xgroup".repeat(100_000)));
+        assert!(reply.len() < 1000, "{line}: {}", reply.len());
+    }
+}
+
+#[test]
 fn what_cannot_be_done_is_refused_with_a_reason() {
     let running = running(Protocol::Redis, None);
     let mut client = Client::new(&running);

@@ -31,6 +31,20 @@ pub(super) fn command(call: &mut Call<'_>) {
     }
 }
 
+/// How many commands one request may ask about. Without an end a request of
+/// a few megabytes would be answered with gigabytes.
+const NAMES_MAX: usize = 1024;
+
+/// The names that a request gives, unless they are too many.
+fn names<'a>(call: &mut Call<'a>) -> Option<&'a [&'a [u8]]> {
+    let names = &call.args[2..];
+    if names.len() > NAMES_MAX {
+        call.error("ERR too many command names: at most 1024 are described at once");
+        return None;
+    }
+    Some(names)
+}
+
 /// A command or a subcommand: what `COMMAND` says of either.
 #[derive(Clone, Copy)]
 struct Entry {
@@ -90,7 +104,9 @@ fn info_all(call: &mut Call<'_>) {
 }
 
 fn info(call: &mut Call<'_>) {
-    let names = &call.args[2..];
+    let Some(names) = names(call) else {
+        return;
+    };
     if names.is_empty() {
         return info_all(call);
     }
@@ -198,7 +214,9 @@ fn number(name: &str, value: i16, out: &mut Vec<u8>) {
 /// client needs them to work. Names that are no command are left out, as in Redis.
 fn docs(call: &mut Call<'_>) {
     let version = call.version();
-    let names = &call.args[2..];
+    let Some(names) = names(call) else {
+        return;
+    };
     let out = &mut *call.out;
     if names.is_empty() {
         encode::map(out, COUNT, version);

@@ -42,14 +42,15 @@ pub fn answer(
 ) -> Then {
     let muted = session.mute();
     // A health check is the most frequent request of many clients.
-    if command.name == "ping" && args.len() == 1 {
-        if !muted {
-            out.extend_from_slice(b"+PONG\r\n");
+    match (command.name, args.len()) {
+        ("ping", 1) if !muted => out.extend_from_slice(b"+PONG\r\n"),
+        ("echo", 2) if !muted => encode::bulk(out, args.arg(1)),
+        _ => {
+            let args: Vec<&[u8]> = (0..args.len()).map(|i| args.arg(i)).collect();
+            return answer_slowly(command, &args, muted, session, context, out);
         }
-        return Then::Continue;
     }
-    let args: Vec<&[u8]> = (0..args.len()).map(|i| args.arg(i)).collect();
-    answer_slowly(command, &args, muted, session, context, out)
+    Then::Continue
 }
 
 fn answer_slowly(
