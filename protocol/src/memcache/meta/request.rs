@@ -39,7 +39,7 @@ pub(in crate::memcache) fn parse(
     if words.range(1).len() > limits.key_max || verb == Verb::MetaSet && words.len() == 2 {
         return skip(says::BAD_FORMAT);
     }
-    if words.len() > WORDS_MAX {
+    if words.len() > WORDS_MAX && verb != Verb::MetaDebug {
         return skip(match verb {
             Verb::MetaGet => says::FLAGS_TOO_LONG_GET,
             _ => says::FLAGS_TOO_LONG,

@@ -77,9 +77,14 @@ pub(in crate::memcache) fn parse(
         shape.may_be_quiet && last >= shape.quiet_from && words.word(line, last) == b"noreply";
     let refuse = |reply, recovery| Err(RequestError::new(if quiet { "" } else { reply }, recovery));
     let mut kept = if quiet { last } else { words.len() };
+    // An administrative line keeps no second `noreply` either.
+    while quiet && verb.is_administrative() && kept > 1 && words.word(line, kept - 1) == b"noreply"
+    {
+        kept -= 1;
+    }
 
     if verb == Verb::Delete {
-        let old_form = words.word(line, 1 + 1) == b"0";
+        let old_form = words.word(line, 2) == b"0";
         if !(kept == 2 || kept == 3 && old_form) {
             return refuse(says::DELETE_USAGE, Recovery::Skip(head));
         }
@@ -170,6 +175,10 @@ fn key_ok_within(key: &[u8], limits: &Limits) -> bool {
     key.len() <= limits.key_max && key_ok(key)
 }
 
+/// memcached looks for `noreply` among this many words; a longer
+/// administrative line is refused so that none can hide.
+const WORDS_MAX: usize = 20;
+
 /// What is common to the lines of a text command.
 struct Shape {
     words_min: usize,
@@ -203,7 +212,8 @@ impl Shape {
             Verb::Delete => keyed(2, 4),
             Verb::FlushAll => keyless(1, 3, true),
             Verb::Verbosity | Verb::CacheMemlimit => keyless(2, 3, true),
-            Verb::Lru | Verb::Extstore => keyless(2, usize::MAX, true),
+            Verb::Lru | Verb::Extstore => keyless(2, WORDS_MAX, true),
+            Verb::Watch | Verb::Slabs | Verb::RefreshCerts => keyless(1, WORDS_MAX, true),
             _ => keyless(1, usize::MAX, false),
         }
     }
