@@ -36,7 +36,7 @@ pub(super) fn info(call: &mut Call<'_>) {
         let words: [&[u8]; 3] = [b"all", b"default", b"everything"];
         words.iter().any(|all| word.eq_ignore_ascii_case(all))
     };
-    let all = wanted.is_empty() || wanted.iter().any(|word| everything(word));
+    let all = wanted.is_empty() || wanted.iter().any(everything);
     let mut sections = SECTIONS.iter().filter(|(name, _)| {
         let mut named = wanted.iter();
         all || named.any(|word| word.eq_ignore_ascii_case(name.as_bytes()))
