@@ -3,6 +3,8 @@
 //! One `nutcracker` serves a pool for every case, all of them over the same
 //! 25 scripted servers, each of which answers any GET with its own name.
 
+#![allow(clippy::unwrap_used)]
+
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;

@@ -159,7 +159,9 @@ pub fn is_error(reply: &[u8]) -> bool {
 ///
 /// `noreply` hides whatever the answer is. The meta flag `q` hides only the
 /// nominal one: that `mg` missed, that `ms` stored, that `md` deleted, that
-/// `ma` counted (with its value, too).
+/// `ma` counted (with its value, too). One thing cannot be told from the reply:
+/// a quiet `ma` that *creates* its number is answered by memcached and is not
+/// answered here.
 pub fn suppressed(verb: Verb, reply: &[u8]) -> bool {
     let code = reply.get(..2).unwrap_or_default();
     match verb {

@@ -168,6 +168,9 @@ impl Parser {
                 return Err(RequestError::TooBig);
             }
             let Some(line_break) = buf.get(end..end + 2) else {
+                if buf.get(end).is_some_and(|byte| *byte != b'\r') {
+                    return Err(RequestError::BulkEnd);
+                }
                 self.state = State::Bulk { start, end };
                 self.seen = buf.len();
                 return Ok(Step::Partial);

@@ -1,14 +1,15 @@
 //! Command lines of the text protocol, checked in memcached's order.
 
 use crate::memcache::error::says;
-use crate::memcache::key::{is_key_byte, key_ok};
+use crate::memcache::key::{key_end, key_ok};
 use crate::memcache::number;
-use crate::memcache::request::{Limits, Parser, Request};
+use crate::memcache::request::{Limits, Parsed, Parser, Request};
 use crate::memcache::words::{Words, next_word};
 use crate::memcache::{Recovery, RequestError, Verb};
 
 /// `get`, `gets`, `gat`, `gats`, which may name any number of keys; the verb
 /// ends at `verb_end`. This is the hot path of a cache.
+#[inline]
 pub(in crate::memcache) fn parse_get(
     parser: &mut Parser,
     line: &[u8],
@@ -16,7 +17,7 @@ pub(in crate::memcache) fn parse_get(
     verb: Verb,
     verb_end: usize,
     limits: &Limits,
-) -> Result<Request, RequestError> {
+) -> Parsed {
     let refuse = |reply| Err(RequestError::new(reply, Recovery::Skip(head)));
     let mut at = verb_end;
     if matches!(verb, Verb::Gat | Verb::Gats) {
@@ -34,9 +35,7 @@ pub(in crate::memcache) fn parse_get(
             at += 1;
         }
         let start = at;
-        while line.get(at).is_some_and(|&b| is_key_byte(b)) {
-            at += 1;
-        }
+        at = key_end(line, at);
         if at == start && at == line.len() {
             break;
         }
@@ -54,7 +53,7 @@ pub(in crate::memcache) fn parse_get(
         return refuse(if gat { "END" } else { says::ERROR });
     }
     let verb_start = line.iter().position(|&b| b != b' ').unwrap_or(0);
-    Ok(Request::plain(verb, head, verb_start..sent_end))
+    Ok(Some(Request::plain(verb, head, verb_start..sent_end)))
 }
 
 /// Any other text command.
@@ -65,7 +64,7 @@ pub(in crate::memcache) fn parse(
     verb: Verb,
     words: &Words,
     limits: &Limits,
-) -> Result<Request, RequestError> {
+) -> Parsed {
     let shape = Shape::of(verb);
     let last = words.len().saturating_sub(1);
     // A wrong number of words is an error even with `noreply`, because then
@@ -77,9 +76,14 @@ pub(in crate::memcache) fn parse(
         shape.may_be_quiet && last >= shape.quiet_from && words.word(line, last) == b"noreply";
     let refuse = |reply, recovery| Err(RequestError::new(if quiet { "" } else { reply }, recovery));
     let mut kept = if quiet { last } else { words.len() };
+    // An administrative line keeps no second `noreply` either.
+    while quiet && verb.is_administrative() && kept > 1 && words.word(line, kept - 1) == b"noreply"
+    {
+        kept -= 1;
+    }
 
     if verb == Verb::Delete {
-        let old_form = words.word(line, 1 + 1) == b"0";
+        let old_form = words.word(line, 2) == b"0";
         if !(kept == 2 || kept == 3 && old_form) {
             return refuse(says::DELETE_USAGE, Recovery::Skip(head));
         }
@@ -148,11 +152,12 @@ pub(in crate::memcache) fn parse(
     } else {
         line.len()
     };
-    Ok(Request {
+    let sent = words.range(0).start..end;
+    Ok(Some(Request {
         body,
         quiet,
-        ..Request::plain(verb, head, words.range(0).start..end)
-    })
+        ..Request::plain(verb, head, sent)
+    }))
 }
 
 /// Flags, expiry, length and unique number of a storage command: the length,
@@ -169,6 +174,10 @@ fn storage_numbers(line: &[u8], words: &Words, verb: Verb) -> Option<usize> {
 fn key_ok_within(key: &[u8], limits: &Limits) -> bool {
     key.len() <= limits.key_max && key_ok(key)
 }
+
+/// memcached looks for `noreply` among this many words; a longer
+/// administrative line is refused so that none can hide.
+const WORDS_MAX: usize = 20;
 
 /// What is common to the lines of a text command.
 struct Shape {
@@ -203,7 +212,8 @@ impl Shape {
             Verb::Delete => keyed(2, 4),
             Verb::FlushAll => keyless(1, 3, true),
             Verb::Verbosity | Verb::CacheMemlimit => keyless(2, 3, true),
-            Verb::Lru | Verb::Extstore => keyless(2, usize::MAX, true),
+            Verb::Lru | Verb::Extstore => keyless(2, WORDS_MAX, true),
+            Verb::Watch | Verb::Slabs | Verb::RefreshCerts => keyless(1, WORDS_MAX, true),
             _ => keyless(1, usize::MAX, false),
         }
     }
