@@ -16,10 +16,10 @@
 //! filled; bounds over it are sums over the tables. A tumbling window would
 //! see a quarter of the hot keys.
 //!
-//! No running totals are kept. Adding up ten buckets costs as much as
-//! several requests and is done only where an answer can have changed: each time a key's certain
-//! count crosses a step of a sixteenth of the threshold, and for everything
-//! in the youngest table when it is closed.
+//! No running totals are kept. Adding up ten buckets costs as much as several
+//! requests and is done only where an answer can have changed: each time a
+//! key's certain count crosses a step of a sixteenth of the threshold, and
+//! when a table is closed, for the buckets that may hold a hot key.
 
 use std::collections::HashMap;
 
