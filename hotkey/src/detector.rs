@@ -16,12 +16,14 @@
 //! filled; bounds over it are sums over the tables. A tumbling window would
 //! see a quarter of the hot keys.
 //!
-//! No running totals are kept. Adding up ten buckets takes some 50 ns and is
-//! done only where an answer can have changed: each time a key's certain
-//! count crosses a step of a sixteenth of the threshold, and for everything
-//! in the youngest table when it is closed.
+//! No running totals are kept. Adding up ten buckets costs as much as several
+//! requests and is done only where an answer can have changed: each time a
+//! key's certain count crosses a step of a sixteenth of the threshold, and
+//! when a table is closed, for the buckets that may hold a hot key.
 
 use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
 
 use crate::KeyHash;
 
@@ -88,7 +90,7 @@ pub struct Detector {
     /// `1 << step_bits`, which is at most a sixteenth of the threshold.
     step_bits: u32,
     /// The hot keys, and for how many rotations each has been cool.
-    hot: HashMap<KeyHash, u8>,
+    hot: HashMap<KeyHash, u8, RandomState>,
     changes: Vec<Heat>,
 }
 
@@ -104,7 +106,7 @@ impl Detector {
             sub_window_ms,
             threshold,
             step_bits: (threshold / 16).max(1).ilog2(),
-            hot: HashMap::new(),
+            hot: HashMap::default(),
             changes: Vec::new(),
         }
     }
@@ -196,16 +198,20 @@ impl Detector {
             self.promote_youngest();
             self.demote_cool();
             self.youngest = (self.youngest + 1) % SUB_WINDOWS;
-            self.tables[self.youngest] = Table::default();
+            self.tables[self.youngest].buckets.fill(Bucket::EMPTY);
         }
         let behind = ended.saturating_mul(self.sub_window_ms);
         self.closes_ms = self.closes_ms.saturating_add(behind);
     }
 
     /// Looks at the keys that passed no step since they reached the
-    /// threshold.
+    /// threshold. Most buckets are cool as a whole and need no closer look.
     fn promote_youngest(&mut self) {
         for bucket in 0..BUCKETS {
+            let certain_max = |table: &Table| u64::from(table.buckets[bucket].certain_max());
+            if self.tables.iter().map(certain_max).sum::<u64>() < self.threshold {
+                continue;
+            }
             for way in 0..WAYS {
                 let bucket = &self.tables[self.youngest].buckets[bucket];
                 if bucket.certain(way) > 0 {
@@ -289,20 +295,33 @@ impl Bucket {
         errors: [0; WAYS],
     };
 
+    /// The way of this key. Free ways hold the key 0, which does no harm: if
+    /// that key is not in a bucket with free ways, it was never seen, and
+    /// says so with the count that it is found with.
+    ///
+    /// Written without a branch until the end, as is `least`: which of eight
+    /// ways it will be cannot be predicted.
     #[inline]
     fn find(&self, key: KeyHash) -> Option<usize> {
-        (0..WAYS).find(|&way| self.keys[way] == key.0 && self.counts[way] > 0)
+        let equal = |way: usize| u32::from(self.keys[way] == key.0) << way;
+        let found = (0..WAYS).fold(0, |found, way| found | equal(way));
+        (found != 0).then_some(found.trailing_zeros() as usize)
     }
 
     /// The way with the smallest count, and that count.
     #[inline]
     fn least(&self) -> (usize, u32) {
-        (1..WAYS).fold((0, self.counts[0]), |least, way| {
-            let count = self.counts[way];
-            if count < least.1 { (way, count) } else { least }
-        })
+        let packed = |way: usize| u64::from(self.counts[way]) << 8 | way as u64;
+        let least = (0..WAYS).map(packed).fold(u64::MAX, u64::min);
+        ((least & 0xff) as usize, (least >> 8) as u32)
     }
 
+    /// The largest certain count of any way.
+    fn certain_max(&self) -> u32 {
+        (0..WAYS).fold(0, |max, way| max.max(self.certain(way)))
+    }
+
+    #[inline]
     fn certain(&self, way: usize) -> u32 {
         self.counts[way] - self.errors[way]
     }
