@@ -8,8 +8,7 @@ use crate::memcache::words::{Words, next_word};
 use crate::memcache::{Recovery, RequestError, Verb};
 
 /// `get`, `gets`, `gat`, `gats`, which may name any number of keys; the verb
-/// ends at `verb_end`. This is the hot path of a cache.
-#[inline]
+/// ends at `verb_end`.
 pub(in crate::memcache) fn parse_get(
     parser: &mut Parser,
     line: &[u8],
