@@ -81,6 +81,9 @@ pub(in crate::memcache) fn parse(
         kept -= 1;
     }
 
+    if verb.is_administrative() && kept < shape.words_min {
+        return refuse(says::ERROR, Recovery::Skip(head));
+    }
     if verb == Verb::Delete {
         let old_form = words.word(line, 2) == b"0";
         if !(kept == 2 || kept == 3 && old_form) {
