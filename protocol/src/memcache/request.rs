@@ -9,6 +9,7 @@ use std::ops::Range;
 use memchr::memchr;
 
 use super::error::says;
+use super::key::key_end;
 use super::words::Words;
 use super::{Dialect, Recovery, RequestError, Verb, meta, text};
 
@@ -144,6 +145,12 @@ impl Parser {
     #[inline]
     fn parse_line(&mut self, line: &[u8], head: usize, limits: &Limits) -> Parsed {
         if line.starts_with(b"get ") {
+            // Most of a cache's requests are one key and nothing else.
+            let end = key_end(line, 4);
+            if end == line.len() && (1..=limits.key_max).contains(&(end - 4)) {
+                self.keys.push((4, end as u32));
+                return Ok(Some(Request::plain(Verb::Get, head, 0..end)));
+            }
             return text::request::parse_get(self, line, head, Verb::Get, 3, limits);
         }
         self.parse_words(line, head, limits)

@@ -8,8 +8,7 @@ use crate::memcache::words::{Words, next_word};
 use crate::memcache::{Recovery, RequestError, Verb};
 
 /// `get`, `gets`, `gat`, `gats`, which may name any number of keys; the verb
-/// ends at `verb_end`. This is the hot path of a cache.
-#[inline]
+/// ends at `verb_end`.
 pub(in crate::memcache) fn parse_get(
     parser: &mut Parser,
     line: &[u8],
@@ -82,6 +81,9 @@ pub(in crate::memcache) fn parse(
         kept -= 1;
     }
 
+    if verb.is_administrative() && kept < shape.words_min {
+        return refuse(says::ERROR, Recovery::Skip(head));
+    }
     if verb == Verb::Delete {
         let old_form = words.word(line, 2) == b"0";
         if !(kept == 2 || kept == 3 && old_form) {
