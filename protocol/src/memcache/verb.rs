@@ -1,4 +1,7 @@
 //! Every command of memcached's protocol.txt.
+//!
+//! A verb is what a command *does*; both encodings name their own, because
+//! metrics and error texts speak of commands as users write them.
 
 use crate::Kind;
 
@@ -80,6 +83,32 @@ verbs! {
 }
 
 impl Verb {
+    /// The verb that a line begins with.
+    ///
+    /// `bget` is an ancient spelling of `get` that memcached still takes.
+    pub fn lookup(word: &[u8]) -> Option<Verb> {
+        Some(match word {
+            b"get" | b"bget" => Verb::Get,
+            b"gets" => Verb::Gets,
+            b"gat" => Verb::Gat,
+            b"gats" => Verb::Gats,
+            b"set" => Verb::Set,
+            b"add" => Verb::Add,
+            b"mg" => Verb::MetaGet,
+            b"ms" => Verb::MetaSet,
+            b"md" => Verb::MetaDelete,
+            b"ma" => Verb::MetaArithmetic,
+            b"mn" => Verb::MetaNoop,
+            b"me" => Verb::MetaDebug,
+            _ => {
+                return Verb::ALL
+                    .iter()
+                    .copied()
+                    .find(|v| v.name().as_bytes() == word);
+            }
+        })
+    }
+
     /// A dense index, for metrics.
     pub const fn id(self) -> u16 {
         self as u16
@@ -119,5 +148,20 @@ impl Verb {
                 | Verb::Misbehave
                 | Verb::Extstore
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_verb_is_found_by_its_name_and_id() {
+        for (i, &verb) in Verb::ALL.iter().enumerate() {
+            assert_eq!(Verb::lookup(verb.name().as_bytes()), Some(verb));
+            assert_eq!(usize::from(verb.id()), i);
+        }
+        assert_eq!(Verb::lookup(b"GET"), None);
+        assert_eq!(Verb::lookup(b""), None);
     }
 }

@@ -1,12 +1,12 @@
 //! The commands of Redis 7.0: their shape, where their keys are, and what the
 //! proxy does with each.
 //!
-//! The facts are data in `table.rs`; the functions here read them. Key
-//! positions are found by interpreting the key specifications that Redis
-//! itself publishes in `COMMAND INFO`, so that no command needs a case of its
-//! own except `SORT`, whose destination Redis calls "unknown" too.
+//! The facts are data in `table.rs`; [`lookup`] finds a command by its name
+//! and [`keys`] the keys of a request.
 
 use crate::Kind;
+
+pub use super::keys::{KeyError, arity_ok, blocking, keys, single_key};
 
 pub use super::table::{COMMANDS, COUNT};
 
@@ -41,8 +41,14 @@ pub struct Command {
     pub tips: &'static [&'static str],
     /// Where the keys are.
     pub key_specs: &'static [KeySpec],
-    /// Subcommands in Redis' own order.
+    /// Subcommands of a container, in alphabetical order.
     pub subcommands: &'static [Subcommand],
+    /// One line for `COMMAND DOCS`.
+    pub summary: &'static str,
+    /// The version of Redis that brought it.
+    pub since: &'static str,
+    /// The group that Redis' manual lists it under.
+    pub group: &'static str,
 }
 
 /// One subcommand of a container such as `CLIENT` or `XGROUP`.
@@ -132,9 +138,10 @@ pub enum Class {
     Local,
     /// Goes to every server; the replies are merged.
     FanOut(FanOut),
-    /// Never passes; the text says why.
+    /// Never passes. The text is the whole error, without its `ERR`.
     Refused(&'static str),
-    /// Needs state of a connection that this version does not keep; the text says so.
+    /// Needs state of a connection that this version does not keep. The text is
+    /// the whole error, without its `ERR`.
     Later(&'static str),
 }
 
@@ -202,11 +209,38 @@ impl Args for Vec<&[u8]> {
     }
 }
 
-/// The command of this name, in any case.
+impl<T: Args + ?Sized> Args for &T {
+    fn len(&self) -> usize {
+        (**self).len()
+    }
+
+    fn arg(&self, i: usize) -> &[u8] {
+        (**self).arg(i)
+    }
+}
+
+impl Command {
+    /// The subcommand of this name, in any case.
+    pub fn subcommand(&self, name: &[u8]) -> Option<&'static Subcommand> {
+        let subcommands: &'static [Subcommand] = self.subcommands;
+        subcommands.iter().find(|sub| {
+            let (_, own) = sub.name.split_once('|').unwrap_or(("", sub.name));
+            own.as_bytes().eq_ignore_ascii_case(name)
+        })
+    }
+}
+
+/// The command of this name, in any case. Allocation free.
+#[inline]
 pub fn lookup(name: &[u8]) -> Option<&'static Command> {
-    COMMANDS
-        .iter()
-        .find(|command| command.name.as_bytes().eq_ignore_ascii_case(name))
+    let mut slot = hash(name);
+    loop {
+        let command = COMMANDS.get(usize::from(INDEX[slot]))?;
+        if command.name.as_bytes().eq_ignore_ascii_case(name) {
+            return Some(command);
+        }
+        slot = (slot + 1) % SLOTS;
+    }
 }
 
 /// The command with this id, which came from [`Command::id`].
@@ -217,46 +251,48 @@ pub fn by_id(id: u16) -> &'static Command {
     &COMMANDS[usize::from(id)]
 }
 
-/// Whether a request with `argc` arguments (with the name) suits the command's arity.
-pub fn arity_ok(command: &Command, argc: usize) -> bool {
-    let wanted = usize::from(command.arity.unsigned_abs());
-    if command.arity < 0 {
-        argc >= wanted
-    } else {
-        argc == wanted
+/// A hash table of ids, built by the compiler: open addressing, a quarter full.
+static INDEX: [u8; SLOTS] = index();
+const SLOTS: usize = 1024;
+const EMPTY: u8 = u8::MAX;
+
+const fn index() -> [u8; SLOTS] {
+    assert!(COUNT < EMPTY as usize);
+    let mut index = [EMPTY; SLOTS];
+    let mut id = 0;
+    while id < COUNT {
+        let mut slot = hash(COMMANDS[id].name.as_bytes());
+        while index[slot] != EMPTY {
+            slot = (slot + 1) % SLOTS;
+        }
+        index[slot] = id as u8;
+        id += 1;
     }
+    index
 }
 
-/// The position of the one key of a [`Class::Single`] command.
-pub fn single_key(command: &Command, argc: usize) -> Result<usize, KeyError> {
-    if !arity_ok(command, argc) {
-        return Err(KeyError::Arity(command.name));
-    }
-    Ok(command.first_key.max(1) as usize)
-}
-
-/// The positions of all keys of a request, put into `out`.
-pub fn keys(
-    command: &Command,
-    args: &(impl Args + ?Sized),
-    out: &mut Vec<usize>,
-) -> Result<(), KeyError> {
-    out.clear();
-    if !arity_ok(command, args.len()) {
-        return Err(KeyError::Arity(command.name));
-    }
-    Ok(())
-}
-
-/// Whether a request may wait at the server for data: `BLPOP`, or `XREAD` with `BLOCK`.
-pub fn blocking(_command: &Command, _args: &(impl Args + ?Sized)) -> bool {
-    false
-}
-
-/// Why the keys of a request cannot be told. Display is what Redis says, without its `ERR`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum KeyError {
-    /// Too many or too few arguments.
-    #[error("wrong number of arguments for '{0}' command")]
-    Arity(&'static str),
+/// The slot of a name: its first and last bytes, in lower case, and its length.
+/// Setting the bit 0x20 is no exact lower case, but the comparison is exact.
+const fn hash(name: &[u8]) -> usize {
+    const LOWER: u64 = 0x2020_2020_2020_2020;
+    let (first, last) = match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
+        (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+        _ => match (name.first_chunk::<4>(), name.last_chunk::<4>()) {
+            (Some(first), Some(last)) => (
+                u32::from_le_bytes(*first) as u64,
+                u32::from_le_bytes(*last) as u64,
+            ),
+            _ => match name {
+                [a, .., b] => (*a as u64, (*b as u64) << 8 | name[1] as u64),
+                [a] => (*a as u64, 0),
+                [] => (0, 0),
+            },
+        },
+    };
+    let mixed = (first | LOWER)
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        .rotate_left(29)
+        ^ (last | LOWER)
+        ^ name.len() as u64;
+    (mixed.wrapping_mul(0xff51_afd7_ed55_8ccd) >> (u64::BITS - SLOTS.ilog2())) as usize
 }

@@ -7,8 +7,13 @@
 
 pub mod command;
 pub mod encode;
+mod flow;
+mod framing;
+mod inline;
+mod keys;
 pub mod reply;
 pub mod request;
+mod subcommands;
 mod table;
 
 pub use command::{Args, Class, Command, FanOut, KeyError, Split};
