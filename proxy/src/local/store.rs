@@ -60,6 +60,8 @@ pub struct Entry {
 pub enum Mark {
     /// Redis: the value was edited in place, so that `OBJECT ENCODING` says `raw`.
     Raw = 1,
+    /// Redis: INCRBYFLOAT made it, so that `OBJECT ENCODING` never says `int`.
+    Float = 32,
     /// memcached: it was read since it was stored.
     Fetched = 2,
     /// memcached: it was marked stale.
