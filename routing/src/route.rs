@@ -221,3 +221,106 @@ fn leaves(root: &Route) -> Vec<Leaf<'_>> {
     }
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ByteSign, Distribution, Hash, Member, PoolSpec};
+
+    fn pool(id: u16, first: u32, weights: &[u32]) -> Route {
+        let member = |(i, &weight): (usize, &u32)| Member {
+            name: format!("pool{id}-{i}"),
+            weight,
+        };
+        let spec = PoolSpec {
+            name: format!("pool{id}"),
+            id: PoolId(id),
+            first: ServerId(first),
+            members: weights.iter().enumerate().map(member).collect(),
+            distribution: Distribution::Ketama,
+            hash: Hash::Fnv1a_64,
+            byte_sign: ByteSign::Signed,
+            hash_tag: None,
+        };
+        Route::Pool(Arc::new(Pool::new(spec).unwrap()))
+    }
+
+    fn prefix(name: &str, children: &[(&str, &Route)], default: &Route) -> Route {
+        let children = children
+            .iter()
+            .map(|&(prefix, route)| (prefix.as_bytes().to_vec(), route.clone()));
+        Route::Prefix(Prefix::new(name, children, default.clone()).unwrap())
+    }
+
+    fn ask(key: &str) -> Ask<'_> {
+        Ask {
+            key: key.as_bytes(),
+            kind: Kind::Read,
+        }
+    }
+
+    #[test]
+    fn one_server_is_the_sole_target() {
+        let router = Router::new(pool(0, 5, &[0, 1]));
+        assert_eq!(router.sole(), Some(Plan::Send(ServerId(6))));
+        assert_eq!(router.plan(&ask("any")), Plan::Send(ServerId(6)));
+        let local = Router::new(Route::Local(PoolId(3)));
+        assert_eq!(local.sole(), Some(Plan::Answer(PoolId(3))));
+    }
+
+    #[test]
+    fn targets_are_every_place_once() {
+        let users = pool(1, 0, &[1, 0, 1]);
+        let main = pool(2, 3, &[1]);
+        let memory = Route::Local(PoolId(3));
+        let inner = prefix("inner", &[("user:a", &users), ("user:m", &memory)], &main);
+        let router = Router::new(prefix("outer", &[("u", &inner), ("v", &users)], &inner));
+        let (a, c, main) = (ServerId(0), ServerId(2), ServerId(3));
+        assert_eq!(
+            router.targets(),
+            [
+                Plan::Send(a),
+                Plan::Send(c),
+                Plan::Answer(PoolId(3)),
+                Plan::Send(main)
+            ]
+        );
+        assert_eq!(router.pools(), [PoolId(1), PoolId(3), PoolId(2)]);
+        assert_eq!(router.sole(), None);
+        assert_eq!(router.plan(&ask("user:m")), Plan::Answer(PoolId(3)));
+        assert_eq!(router.plan(&ask("w")), Plan::Send(main));
+    }
+
+    #[test]
+    fn the_explanation_agrees_with_the_plan() {
+        let users = pool(1, 0, &[1, 1, 1]);
+        let memory = Route::Local(PoolId(3));
+        let inner = prefix("by_user", &[("user:m", &memory)], &users);
+        let router = Router::new(prefix("by_kind", &[("user:", &inner)], &memory));
+        for i in 0..100 {
+            let key = format!("user:{i}");
+            let explanation = router.explain(&ask(&key));
+            assert_eq!(explanation.plan, router.plan(&ask(&key)));
+            assert_eq!(explanation.pool, PoolId(1));
+            let why: Vec<&str> = explanation.path.iter().map(|step| &*step.why).collect();
+            let default = "no listed prefix, so the default";
+            assert_eq!(why, ["longest prefix \"user:\"", default]);
+            let placement = explanation.placement.unwrap();
+            assert_eq!(explanation.plan, Plan::Send(placement.server));
+            assert_eq!(placement.name, format!("pool1-{}", placement.index));
+        }
+        let explanation = router.explain(&ask("user:m1"));
+        assert_eq!(explanation.plan, Plan::Answer(PoolId(3)));
+        assert_eq!(explanation.placement, None);
+    }
+
+    /// Forty tables that each hold the next twice have 2^40 paths.
+    #[test]
+    fn shared_tables_are_walked_once() {
+        let mut route = pool(1, 0, &[1, 1]);
+        for i in 0..40 {
+            route = prefix(&i.to_string(), &[("a", &route)], &route);
+        }
+        assert_eq!(Router::new(route).targets().len(), 2);
+    }
+}

@@ -71,6 +71,8 @@ mod tests {
         assert_eq!(hash(b"a"), 0xd24e_c4f1_a98c_6e5b);
         assert_eq!(hash(b"abc"), 0x44bc_2cf5_ad77_0999);
         assert_eq!(hash(b"foo"), 3728699739546630719);
+        assert_eq!(hash(b"foo\nbar"), 8917841378505826757);
+        assert_eq!(hash(b"lyft"), 4400747396090729504);
         assert_eq!(
             hash(b"Nobody inspects the spammish repetition"),
             0xfbce_a83c_8a37_8bf1

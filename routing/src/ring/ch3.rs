@@ -109,3 +109,50 @@ impl Bits {
         self.word >> (at % u64::BITS) & 1 == 1
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pick(key: &[u8], count: usize) -> usize {
+        furc(hash(key), count)
+    }
+
+    /// Source: mcrouter, `mcrouter/lib/test/WeightedCh3HashTest.cpp` with
+    /// weights of 1, which it requires to equal the plain furc hash.
+    #[test]
+    fn published_vectors() {
+        assert_eq!(pick(b"sample", 100), 97);
+        assert_eq!(pick(b"sample", 1), 0);
+        assert_eq!(pick(b"", 100), 72);
+        assert_eq!(pick(b"", 1 << 23), 6_173_600);
+        assert_eq!(pick(b"sample", 1 << 23), 5_167_780);
+        let up: Vec<u8> = (0..=255u8).map(|i| i.wrapping_sub(128)).collect();
+        let down: Vec<u8> = up.iter().rev().copied().collect();
+        assert_eq!(pick(&up, 99_999), 31_015);
+        assert_eq!(pick(&down, 99_999), 67_101);
+    }
+
+    /// Source: the same file, polynomial checksums over the keys k0, k1, ...
+    #[test]
+    fn published_checksums() {
+        let checksums = [
+            (2, 1_346_413_954u32),
+            (3, 914_505_363),
+            (7, 4_252_552_508),
+            (10, 2_894_016_351),
+            (16, 2_995_729_350),
+            (100, 2_289_223_413),
+            (1000, 2_251_851_331),
+            (10_000, 1_328_492_545),
+            (100_000, 1_053_928_120),
+        ];
+        for (count, checksum) in checksums {
+            let got = (0..100_000).fold(0u32, |sum, i| {
+                let index = pick(format!("k{i}").as_bytes(), count);
+                sum.wrapping_mul(31).wrapping_add(index as u32)
+            });
+            assert_eq!(got, checksum, "{count}");
+        }
+    }
+}

@@ -120,7 +120,11 @@ pub fn build(
     hash: Hash,
     sign: ByteSign,
 ) -> Result<Ring, RingError> {
-    let form = match sole(members)? {
+    let sole = sole(members)?;
+    if distribution.uses_names() {
+        distinct(members)?;
+    }
+    let form = match sole {
         Some(index) => Form::Sole(index),
         None => match distribution {
             Distribution::Ketama => Form::Ketama(ketama::twemproxy(members)),
@@ -152,6 +156,17 @@ fn sole(members: &[Member]) -> Result<Option<usize>, RingError> {
         (None, _) => Err(RingError::Drained),
         (Some((index, _)), None) => Ok(Some(index)),
         (Some(_), Some(_)) => Ok(None),
+    }
+}
+
+/// Refuses two members of one name, drained ones included: they would have
+/// the same points, and one of them no keys.
+fn distinct(members: &[Member]) -> Result<(), RingError> {
+    let mut names: Vec<&str> = members.iter().map(|member| member.name.as_str()).collect();
+    names.sort_unstable();
+    match names.windows(2).find(|two| two[0] == two[1]) {
+        Some(two) => Err(RingError::SameName(two[0].to_owned())),
+        None => Ok(()),
     }
 }
 
@@ -196,6 +211,16 @@ impl Ring {
             Form::Ch3(_) | Form::WeightedCh3(_) => Some(("murmur2_64a", ch3::hash(key))),
             Form::EnvoyRing(_) => Some(("murmur2_64a", envoy_ring::hash(key))),
             Form::Hashring(_) => Some(("siphash_2_4", hashring::hash(key))),
+        }
+    }
+
+    /// How many points each of `members` members has, for the rings that have
+    /// some: a weight may be too small for a single one.
+    pub(crate) fn points(&self, members: usize) -> Option<Vec<usize>> {
+        match &self.form {
+            Form::Ketama(points) => Some(points.points_of(members)),
+            Form::EnvoyRing(points) => Some(points.points_of(members)),
+            _ => None,
         }
     }
 
@@ -262,6 +287,19 @@ impl Distribution {
         !matches!(
             self,
             Distribution::Jump | Distribution::Ch3 | Distribution::Hashring
+        )
+    }
+
+    /// Whether servers are placed by their names; with the others, by their
+    /// order in the list.
+    pub const fn uses_names(self) -> bool {
+        !matches!(
+            self,
+            Distribution::Jump
+                | Distribution::Modula
+                | Distribution::Random
+                | Distribution::Ch3
+                | Distribution::WeightedCh3
         )
     }
 

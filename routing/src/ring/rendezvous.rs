@@ -38,22 +38,17 @@ impl Rendezvous {
     }
 
     pub fn pick(&self, hash: u32) -> usize {
-        let mut best = (0, f64::NEG_INFINITY);
-        let mut best_draw = (0, 0);
-        for candidate in &self.candidates {
-            let draw = spread(candidate.seed ^ spread(hash.into()));
-            if self.equal {
-                if draw >= best_draw.1 {
-                    best_draw = (candidate.index, draw);
-                }
-            } else {
-                let score = score(draw, candidate.weight);
-                if score > best.1 {
-                    best = (candidate.index, score);
-                }
-            }
-        }
-        if self.equal { best_draw.0 } else { best.0 }
+        let hash = spread(hash.into());
+        let draws = self.candidates.iter().map(|candidate| {
+            let draw = spread(candidate.seed ^ hash);
+            (draw, candidate)
+        });
+        let best = if self.equal {
+            draws.max_by_key(|&(draw, _)| draw)
+        } else {
+            draws.max_by(|a, b| score(a.0, a.1.weight).total_cmp(&score(b.0, b.1.weight)))
+        };
+        best.map_or(0, |(_, candidate)| candidate.index)
     }
 }
 
