@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use admin_support::{ask, running, start};
+use emberline::config::{self, Environment, Source};
 use emberline::metrics::{Class, OTHER, Verdict};
 use emberline_protocol::memcache::Verb;
 use emberline_protocol::redis::command::{COMMANDS, Class as Redis};
@@ -53,6 +54,17 @@ fn every_command_stands_where_its_class_is_described() {
             verb.name()
         );
     }
+}
+
+#[test]
+fn the_example_in_the_readme_is_a_configuration() {
+    let page = page("README.md");
+    let (_, rest) = page.split_once("```toml\n").unwrap();
+    let (example, _) = rest.split_once("```").unwrap();
+    let source = Source::new("README.md", example);
+    let (running, report) = config::load(&source, &Environment::process());
+    assert!(running.is_some(), "{}", report.render(&source));
+    assert_eq!(report.render(&source).to_string(), "");
 }
 
 #[test]

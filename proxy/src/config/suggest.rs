@@ -14,7 +14,10 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         (distance <= enough).then_some((distance, known))
     };
     let known = known.into_iter().filter(|known| known.len() <= 64);
-    known.filter_map(near).min_by_key(|(distance, _)| *distance).map(|(_, known)| known)
+    known
+        .filter_map(near)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, known)| known)
 }
 
 /// The hint to print, if there is a name that comes close.

@@ -1,0 +1,45 @@
+//! The JSON schema of the configuration, for editors.
+
+use schemars::Schema;
+use schemars::generate::SchemaSettings;
+use schemars::transform::{Transform, transform_subschemas};
+use serde_json::Value;
+
+use super::Config;
+
+/// The schema as text, with a line break at its end.
+pub fn schema() -> String {
+    let mut schema = SchemaSettings::draft07()
+        .into_generator()
+        .into_root_schema_for::<Config>();
+    NoNull.transform(&mut schema);
+    let text = serde_json::to_string_pretty(&schema).expect("a schema is plain JSON");
+    text + "\n"
+}
+
+/// What may be left out is an `Option` here, which JSON would allow to be
+/// null; TOML has no null.
+struct NoNull;
+
+impl Transform for NoNull {
+    fn transform(&mut self, schema: &mut Schema) {
+        if let Some(Value::Array(types)) = schema.get_mut("type") {
+            types.retain(|kind| kind != "null");
+            if let [one] = &types[..] {
+                let one = one.clone();
+                schema.insert("type".to_owned(), one);
+            }
+        }
+        if let Some(Value::Array(choices)) = schema.get_mut("anyOf") {
+            choices.retain(|choice| choice.get("type") != Some(&Value::from("null")));
+            if let [Value::Object(one)] = &choices[..] {
+                let one = one.clone();
+                schema.remove("anyOf");
+                for (key, value) in one {
+                    schema.insert(key, value);
+                }
+            }
+        }
+        transform_subschemas(self, schema);
+    }
+}
