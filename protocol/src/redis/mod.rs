@@ -1,1 +1,22 @@
 //! The Redis serialization protocol, versions 2 and 3.
+//!
+//! [`request`] and [`reply`] find where a request or a reply ends and where
+//! its parts are, [`encode`] writes what the proxy itself has to say, and
+//! [`command`] knows every command of Redis 7.0: its arity, where its keys
+//! are, and what the proxy does with it.
+
+pub mod command;
+pub mod encode;
+mod flow;
+mod framing;
+mod inline;
+mod keys;
+pub mod reply;
+pub mod request;
+mod subcommands;
+mod table;
+
+pub use command::{Args, Class, Command, FanOut, KeyError, Split};
+pub use encode::Version;
+pub use reply::{ReplyError, Scanner};
+pub use request::{Flow, Limits, Parser, RequestError, Step};

@@ -1,0 +1,37 @@
+//! Any bytes as a memcached server's: scanning stays within the buffer and
+//! ends at the same byte however the bytes are cut.
+
+#![no_main]
+
+use emberline_protocol::Scan;
+use emberline_protocol::memcache::{Scanner, is_error, values};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    let Some((&cut, reply)) = data.split_first() else {
+        return;
+    };
+    let whole = Scanner::default().feed(reply);
+
+    let step = usize::from(cut) % 16 + 1;
+    let mut scanner = Scanner::default();
+    let (mut passed, mut fed) = (0, 0);
+    let pieces = loop {
+        if fed == reply.len() {
+            break Ok(Scan::More(passed));
+        }
+        fed = (fed + step).min(reply.len());
+        match scanner.feed(&reply[passed..fed]) {
+            Ok(Scan::More(n)) => passed += n,
+            Ok(Scan::Done(n)) => break Ok(Scan::Done(passed + n)),
+            Err(error) => break Err(error),
+        }
+        assert!(passed <= fed);
+    };
+    assert_eq!(pieces, whole);
+
+    let mut items = values(reply);
+    let bytes: usize = items.by_ref().map(|item| item.bytes.len()).sum();
+    assert_eq!(bytes + items.rest().len(), reply.len());
+    let _ = is_error(reply);
+});

@@ -1,0 +1,4 @@
+//! The classic text commands.
+
+pub(super) mod reply;
+pub(super) mod request;
