@@ -1,15 +1,65 @@
 //! Key placement as data: which server gets this key, and why.
+//!
+//! A [`Router`] holds the route tree of one listener. Its leaves are pools; a
+//! [`Pool`] cuts the [`HashTag`] out of a key, and its [`ring::Ring`] turns
+//! what is left into one of the pool's servers with one of the [`Hash`]
+//! functions. The answer is a [`Plan`]: this crate decides and never sends.
+//! It opens no socket, reads no clock and depends on no async runtime.
+//!
+//! Placement is bit-exact with the proxies that it replaces, because a key
+//! that moves to another server is a cache miss. Each file of `hash/` and
+//! `ring/` therefore names its source and carries vectors from it.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod hash;
+mod pool;
+mod prefix;
+pub mod ring;
+mod route;
+mod tag;
+
+pub use hash::{ByteSign, Hash};
+pub use pool::{Pool, PoolError, PoolSpec};
+pub use prefix::{Prefix, PrefixError};
+pub use ring::{Distribution, Member, Ring, RingError};
+pub use route::{Ask, Explanation, Placement, Plan, Route, Router, Step};
+pub use tag::{EmptyTag, HashTag};
 
 /// Index of a pool in the running configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, core::hash::Hash, PartialOrd, Ord)]
 pub struct PoolId(pub u16);
 
 /// Index of a server in the running configuration, over all pools.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, core::hash::Hash, PartialOrd, Ord)]
 pub struct ServerId(pub u32);
 
-/// The route tree of one listener.
-#[derive(Debug)]
-pub struct Router;
+/// A name in the configuration that stands for nothing here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown {what} \"{name}\", expected one of {}", expected.join(", "))]
+pub struct UnknownName {
+    /// What was looked for: "hash", "distribution", "byte sign".
+    pub what: &'static str,
+    /// The name as it was written.
+    pub name: String,
+    /// Every name that would have been accepted.
+    pub expected: Vec<&'static str>,
+}
+
+impl UnknownName {
+    /// The one of `all` that is called `name`.
+    fn find<T: Copy>(
+        what: &'static str,
+        name: &str,
+        all: &[T],
+        name_of: impl Fn(T) -> &'static str,
+    ) -> Result<T, UnknownName> {
+        let found = all.iter().copied().find(|&one| name_of(one) == name);
+        found.ok_or_else(|| UnknownName {
+            what,
+            name: name.to_owned(),
+            expected: all.iter().map(|&one| name_of(one)).collect(),
+        })
+    }
+}
