@@ -8,6 +8,7 @@ pub mod answer;
 pub mod cli;
 pub mod config;
 pub mod local;
+pub mod log;
 pub mod metrics;
 pub mod running;
 pub mod server;

@@ -110,6 +110,8 @@ pub struct Pool {
     pub password: Option<Secret>,
     /// Redis database selected on connect.
     pub database: u32,
+    /// The largest memcached value that a client may send, in bytes.
+    pub value_max: usize,
 }
 
 /// What a split read answers when one server fails.

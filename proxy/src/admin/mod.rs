@@ -1,1 +1,138 @@
-//! admin
+//! The HTTP side: what operators, probes and scrapers read.
+//!
+//! Two listeners, on one thread that does nothing else. *Admin* is the full
+//! API and the page for people; it belongs on loopback or a Unix socket, and
+//! checks that requests were meant for it. *Status* may face the network: it
+//! knows `/metrics`, `/healthz` and `/readyz` and nothing that tells or
+//! changes more. Neither shares a thread with clients, so that a slow scrape
+//! delays no request and a busy worker no probe.
+
+mod api;
+mod guard;
+mod listen;
+mod report;
+mod serve;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::SystemTime;
+
+use tokio::sync::watch;
+
+use crate::metrics::{Meter, Scrape};
+use crate::running::Running;
+use listen::Socket;
+
+/// What the HTTP thread reads of the rest of the process.
+#[derive(Debug)]
+pub struct State {
+    /// The configuration that is being served.
+    pub running: Arc<Running>,
+    /// One per worker.
+    pub meters: Vec<Arc<Meter>>,
+    /// When the process started.
+    pub started: SystemTime,
+    scrape: Scrape,
+    ready: AtomicBool,
+    draining: AtomicBool,
+}
+
+impl State {
+    /// Not ready yet, not draining.
+    pub fn new(running: Arc<Running>, meters: Vec<Arc<Meter>>, started: SystemTime) -> State {
+        State {
+            scrape: Scrape::new(running.clone(), meters.clone(), started),
+            running,
+            meters,
+            started,
+            ready: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    /// Say that every listener is bound: `/readyz` answers 200 from here on.
+    pub fn set_ready(&self) {
+        self.ready.store(true, Ordering::Release);
+    }
+
+    /// Say that the process is on its way out: `/readyz` answers 503.
+    pub fn set_draining(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Why `/readyz` says no, if it does.
+    ///
+    /// Servers that are down are no reason: taking the proxy out of service
+    /// as well would turn a failing cache into a failing application.
+    pub fn unready(&self) -> Option<&'static str> {
+        if self.draining.load(Ordering::Acquire) {
+            Some("draining")
+        } else if !self.ready.load(Ordering::Acquire) {
+            Some("starting: listeners are not bound yet")
+        } else {
+            None
+        }
+    }
+}
+
+/// The running HTTP thread; dropping it stops both listeners.
+#[derive(Debug)]
+pub struct AdminHandle {
+    /// Where the admin API listens, when it does so on TCP.
+    pub admin: Option<SocketAddr>,
+    /// Where the status endpoint listens, when it does so on TCP.
+    pub status: Option<SocketAddr>,
+    stop: watch::Sender<bool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Bind the admin and status listeners and serve them on a thread of their own.
+///
+/// # Errors
+///
+/// When an address cannot be bound, or no thread be started; the text names
+/// the address.
+pub fn spawn(state: Arc<State>) -> io::Result<AdminHandle> {
+    let bound = |bind: &Option<_>, role| {
+        bind.as_ref()
+            .map(|bind| Socket::bind(bind, role))
+            .transpose()
+    };
+    let admin = bound(&state.running.admin, "admin")?;
+    let status = bound(&state.running.status, "status")?;
+    let addresses = (
+        admin.as_ref().and_then(Socket::address),
+        status.as_ref().and_then(Socket::address),
+    );
+    let (stop, stopped) = watch::channel(false);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let thread = std::thread::Builder::new()
+        .name("admin".to_owned())
+        .spawn(move || {
+            let admin = admin.map(|socket| (socket, api::admin(state.clone())));
+            let status = status.map(|socket| (socket, api::status(state)));
+            let sites = admin.into_iter().chain(status).collect();
+            runtime.block_on(serve::run(sites, stopped));
+        })?;
+    Ok(AdminHandle {
+        admin: addresses.0,
+        status: addresses.1,
+        stop,
+        thread: Some(thread),
+    })
+}
+
+impl Drop for AdminHandle {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+        if let Some(thread) = self.thread.take() {
+            // A panic on that thread has been reported by the panic hook; there is nothing to add.
+            let _ = thread.join();
+        }
+    }
+}

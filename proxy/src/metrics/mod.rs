@@ -1,1 +1,19 @@
-//! metrics
+//! What the process counts, and how a scraper reads it.
+//!
+//! Workers write [`Meter`]s, one each, without knowing a single label; the
+//! admin thread sums them and puts the names to the sums. Labels are names
+//! from the configuration or from the command tables, never anything that a
+//! client sent.
+
+mod command;
+mod duration;
+mod family;
+mod layout;
+mod meter;
+pub mod process;
+mod scrape;
+pub mod totals;
+
+pub use command::{OTHER, memcache_command, redis_command};
+pub use meter::{Class, Health, Meter, Shed, Verdict};
+pub use scrape::Scrape;

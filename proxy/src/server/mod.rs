@@ -1,1 +1,248 @@
-//! server
+//! The data plane: from a client's bytes to a server's and back.
+//!
+//! ```text
+//!   acceptor --new client--> worker (thread, runtime)
+//!                              |
+//!            client  <---------+---------> backend
+//!              | take_up               ^      |
+//!              | split, plan           |      | replies, in the order of the fifo
+//!              +---- push(entry) ------+      v
+//!            pipeline <----- deliver(seq) ----+
+//! ```
+
+mod acceptor;
+mod backend;
+mod client;
+mod fault;
+mod gather;
+mod pipeline;
+mod policy;
+mod socket;
+mod worker;
+
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{info, warn};
+
+use self::acceptor::Bound;
+use self::worker::{Message, Worker};
+use crate::admin::{self, AdminHandle};
+use crate::answer::Figures;
+use crate::metrics::{Meter, Shed};
+use crate::running::{Bind, Running};
+
+/// What the threads of one process share.
+#[derive(Debug)]
+pub struct Hub {
+    running: Arc<Running>,
+    state: Arc<admin::State>,
+    /// The acceptor's own cells.
+    meter: Arc<Meter>,
+    client_ids: AtomicU64,
+    workers: Vec<Seat>,
+}
+
+/// What the acceptor knows of a worker.
+#[derive(Debug)]
+struct Seat {
+    clients: AtomicUsize,
+    messages: mpsc::UnboundedSender<Message>,
+}
+
+impl Hub {
+    /// Give a new client to the worker with the fewest.
+    fn admit(&self, listener: usize, message: Message) {
+        let load = |seat: &&Seat| seat.clients.load(Ordering::Relaxed);
+        let total: usize = self.workers.iter().map(|seat| load(&seat)).sum();
+        let seat = self.workers.iter().min_by_key(load);
+        match seat {
+            Some(seat) if total < self.running.proxy.clients_max => {
+                seat.clients.fetch_add(1, Ordering::Relaxed);
+                if seat.messages.send(message).is_err() {
+                    warn!("a worker has ended: a new client was lost");
+                }
+            }
+            _ => {
+                self.meter.shed(Shed::Clients);
+                acceptor::turn_away(self.running.listeners[listener].protocol, &message);
+            }
+        }
+    }
+
+    /// A client of worker `index` has gone.
+    fn leave(&self, index: usize) {
+        self.workers[index].clients.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn drain(&self) {
+        self.state.set_draining();
+        for seat in &self.workers {
+            let _ = seat.messages.send(Message::Drain);
+        }
+    }
+
+    /// Figures of the whole process.
+    fn figures(&self) -> Figures {
+        Figures::default()
+    }
+}
+
+/// A running data plane.
+#[derive(Debug)]
+pub struct Handle {
+    hub: Arc<Hub>,
+    addresses: Vec<(String, Bind)>,
+    stop: Option<oneshot::Sender<()>>,
+    threads: Vec<JoinHandle<()>>,
+    _admin: AdminHandle,
+}
+
+impl Handle {
+    /// Every listener's name and address as bound.
+    pub fn addresses(&self) -> &[(String, Bind)] {
+        &self.addresses
+    }
+
+    /// Stop accepting, answer what is in flight, and wait for the workers, but
+    /// no longer than the configured time.
+    pub fn shutdown(mut self) {
+        self.drain();
+        let deadline = std::time::Instant::now() + self.hub.running.proxy.timeout_drain;
+        for thread in self.threads.drain(..) {
+            while !thread.is_finished() {
+                if std::time::Instant::now() > deadline {
+                    warn!("clients are still connected: leaving without them");
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            let _ = thread.join();
+        }
+    }
+
+    /// Stop accepting and let the workers end when their clients are served.
+    fn drain(&mut self) {
+        self.stop.take();
+        self.hub.drain();
+        for (_, address) in &self.addresses {
+            if let Bind::Unix(path) = address {
+                let _ = std::fs::remove_file(path);
+            }
+        }
+    }
+}
+
+/// Bind every listener and start the threads.
+///
+/// # Errors
+/// When an address cannot be bound or a thread cannot be started; the text
+/// names which.
+pub fn start(running: Arc<Running>) -> io::Result<Handle> {
+    let bound: Vec<Bound> = running.listeners.iter().map(Bound::new).collect::<io::Result<_>>()?;
+    let names = running.listeners.iter().map(|listener| listener.name.clone());
+    let addresses = names
+        .zip(&bound)
+        .map(|(name, bound)| Ok((name, bound.address()?)))
+        .collect::<io::Result<_>>()?;
+
+    let count = running.proxy.workers.max(1);
+    let (senders, receivers): (Vec<_>, Vec<_>) =
+        (0..count).map(|_| mpsc::unbounded_channel()).unzip();
+    // One more than the workers: the last is the acceptor's.
+    let meters: Vec<Arc<Meter>> = (0..=count).map(|_| Arc::new(Meter::new(&running))).collect();
+    let state = Arc::new(admin::State::new(
+        Arc::clone(&running),
+        meters.clone(),
+        SystemTime::now(),
+    ));
+    let admin = admin::spawn(Arc::clone(&state))?;
+    let seat = |messages| Seat { clients: AtomicUsize::new(0), messages };
+    let hub = Arc::new(Hub {
+        running,
+        state: Arc::clone(&state),
+        meter: Arc::clone(&meters[count]),
+        client_ids: AtomicU64::new(1),
+        workers: senders.into_iter().map(seat).collect(),
+    });
+
+    let mut threads = Vec::with_capacity(count + 1);
+    for (index, messages) in receivers.into_iter().enumerate() {
+        let (hub, meter) = (Arc::clone(&hub), Arc::clone(&meters[index]));
+        threads.push(spawn_local(format!("worker-{index}"), move || {
+            Worker::new(index, hub, meter).run(messages)
+        })?);
+    }
+    let (stop, stopped) = oneshot::channel::<()>();
+    let accepting = Arc::clone(&hub);
+    threads.push(spawn_local("acceptor".to_owned(), move || async move {
+        for (index, bound) in bound.into_iter().enumerate() {
+            tokio::task::spawn_local(acceptor::accept(Arc::clone(&accepting), index, bound));
+        }
+        let _ = stopped.await;
+    })?);
+    state.set_ready();
+    Ok(Handle { hub, addresses, stop: Some(stop), threads, _admin: admin })
+}
+
+/// Run `work` on a thread with a runtime of its own.
+fn spawn_local<F>(
+    name: String,
+    work: impl FnOnce() -> F + Send + 'static,
+) -> io::Result<JoinHandle<()>>
+where
+    F: Future<Output = ()> + 'static,
+{
+    std::thread::Builder::new().name(name).spawn(move || {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build_local(LocalOptions::default());
+        match runtime {
+            Ok(runtime) => runtime.block_on(async { work().await }),
+            Err(error) => tracing::error!(%error, "a thread could not start its runtime"),
+        }
+    })
+}
+
+/// Serve until told to stop: SIGTERM or SIGINT finishes what is in flight, a
+/// second one ends at once.
+///
+/// # Errors
+/// As for [`start`].
+pub fn serve(running: Arc<Running>) -> io::Result<ExitCode> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let handle = start(running)?;
+        for (name, address) in handle.addresses() {
+            match address {
+                Bind::Tcp(address) => info!(listener = name, %address, "listening"),
+                Bind::Unix(path) => info!(listener = name, path = %path.display(), "listening"),
+            }
+        }
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        info!("stopping: answering what is in flight");
+        let (finished, wait) = oneshot::channel();
+        std::thread::spawn(move || {
+            handle.shutdown();
+            let _ = finished.send(());
+        });
+        tokio::select! {
+            _ = wait => {}
+            _ = terminate.recv() => warn!("told again: leaving at once"),
+            _ = interrupt.recv() => warn!("told again: leaving at once"),
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}

@@ -1,0 +1,199 @@
+//! The JSON answers. Built by hand from the running configuration, so that a
+//! new field of it is shown by decision and never by accident: credentials
+//! appear as being set or not, nothing more.
+
+use std::time::SystemTime;
+
+use emberline_routing::{PoolId, ServerId};
+use serde_json::{Map, Value, json};
+
+use super::State;
+use crate::metrics::totals::{self, Durations};
+use crate::metrics::{Class, Shed, Verdict, process};
+use crate::running::{Address, Bind, Partial, Pool, Protocol, Running};
+
+/// Every pool with its servers and their figures.
+pub(super) fn pools(state: &State) -> Value {
+    let pools = ids(state.running.pools.len())
+        .zip(&state.running.pools)
+        .map(|(id, pool)| {
+            let requests = totals::requests(&state.meters, |at| at == Some(id));
+            let servers = pool.servers.clone().filter_map(|id| server(state, id));
+            json!({
+                "name": pool.name,
+                "protocol": protocol(pool.protocol),
+                "kind": if pool.local.is_some() { "local" } else { "servers" },
+                "requests": requests.iter().sum::<u64>(),
+                "errors": errors(&requests),
+                "latency": latency(&pool_durations(state, id)),
+                "servers": servers.collect::<Vec<_>>(),
+            })
+        });
+    json!({ "pools": pools.collect::<Vec<_>>() })
+}
+
+fn server(state: &State, id: u32) -> Option<Value> {
+    let server = state.running.servers.get(id as usize)?;
+    let totals = totals::server(&state.meters, ServerId(id));
+    Some(json!({
+        "name": server.name,
+        "address": address(&server.address),
+        "state": totals.health.name(),
+        "inflight": totals.inflight,
+        "requests": totals.requests.iter().sum::<u64>(),
+        "errors": errors(&totals.requests),
+        "timeouts": totals.requests[Verdict::Timeout as usize],
+        "connects": totals.connects,
+        "connects_failed": totals.connects_failed,
+    }))
+}
+
+/// The process and its listeners in figures.
+pub(super) fn stats(state: &State) -> Value {
+    let running = &state.running;
+    let listeners = running.listeners.iter().enumerate().map(|(i, listener)| {
+        let totals = totals::listener(&state.meters, i);
+        json!({
+            "name": listener.name,
+            "protocol": protocol(listener.protocol),
+            "bind": bind(&listener.bind),
+            "clients": totals.clients,
+            "accepted": totals.accepted,
+            "bytes_in": totals.received,
+            "bytes_out": totals.sent,
+        })
+    });
+    let listeners: Vec<_> = listeners.collect();
+    let requests = totals::requests(&state.meters, |_| true);
+    let sheds = totals::sheds(&state.meters);
+    let mut all = Durations::default();
+    for id in ids(running.pools.len()) {
+        all.add(&pool_durations(state, id));
+    }
+    let uptime = SystemTime::now().duration_since(state.started);
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
+        "uptime_seconds": uptime.unwrap_or_default().as_secs(),
+        "workers": state.meters.len(),
+        "ready": state.unready().is_none(),
+        "cpu_seconds": process::cpu_time(),
+        "memory_bytes": process::resident(),
+        "listeners": listeners,
+        "requests": named(Verdict::ALL.map(Verdict::name), &requests),
+        "latency": latency(&all),
+        "shed": named(Shed::ALL.map(Shed::name), &sheds),
+    })
+}
+
+/// The running configuration without its secrets.
+pub(super) fn config(running: &Running) -> Value {
+    let listeners = running.listeners.iter().map(|listener| {
+        json!({
+            "name": listener.name,
+            "protocol": protocol(listener.protocol),
+            "bind": bind(&listener.bind),
+            "password": secret(listener.password.is_some()),
+            "allow": listener.allow,
+            "deny": listener.deny,
+        })
+    });
+    let listeners: Vec<_> = listeners.collect();
+    let pools = running.pools.iter().map(|pool| pool_config(running, pool));
+    let pools: Vec<_> = pools.collect();
+    json!({
+        "proxy": {
+            "workers": running.proxy.workers,
+            "clients_max": running.proxy.clients_max,
+            "memory_max": running.proxy.memory_max,
+            "timeout_head_ms": running.proxy.timeout_head.as_millis() as u64,
+            "timeout_drain_ms": running.proxy.timeout_drain.as_millis() as u64,
+        },
+        "admin": running.admin.as_ref().map(bind),
+        "status": running.status.as_ref().map(bind),
+        "listeners": listeners,
+        "pools": pools,
+    })
+}
+
+fn pool_config(running: &Running, pool: &Pool) -> Value {
+    let servers = pool
+        .servers
+        .clone()
+        .filter_map(|id| running.servers.get(id as usize))
+        .map(|server| json!({ "name": server.name, "address": address(&server.address) }));
+    json!({
+        "name": pool.name,
+        "protocol": protocol(pool.protocol),
+        "kind": if pool.local.is_some() { "local" } else { "servers" },
+        "servers": servers.collect::<Vec<_>>(),
+        "timeout_connect_ms": pool.timeout_connect.as_millis() as u64,
+        "timeout_request_ms": pool.timeout_request.as_millis() as u64,
+        "connections": pool.connections,
+        "inflight_max": pool.inflight_max,
+        "partial": match pool.partial {
+            Partial::Error => "error",
+            Partial::Missing => "missing",
+        },
+        "username": secret(pool.username.is_some()),
+        "password": secret(pool.password.is_some()),
+        "database": pool.database,
+    })
+}
+
+fn ids(pools: usize) -> impl Iterator<Item = PoolId> {
+    (0..pools).map_while(|i| u16::try_from(i).ok().map(PoolId))
+}
+
+fn pool_durations(state: &State, pool: PoolId) -> Durations {
+    let mut all = Durations::default();
+    for class in Class::ALL {
+        all.add(&totals::durations(&state.meters, pool, class));
+    }
+    all
+}
+
+/// Upper bounds in milliseconds; a quantile beyond the last bound, and one
+/// of no requests, is null.
+fn latency(durations: &Durations) -> Value {
+    let milliseconds = |share| durations.quantile(share).map(|s| (s * 1e9).round() / 1e6);
+    json!({ "p50_ms": milliseconds(0.5), "p99_ms": milliseconds(0.99), "p999_ms": milliseconds(0.999) })
+}
+
+fn errors(requests: &[u64; Verdict::ALL.len()]) -> u64 {
+    requests.iter().sum::<u64>() - requests[Verdict::Ok as usize]
+}
+
+fn named<const N: usize>(names: [&str; N], values: &[u64]) -> Map<String, Value> {
+    names
+        .iter()
+        .zip(values)
+        .map(|(name, value)| ((*name).to_owned(), json!(value)))
+        .collect()
+}
+
+fn secret(set: bool) -> Option<&'static str> {
+    set.then_some("[redacted]")
+}
+
+fn protocol(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Redis => "redis",
+        Protocol::Memcached => "memcached",
+    }
+}
+
+fn bind(bind: &Bind) -> String {
+    match bind {
+        Bind::Tcp(address) => address.to_string(),
+        Bind::Unix(path) => format!("unix:{}", path.display()),
+    }
+}
+
+fn address(address: &Address) -> String {
+    match address {
+        Address::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
+        Address::Tcp { host, port } => format!("{host}:{port}"),
+        Address::Unix(path) => format!("unix:{}", path.display()),
+    }
+}

@@ -1,0 +1,359 @@
+//! What one worker counts.
+//!
+//! A worker owns its meter and is the only thread that writes it; the admin
+//! thread reads it now and then. So a counter needs no read-modify-write and
+//! no lock: the writer loads, adds and stores with relaxed ordering, which on
+//! every machine we run on is the price of a plain `u64`. A reader may be a
+//! few requests behind and never sees a torn number. (The same counter in the
+//! `prometheus` crate, looked up by its labels, costs about thirty times as
+//! much.)
+//!
+//! A meter knows indexes alone. Names are put to them when `scrape` sums the
+//! meters of all workers.
+
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
+
+use emberline_protocol::Kind;
+use emberline_routing::{PoolId, ServerId};
+
+use super::duration::{BUCKETS, bucket};
+use super::layout::Layout;
+use crate::running::Running;
+
+/// How a request ended, as label `result`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// A reply that is not an error.
+    Ok,
+    /// The server answered with an error, or a merged reply became one.
+    Error,
+    /// No reply came in time.
+    Timeout,
+    /// There was no connection to send it on, or it broke.
+    Unavailable,
+    /// The proxy turned it down: unsupported, denied, malformed or shed.
+    Refused,
+}
+
+impl Verdict {
+    /// Every verdict, in the order of its cells.
+    pub const ALL: [Verdict; 5] = [
+        Verdict::Ok,
+        Verdict::Error,
+        Verdict::Timeout,
+        Verdict::Unavailable,
+        Verdict::Refused,
+    ];
+
+    /// The label's value.
+    pub fn name(self) -> &'static str {
+        match self {
+            Verdict::Ok => "ok",
+            Verdict::Error => "error",
+            Verdict::Timeout => "timeout",
+            Verdict::Unavailable => "unavailable",
+            Verdict::Refused => "refused",
+        }
+    }
+}
+
+/// What a request does, as label `class`: coarse, because each value costs a histogram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// Leaves its keys as they are.
+    Read,
+    /// Changes something.
+    Write,
+    /// Concerns no single key.
+    Other,
+}
+
+impl Class {
+    /// Every class, in the order of its cells.
+    pub const ALL: [Class; 3] = [Class::Read, Class::Write, Class::Other];
+
+    /// The class of a request of this kind.
+    pub fn of(kind: Kind) -> Class {
+        match kind {
+            Kind::Read => Class::Read,
+            Kind::Write | Kind::Delete | Kind::Counter | Kind::Touch => Class::Write,
+            Kind::Other => Class::Other,
+        }
+    }
+
+    /// The label's value.
+    pub fn name(self) -> &'static str {
+        match self {
+            Class::Read => "read",
+            Class::Write => "write",
+            Class::Other => "other",
+        }
+    }
+}
+
+/// Why something was turned away to protect the process, as label `reason`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Shed {
+    /// A connection beyond `clients_max`.
+    Clients,
+    /// A request while the buffers were beyond `memory_max`.
+    Memory,
+    /// A request whose server's queue was full.
+    Queue,
+    /// A request or connection that came while the process was draining.
+    Draining,
+}
+
+impl Shed {
+    /// Every reason, in the order of its cells.
+    pub const ALL: [Shed; 4] = [Shed::Clients, Shed::Memory, Shed::Queue, Shed::Draining];
+
+    /// The label's value.
+    pub fn name(self) -> &'static str {
+        match self {
+            Shed::Clients => "clients",
+            Shed::Memory => "memory",
+            Shed::Queue => "queue",
+            Shed::Draining => "draining",
+        }
+    }
+}
+
+/// What one worker knows of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Health {
+    /// No connection was tried yet: they are opened when first needed.
+    Unused,
+    /// The last connection attempt succeeded.
+    Up,
+    /// The last connection attempt failed, or the last connection broke.
+    Down,
+}
+
+impl Health {
+    /// The word in `/pools`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Health::Unused => "unused",
+            Health::Up => "up",
+            Health::Down => "down",
+        }
+    }
+}
+
+/// One worker's figures. Written by that worker's thread alone, readable from any.
+#[derive(Debug)]
+pub struct Meter {
+    layout: Layout,
+    /// Where `layout` says, five verdicts to a command.
+    requests: Box<[Counter]>,
+    /// By pool, then class.
+    durations: Box<[Histogram]>,
+    /// By `ServerId`.
+    upstreams: Box<[Upstream]>,
+    /// By listener.
+    clients: Box<[Clients]>,
+    sheds: [Counter; Shed::ALL.len()],
+}
+
+impl Meter {
+    /// A meter with room for everything that `running` names.
+    pub fn new(running: &Running) -> Meter {
+        let layout = Layout::new(running);
+        Meter {
+            requests: fill(layout.cells()),
+            durations: fill(running.pools.len() * Class::ALL.len()),
+            upstreams: fill(running.servers.len()),
+            clients: fill(running.listeners.len()),
+            sheds: Default::default(),
+            layout,
+        }
+    }
+
+    /// Count a client's request, once, when its reply is known.
+    ///
+    /// `pool` is `None` for what the proxy answered itself. `command` is
+    /// `metrics::redis_command`, `metrics::memcache_command` or
+    /// `metrics::OTHER`.
+    #[inline]
+    pub fn request(&self, listener: usize, pool: Option<PoolId>, command: u16, result: Verdict) {
+        if let Some(cell) = self.layout.cell(listener, pool, command) {
+            bump(&self.requests, cell + result as usize);
+        }
+    }
+
+    /// Record how long a request to `pool` took, from its last byte read to its reply known.
+    #[inline]
+    pub fn latency(&self, pool: PoolId, class: Class, nanos: u64) {
+        let index = usize::from(pool.0) * Class::ALL.len() + class as usize;
+        if let Some(histogram) = self.durations.get(index) {
+            histogram.buckets[bucket(nanos)].add(1);
+            histogram.nanos.add(nanos);
+        }
+    }
+
+    /// Count a request that was sent to a server, or could not be.
+    #[inline]
+    pub fn upstream(&self, server: ServerId, result: Verdict) {
+        if let Some(upstream) = self.upstreams.get(server.0 as usize) {
+            upstream.requests[result as usize].add(1);
+        }
+    }
+
+    /// Change the number of requests that wait for this server's reply.
+    #[inline]
+    pub fn upstream_inflight(&self, server: ServerId, delta: i64) {
+        if let Some(upstream) = self.upstreams.get(server.0 as usize) {
+            shift(&upstream.inflight, delta);
+        }
+    }
+
+    /// Count a connection attempt; its outcome also is the server's health.
+    pub fn upstream_connect(&self, server: ServerId, ok: bool) {
+        if let Some(upstream) = self.upstreams.get(server.0 as usize) {
+            upstream.connects[usize::from(!ok)].add(1);
+        }
+        self.upstream_health(server, if ok { Health::Up } else { Health::Down });
+    }
+
+    /// Say what became of a server when no connection attempt says it.
+    pub fn upstream_health(&self, server: ServerId, health: Health) {
+        if let Some(upstream) = self.upstreams.get(server.0 as usize) {
+            upstream.health.store(health as u8, Ordering::Relaxed);
+        }
+    }
+
+    /// Change the number of a listener's connected clients.
+    pub fn clients(&self, listener: usize, delta: i64) {
+        if let Some(clients) = self.clients.get(listener) {
+            shift(&clients.connected, delta);
+            if delta > 0 {
+                clients.accepted.add(delta.unsigned_abs());
+            }
+        }
+    }
+
+    /// Count bytes read from a listener's clients.
+    #[inline]
+    pub fn bytes_in(&self, listener: usize, bytes: usize) {
+        if let Some(clients) = self.clients.get(listener) {
+            clients.received.add(bytes as u64);
+        }
+    }
+
+    /// Count bytes written to a listener's clients.
+    #[inline]
+    pub fn bytes_out(&self, listener: usize, bytes: usize) {
+        if let Some(clients) = self.clients.get(listener) {
+            clients.sent.add(bytes as u64);
+        }
+    }
+
+    /// Count something turned away.
+    pub fn shed(&self, reason: Shed) {
+        self.sheds[reason as usize].add(1);
+    }
+
+    pub(super) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    pub(super) fn requests(&self) -> &[Counter] {
+        &self.requests
+    }
+
+    pub(super) fn duration(&self, pool: usize, class: Class) -> Option<&Histogram> {
+        self.durations.get(pool * Class::ALL.len() + class as usize)
+    }
+
+    pub(super) fn upstreams(&self) -> &[Upstream] {
+        &self.upstreams
+    }
+
+    pub(super) fn listeners(&self) -> &[Clients] {
+        &self.clients
+    }
+
+    pub(super) fn sheds(&self) -> &[Counter] {
+        &self.sheds
+    }
+}
+
+/// A number that only grows, written by one thread.
+#[derive(Debug, Default)]
+pub(super) struct Counter(AtomicU64);
+
+impl Counter {
+    #[inline]
+    fn add(&self, n: u64) {
+        let sum = self.0.load(Ordering::Relaxed).wrapping_add(n);
+        self.0.store(sum, Ordering::Relaxed);
+    }
+
+    pub(super) fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Observations by bucket, each counted in one bucket alone; `scrape` cumulates them.
+#[derive(Debug, Default)]
+pub(super) struct Histogram {
+    pub(super) buckets: [Counter; BUCKETS],
+    pub(super) nanos: Counter,
+}
+
+/// One server as one worker sees it.
+#[derive(Debug, Default)]
+pub(super) struct Upstream {
+    pub(super) requests: [Counter; Verdict::ALL.len()],
+    /// Succeeded, failed.
+    pub(super) connects: [Counter; 2],
+    inflight: AtomicI64,
+    health: AtomicU8,
+}
+
+impl Upstream {
+    pub(super) fn inflight(&self) -> i64 {
+        self.inflight.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn health(&self) -> Health {
+        match self.health.load(Ordering::Relaxed) {
+            0 => Health::Unused,
+            1 => Health::Up,
+            _ => Health::Down,
+        }
+    }
+}
+
+/// One listener's clients on one worker.
+#[derive(Debug, Default)]
+pub(super) struct Clients {
+    connected: AtomicI64,
+    pub(super) accepted: Counter,
+    pub(super) received: Counter,
+    pub(super) sent: Counter,
+}
+
+impl Clients {
+    pub(super) fn connected(&self) -> i64 {
+        self.connected.load(Ordering::Relaxed)
+    }
+}
+
+#[inline]
+fn bump(counters: &[Counter], index: usize) {
+    if let Some(counter) = counters.get(index) {
+        counter.add(1);
+    }
+}
+
+#[inline]
+fn shift(gauge: &AtomicI64, delta: i64) {
+    let sum = gauge.load(Ordering::Relaxed).wrapping_add(delta);
+    gauge.store(sum, Ordering::Relaxed);
+}
+
+fn fill<T: Default>(n: usize) -> Box<[T]> {
+    std::iter::repeat_with(T::default).take(n).collect()
+}

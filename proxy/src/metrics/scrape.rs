@@ -1,0 +1,256 @@
+//! Meters become text: sums get their names, and the encoder writes them.
+//!
+//! The number of series is bounded whatever clients do: with 50 servers in up
+//! to 10 pools there are at most 2,000. Most families are bounded by the
+//! configuration. `emberline_requests_total` is not, since a client may send
+//! every command to every pool, so it has a budget: commands get a series of
+//! their own in the order in which scrapes first see them, and what comes
+//! after the budget is spent is counted under the pool's `other`, for good.
+//! (Choosing the busiest ones anew at each scrape would let counters go
+//! backwards.)
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use emberline_routing::{PoolId, ServerId};
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{Registry, TextEncoder};
+
+use super::family::Family;
+use super::meter::{Class, Meter, Shed, Verdict};
+use super::{command, process, totals};
+use crate::running::Running;
+
+/// Series of `emberline_requests_total` beside those of `other`.
+const REQUEST_SERIES_MAX: usize = 800;
+
+/// The scrape endpoint's text, built anew each time it is asked for.
+#[derive(Debug)]
+pub struct Scrape {
+    registry: Registry,
+}
+
+impl Scrape {
+    /// A scrape over the meters of all workers. `started` is when the
+    /// configuration was loaded.
+    pub fn new(running: Arc<Running>, meters: Vec<Arc<Meter>>, started: SystemTime) -> Scrape {
+        let registry = Registry::new();
+        let workers = Workers {
+            running,
+            meters,
+            started,
+            admitted: Mutex::default(),
+        };
+        registry
+            .register(Box::new(workers))
+            .expect("a collector without descriptors cannot clash in a new registry");
+        Scrape { registry }
+    }
+
+    /// The exposition text, format version 0.0.4.
+    ///
+    /// # Errors
+    ///
+    /// When a family is malformed, which would be our mistake.
+    pub fn text(&self) -> Result<String, prometheus::Error> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+/// The collector over all workers' meters.
+struct Workers {
+    running: Arc<Running>,
+    meters: Vec<Arc<Meter>>,
+    started: SystemTime,
+    /// Cells of `emberline_requests_total` that have a series of their own.
+    admitted: Mutex<HashSet<usize>>,
+}
+
+impl Collector for Workers {
+    /// No descriptors: the families' labels are checked by a test, and the
+    /// registry would check nothing else.
+    fn desc(&self) -> Vec<&Desc> {
+        Vec::new()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let mut families = vec![self.requests(), self.durations(), self.shed(), build_info()];
+        families.extend(self.upstreams());
+        families.extend(self.clients());
+        families.extend(self.config());
+        let mut families: Vec<_> = families.into_iter().filter_map(Family::finish).collect();
+        families.extend(process::families());
+        families
+    }
+}
+
+impl Workers {
+    fn requests(&self) -> Family {
+        let mut admitted = self.admitted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sums = BTreeMap::new();
+        let Some(layout) = self.meters.first().map(|meter| meter.layout()) else {
+            return Family::counter(REQUESTS.0, REQUESTS.1);
+        };
+        for spot in layout.spots() {
+            let Some(listener) = self.running.listeners.get(spot.listener) else {
+                continue;
+            };
+            let other = command::other(listener.protocol);
+            for verdict in Verdict::ALL {
+                let cell = spot.cell + verdict as usize;
+                let sum: u64 = self
+                    .meters
+                    .iter()
+                    .filter_map(|meter| meter.requests().get(cell))
+                    .map(|counter| counter.value())
+                    .sum();
+                if sum == 0 {
+                    continue;
+                }
+                let own = spot.slot == other
+                    || admitted.contains(&cell)
+                    || (admitted.len() < REQUEST_SERIES_MAX && admitted.insert(cell));
+                let slot = if own { spot.slot } else { other };
+                let pool = spot.pool.map(|pool| pool.0);
+                *sums
+                    .entry((spot.listener, pool, slot, verdict as usize))
+                    .or_insert(0) += sum;
+            }
+        }
+        let mut family = Family::counter(REQUESTS.0, REQUESTS.1);
+        for ((listener, pool, slot, verdict), sum) in sums {
+            let listener = &self.running.listeners[listener];
+            family.push(
+                &[
+                    ("listener", &listener.name),
+                    ("pool", self.pool_name(pool)),
+                    ("command", command::name(listener.protocol, slot)),
+                    ("result", Verdict::ALL[verdict].name()),
+                ],
+                sum as f64,
+            );
+        }
+        family
+    }
+
+    /// What the proxy answers itself belongs to no pool: an empty label.
+    fn pool_name(&self, pool: Option<u16>) -> &str {
+        pool.and_then(|pool| self.running.pools.get(usize::from(pool)))
+            .map_or("", |pool| &pool.name)
+    }
+
+    fn durations(&self) -> Family {
+        let mut family = Family::histogram(
+            "emberline_request_duration_seconds",
+            "Time from a request's last byte read to its reply known, by pool and class of command.",
+        );
+        for (index, pool) in self.running.pools.iter().enumerate() {
+            let Ok(id) = u16::try_from(index) else { break };
+            for class in Class::ALL {
+                let durations = totals::durations(&self.meters, PoolId(id), class);
+                if durations.count() > 0 {
+                    let labels = [("pool", &*pool.name), ("class", class.name())];
+                    family.push_histogram(&labels, &durations.buckets, durations.seconds());
+                }
+            }
+        }
+        family
+    }
+
+    fn upstreams(&self) -> [Family; 3] {
+        let mut requests = Family::counter(
+            "emberline_upstream_requests_total",
+            "Requests for a server, by how they ended.",
+        );
+        let mut inflight = Family::gauge(
+            "emberline_upstream_inflight",
+            "Requests that wait for a server's reply.",
+        );
+        let mut connects = Family::counter(
+            "emberline_upstream_connects_total",
+            "Connection attempts to a server.",
+        );
+        for (id, server) in (0u32..).zip(&self.running.servers) {
+            let totals = totals::server(&self.meters, ServerId(id));
+            let pool = self.pool_name(Some(server.pool.0));
+            let labels = [("pool", pool), ("server", &*server.name)];
+            let with = |result| [labels[0], labels[1], ("result", result)];
+            for (verdict, sum) in Verdict::ALL.iter().zip(totals.requests) {
+                requests.push(&with(verdict.name()), sum as f64);
+            }
+            inflight.push(&labels, totals.inflight as f64);
+            connects.push(&with("ok"), totals.connects as f64);
+            connects.push(&with("error"), totals.connects_failed as f64);
+        }
+        [requests, inflight, connects]
+    }
+
+    fn clients(&self) -> [Family; 4] {
+        let mut connected = Family::gauge("emberline_client_connections", "Clients connected now.");
+        let mut accepted = Family::counter(
+            "emberline_client_connects_total",
+            "Client connections accepted.",
+        );
+        let mut received = Family::counter(
+            "emberline_client_received_bytes_total",
+            "Bytes read from clients.",
+        );
+        let mut sent = Family::counter(
+            "emberline_client_sent_bytes_total",
+            "Bytes written to clients.",
+        );
+        for (index, listener) in self.running.listeners.iter().enumerate() {
+            let totals = totals::listener(&self.meters, index);
+            let labels = [("listener", &*listener.name)];
+            connected.push(&labels, totals.clients as f64);
+            accepted.push(&labels, totals.accepted as f64);
+            received.push(&labels, totals.received as f64);
+            sent.push(&labels, totals.sent as f64);
+        }
+        [connected, accepted, received, sent]
+    }
+
+    fn shed(&self) -> Family {
+        let mut family = Family::counter(
+            "emberline_shed_total",
+            "Connections and requests turned away to protect the process.",
+        );
+        for (reason, sum) in Shed::ALL.iter().zip(totals::sheds(&self.meters)) {
+            family.push(&[("reason", reason.name())], sum as f64);
+        }
+        family
+    }
+
+    /// A process that runs has loaded its configuration: there is no reload yet that could fail.
+    fn config(&self) -> [Family; 2] {
+        let mut successful = Family::gauge(
+            "emberline_config_last_reload_successful",
+            "1 if the newest configuration is the one that runs.",
+        );
+        successful.push(&[], 1.0);
+        let mut loaded = Family::gauge(
+            "emberline_config_last_reload_success_timestamp_seconds",
+            "When the running configuration was loaded, in seconds since the Unix epoch.",
+        );
+        let since_epoch = self.started.duration_since(SystemTime::UNIX_EPOCH);
+        loaded.push(&[], since_epoch.unwrap_or_default().as_secs_f64());
+        [successful, loaded]
+    }
+}
+
+/// Name and help of the family that is filled in two steps.
+const REQUESTS: (&str, &str) = (
+    "emberline_requests_total",
+    "Client requests, by how they ended. An empty pool: answered by the proxy itself.",
+);
+
+fn build_info() -> Family {
+    let mut family = Family::gauge(
+        "emberline_build_info",
+        "Always 1; the build is in the labels.",
+    );
+    family.push(&[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+    family
+}

@@ -1,0 +1,481 @@
+//! Redis requests: what each class of command becomes.
+
+use std::rc::Rc;
+
+use emberline_protocol::redis::command::{self, Class, Command, FanOut, Split};
+use emberline_protocol::redis::encode::{self, Version};
+use emberline_protocol::redis::request::{Limits, Parser, Request, RequestError, Step};
+use emberline_protocol::Kind;
+use emberline_routing::{Ask, Plan, PoolId};
+
+use super::scatter::Fragments;
+use super::split::Splitter;
+use super::{Conversation, Dialogue, Next, Parsers, Stop};
+use crate::answer::{self, redis::refuse};
+use crate::metrics::Verdict;
+use crate::running::{Listener, Partial};
+use crate::server::backend::Entry;
+use crate::server::gather::{Gather, Merge, Wire};
+use crate::server::pipeline::{Record, Shape};
+use crate::server::worker::Worker;
+
+/// One whole request.
+#[derive(Clone, Copy)]
+struct Frame<'a> {
+    bytes: &'a [u8],
+    parser: &'a Parser,
+    inline: bool,
+}
+
+impl<'a> Frame<'a> {
+    fn arg(&self, index: usize) -> &'a [u8] {
+        self.parser.arg(self.bytes, index)
+    }
+
+    fn request(&self) -> Request<'a> {
+        self.parser.request(self.bytes)
+    }
+
+    fn args(&self) -> Vec<&'a [u8]> {
+        self.parser.args(self.bytes).collect()
+    }
+
+    /// Append it as a server takes it: the bytes that came, except that a
+    /// plain line becomes an array.
+    fn write(&self, out: &mut Vec<u8>) {
+        if self.inline {
+            encode::command(out, self.parser.args(self.bytes));
+        } else {
+            out.extend_from_slice(self.bytes);
+        }
+    }
+}
+
+impl Conversation {
+    pub(super) fn take_up_redis(&mut self, bytes: &[u8], parsers: &mut Parsers) -> (usize, Stop) {
+        let worker = Rc::clone(&self.worker);
+        let listener = self.listener(&worker);
+        let Parsers { resp: parser, splitter, .. } = parsers;
+        let mut at = 0;
+        while at < bytes.len() {
+            if !self.admitted() {
+                return (at, Stop::Wait);
+            }
+            let limits = self.limits(&worker);
+            match parser.parse(&bytes[at..], limits) {
+                Ok(Step::Frame { len, inline }) => {
+                    let frame = Frame { bytes: &bytes[at..at + len], parser, inline };
+                    match self.take_up_command(&worker, listener, frame, splitter) {
+                        Next::Taken => at += len,
+                        Next::Wait => {
+                            parser.reset();
+                            return (at, Stop::Wait);
+                        }
+                        Next::Close => {
+                            self.closing = true;
+                            return (bytes.len(), Stop::Close);
+                        }
+                    }
+                }
+                Ok(Step::Empty { len }) => at += len,
+                Ok(Step::Partial) => return (at, Stop::Partial),
+                Err(error) => {
+                    parser.reset();
+                    self.protest(&error);
+                    return (bytes.len(), Stop::Close);
+                }
+            }
+        }
+        (at, Stop::Dry)
+    }
+
+    fn limits<'w>(&self, worker: &'w Worker) -> &'w Limits {
+        match &self.dialogue {
+            Dialogue::Redis(session) if !session.authenticated => &worker.limits_before_auth,
+            _ => &worker.limits,
+        }
+    }
+
+    /// The stream cannot be followed any further.
+    fn protest(&mut self, error: &RequestError) {
+        // A browser or a stray health check shall not be answered at all:
+        // what it sends next could be taken for commands.
+        if !matches!(error, RequestError::HttpRequest) {
+            self.answer(Record::default(), Verdict::Error, |out| {
+                encode::error(out, &format!("ERR {error}"));
+            });
+        }
+        self.closing = true;
+    }
+
+    fn take_up_command(
+        &mut self,
+        worker: &Rc<Worker>,
+        listener: &Listener,
+        frame: Frame<'_>,
+        splitter: &mut Splitter,
+    ) -> Next {
+        let name = frame.arg(0);
+        let known = command::lookup(name);
+        if let Some(refusal) = self.refusal(known, name) {
+            return self.refuse_with(known, |out| refusal(name, out));
+        }
+        let Some(command) = known else {
+            return match listener.router.sole() {
+                Some(plan) => self.pass(worker, None, plan, frame),
+                None => self.refuse_with(None, |out| refuse::unknown(&frame.request(), out)),
+            };
+        };
+        let sole = listener.router.sole();
+        match command.class {
+            Class::Single => match command::single_key(command, frame.parser.len()) {
+                Ok(at) => {
+                    let ask = Ask { key: frame.arg(at), kind: command.kind };
+                    self.pass(worker, known, listener.router.plan(&ask), frame)
+                }
+                Err(error) => self.refuse(known, &format!("ERR {error}")),
+            },
+            Class::Local => self.answer_redis(worker, command, frame),
+            Class::Refused(_) => match sole {
+                Some(plan) if worker.policies[self.client.listener].allows(command) => {
+                    self.pass(worker, known, plan, frame)
+                }
+                _ => self.refuse_with(known, |out| refuse::by_class(command, out)),
+            },
+            Class::Later(_) => self.refuse_with(known, |out| refuse::by_class(command, out)),
+            _ if !command::arity_ok(command, frame.parser.len()) => {
+                self.refuse_with(known, |out| refuse::arity(command.name, out))
+            }
+            _ if command::blocking(command, &frame.request()) => {
+                self.refuse(known, "ERR blocking commands are not supported by this proxy")
+            }
+            Class::FanOut(FanOut::PubSub) => {
+                self.refuse(known, "ERR publish and subscribe are not supported by this proxy")
+            }
+            Class::FanOut(_) | Class::SameShard | Class::Split(_) if sole.is_some() => {
+                match sole {
+                    Some(plan) => self.pass(worker, known, plan, frame),
+                    None => Next::Taken,
+                }
+            }
+            Class::SameShard => self.same_shard(worker, listener, command, frame),
+            Class::Split(split) => self.split(worker, listener, command, split, frame, splitter),
+            Class::FanOut(fan_out) => self.fan_out(worker, listener, command, fan_out, frame, splitter),
+        }
+    }
+
+    /// Why this client may not have this command, if it may not.
+    fn refusal(
+        &self,
+        command: Option<&'static Command>,
+        name: &[u8],
+    ) -> Option<fn(&[u8], &mut Vec<u8>)> {
+        let Dialogue::Redis(session) = &self.dialogue else {
+            return None;
+        };
+        if !session.authenticated && !command.is_some_and(answer::redis::permitted_before_auth) {
+            return Some(|_, out| refuse::unauthenticated(out));
+        }
+        if !self.may_pass(name) {
+            return Some(|_, out| {
+                encode::error(out, "NOPERM this command is denied on this listener");
+            });
+        }
+        let local = command.is_some_and(|command| command.class == Class::Local);
+        if self.worker.is_overloaded() && !local {
+            self.worker.shed();
+            return Some(|_, out| encode::error(out, "ERR the proxy's buffers are full"));
+        }
+        None
+    }
+
+    /// Whether the listener's policy lets a command of this name through.
+    pub(super) fn may_pass(&self, name: &[u8]) -> bool {
+        !self.worker.policies[self.client.listener].denies(name)
+    }
+
+    /// Answer with an error of the proxy's own; `text` begins with its code.
+    fn refuse(&mut self, command: Option<&'static Command>, text: &str) -> Next {
+        self.refuse_with(command, |out| encode::error(out, text))
+    }
+
+    /// Answer with an error of the proxy's own, which `write` appends.
+    fn refuse_with(
+        &mut self,
+        command: Option<&'static Command>,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Next {
+        let record = self.record(command, None);
+        self.reply(record, Verdict::Refused, write);
+        Next::Taken
+    }
+
+    /// Answer on the spot, unless the client has asked for silence.
+    fn reply(&mut self, record: Record, verdict: Verdict, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.mute() {
+            self.worker.count(self.client.listener, record, verdict);
+        } else {
+            self.answer(record, verdict, write);
+        }
+    }
+
+    /// Whether the client wants no reply to this request; asked once for each.
+    fn mute(&mut self) -> bool {
+        match &mut self.dialogue {
+            Dialogue::Redis(session) => session.mute(),
+            Dialogue::Memcached => false,
+        }
+    }
+
+    fn version(&self) -> Version {
+        match self.client.wire.get() {
+            Wire::Redis(version) => version,
+            Wire::Memcached => Version::Resp2,
+        }
+    }
+
+    pub(super) fn record(
+        &self,
+        command: Option<&'static Command>,
+        plan: impl Into<Option<Plan>>,
+    ) -> Record {
+        Record {
+            command: command.map_or(crate::metrics::OTHER, |command| command.id),
+            pool: plan.into().map(|plan| self.worker.pool_of_plan(plan).0),
+            read: command.is_some_and(|command| command.kind == Kind::Read),
+            started: self.worker.now(),
+        }
+    }
+
+    /// Hand the request, as it came, to the one place that it goes to.
+    fn pass(
+        &mut self,
+        worker: &Rc<Worker>,
+        command: Option<&'static Command>,
+        plan: Plan,
+        frame: Frame<'_>,
+    ) -> Next {
+        let record = self.record(command, plan);
+        let server = match plan {
+            Plan::Send(server) => server,
+            Plan::Answer(pool) => {
+                let (version, now) = (self.version(), worker.unix_millis());
+                let args = frame.args();
+                self.reply(record, Verdict::Ok, |out| {
+                    answer_local(worker, pool, &args, version, now, out);
+                });
+                return Next::Taken;
+            }
+        };
+        match worker.backend(server, self.version(), self.client.id) {
+            Ok(backend) if backend.is_full() => {
+                self.parked = Some(backend);
+                Next::Wait
+            }
+            Ok(backend) => {
+                let shape = if self.mute() { Shape::Mute } else { Shape::Plain };
+                let seq = self.push(shape, record);
+                let entry = Entry::new(Rc::clone(&self.client), seq, 0, worker.now());
+                backend.push(worker, entry, |out| frame.write(out));
+                Next::Taken
+            }
+            Err(fault) => {
+                let text = format!("ERR {}", fault.text(worker.server_name(server)));
+                self.reply(record, fault.verdict(), |out| encode::error(out, &text));
+                Next::Taken
+            }
+        }
+    }
+
+    fn same_shard(
+        &mut self,
+        worker: &Rc<Worker>,
+        listener: &Listener,
+        command: &'static Command,
+        frame: Frame<'_>,
+    ) -> Next {
+        let mut keys = Vec::new();
+        if let Err(error) = command::keys(command, &frame.request(), &mut keys) {
+            return self.refuse(Some(command), &format!("ERR {error}"));
+        }
+        let mut plans = keys.iter().map(|&at| {
+            let ask = Ask { key: frame.arg(at), kind: command.kind };
+            listener.router.plan(&ask)
+        });
+        // A script without keys runs where all such scripts run.
+        let first = plans.next().or(listener.router.targets().first().copied());
+        let Some(plan) = first else {
+            return self.refuse(Some(command), "ERR this listener leads to no server");
+        };
+        if plans.any(|other| other != plan) {
+            let text = "CROSSSLOT Keys in request don't hash to the same slot";
+            return self.refuse(Some(command), text);
+        }
+        self.pass(worker, Some(command), plan, frame)
+    }
+
+    fn split(
+        &mut self,
+        worker: &Rc<Worker>,
+        listener: &Listener,
+        command: &'static Command,
+        split: Split,
+        frame: Frame<'_>,
+        splitter: &mut Splitter,
+    ) -> Next {
+        let step = if split == Split::Mset { 2 } else { 1 };
+        if !(frame.parser.len() - 1).is_multiple_of(step) {
+            return self.refuse_with(Some(command), |out| refuse::arity(command.name, out));
+        }
+        let keys = (1..frame.parser.len()).step_by(step);
+        splitter.assign(keys.map(|at| {
+            let ask = Ask { key: frame.arg(at), kind: command.kind };
+            listener.router.plan(&ask)
+        }));
+        if let [plan] = *splitter.plans() {
+            return self.pass(worker, Some(command), plan, frame);
+        }
+        let merge = match split {
+            Split::Mget => Merge::Mget,
+            Split::Mset => Merge::First,
+            Split::Sum => Merge::Sum,
+        };
+        let order = (split == Split::Mget).then(|| splitter.order());
+        let fragment = |fragment: usize, out: &mut Vec<u8>| {
+            let keys = splitter.keys(fragment);
+            encode::array(out, 1 + keys.len() * step);
+            encode::bulk(out, frame.arg(0));
+            for &key in keys {
+                let at = 1 + key as usize * step;
+                (at..at + step).for_each(|at| encode::bulk(out, frame.arg(at)));
+            }
+        };
+        self.scatter_redis(worker, command, splitter.plans(), merge, order, fragment)
+    }
+
+    fn fan_out(
+        &mut self,
+        worker: &Rc<Worker>,
+        listener: &Listener,
+        command: &'static Command,
+        fan_out: FanOut,
+        frame: Frame<'_>,
+        splitter: &mut Splitter,
+    ) -> Next {
+        let targets = listener.router.targets();
+        let Some(&first) = targets.first() else {
+            return self.refuse(Some(command), "ERR this listener leads to no server");
+        };
+        let subcommand = frame.arg(1.min(frame.parser.len() - 1)).to_ascii_lowercase();
+        let turn = [(worker.random() % targets.len() as u64) as u32];
+        let mut order = None;
+        let merge = match (fan_out, subcommand.as_slice()) {
+            (FanOut::FlushAll, _) => Merge::First,
+            (FanOut::Sum, _) => Merge::Sum,
+            (FanOut::Concat, _) => Merge::Concat,
+            (FanOut::RandomKey, _) => {
+                order = Some(&turn[..]);
+                Merge::Any
+            }
+            (FanOut::Publish, _) => {
+                let ask = Ask { key: frame.arg(1), kind: Kind::Other };
+                return self.pass(worker, Some(command), listener.router.plan(&ask), frame);
+            }
+            (FanOut::Script, b"exists") => Merge::And,
+            (FanOut::Script, b"load" | b"flush" | b"kill") => Merge::First,
+            (FanOut::Function, b"load" | b"delete" | b"flush" | b"restore" | b"kill") => Merge::First,
+            (FanOut::Function, b"list" | b"dump" | b"stats" | b"help") | (FanOut::Script, b"help") => {
+                return self.pass(worker, Some(command), first, frame);
+            }
+            (FanOut::Scan, _) => {
+                let text = "ERR SCAN over several servers is not supported by this proxy";
+                return self.refuse(Some(command), text);
+            }
+            _ => {
+                let text = "ERR this subcommand cannot be sent to several servers";
+                return self.refuse(Some(command), text);
+            }
+        };
+        splitter.assign(targets.iter().copied());
+        let fragment = |_, out: &mut Vec<u8>| frame.write(out);
+        self.scatter_redis(worker, command, splitter.plans(), merge, order, fragment)
+    }
+
+    /// Send one fragment to each of `plans`: `write` appends it.
+    fn scatter_redis(
+        &mut self,
+        worker: &Rc<Worker>,
+        command: &'static Command,
+        plans: &[Plan],
+        merge: Merge,
+        order: Option<&[u32]>,
+        write: impl Fn(usize, &mut Vec<u8>),
+    ) -> Next {
+        // A write that reached only some of its servers is never called a success.
+        let partial = match plans.first() {
+            Some(plan) if command.kind == Kind::Read => {
+                worker.pool(worker.pool_of_plan(*plan)).partial
+            }
+            _ => Partial::Error,
+        };
+        let mut gather = Box::new(Gather::new(merge, partial, plans.len()));
+        gather.order(order.unwrap_or_default());
+        let record = self.record(Some(command), plans.first().copied());
+        let shape = if self.mute() { Shape::Mute } else { Shape::Gather(gather) };
+        let version = self.version();
+        let answer = |pool: PoolId, request: &[u8], reply: &mut Vec<u8>| {
+            let mut parser = Parser::default();
+            if let Ok(Step::Frame { .. }) = parser.parse(request, &worker.limits) {
+                let args: Vec<&[u8]> = parser.args(request).collect();
+                answer_local(worker, pool, &args, version, worker.unix_millis(), reply);
+            }
+        };
+        self.scatter(worker, plans, shape, record, &Fragments { write, answer })
+    }
+
+    /// A command that the proxy answers itself.
+    fn answer_redis(
+        &mut self,
+        worker: &Rc<Worker>,
+        command: &'static Command,
+        frame: Frame<'_>,
+    ) -> Next {
+        // The protocol version decides which connections requests go through:
+        // it changes only between requests, never under one in flight.
+        if matches!(command.name, "hello" | "reset") && self.client.outstanding() > 0 {
+            self.barrier = true;
+            return Next::Wait;
+        }
+        let record = self.record(Some(command), None);
+        let Dialogue::Redis(session) = &mut self.dialogue else {
+            return Next::Taken;
+        };
+        let mut reply = worker.scratch.take();
+        reply.clear();
+        let then = worker.with_context(self.client.listener, |context| {
+            answer::redis::answer(command, &frame.request(), session, context, &mut reply)
+        });
+        self.client.wire.set(Wire::Redis(session.version));
+        let verdict = if reply.starts_with(b"-") { Verdict::Error } else { Verdict::Ok };
+        self.answer(record, verdict, |out| out.extend_from_slice(&reply));
+        worker.scratch.replace(reply);
+        match then {
+            answer::Then::Continue => Next::Taken,
+            answer::Then::Close => Next::Close,
+        }
+    }
+}
+
+fn answer_local(
+    worker: &Worker,
+    pool: PoolId,
+    args: &[&[u8]],
+    version: Version,
+    now: u64,
+    out: &mut Vec<u8>,
+) {
+    match &worker.pool(pool).local {
+        Some(local) => local.redis(args, version, now, out),
+        None => encode::error(out, "ERR this pool has no servers"),
+    }
+}

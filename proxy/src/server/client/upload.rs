@@ -1,0 +1,295 @@
+//! A request too large to be kept passes through as it arrives.
+//!
+//! While its bytes come, nothing else may be written on the same connection,
+//! so it gets one of its own. Two connections have no common order: the upload
+//! starts when everything asked before has been answered, and nothing is taken
+//! up until it has been answered itself.
+
+use std::rc::Rc;
+
+use emberline_protocol::memcache;
+use emberline_protocol::redis::command::{self, Class};
+use emberline_protocol::redis::request::Flow;
+use emberline_protocol::{Scan, redis as resp};
+use emberline_routing::{Ask, Plan, ServerId};
+
+use super::{Conversation, Dialogue, Input, Stop};
+use crate::metrics::Verdict;
+use crate::server::backend::{Backend, Entry, OUT_HIGH};
+use crate::server::gather::Wire;
+use crate::server::pipeline::{Record, Shape};
+
+/// Requests above this size are not kept but passed through.
+const UPLOAD_MIN: usize = 1024 * 1024;
+
+/// Requests that must be seen whole may have this size.
+pub const KEPT_MAX: usize = 64 * 1024 * 1024;
+
+/// See the module's description.
+pub struct Upload {
+    rest: Rest,
+    /// Where it goes; nowhere if it was refused.
+    sink: Option<Rc<Backend>>,
+    /// Bytes that make sense only with those that follow.
+    tail: Vec<u8>,
+    done: bool,
+}
+
+/// How the end of the request is found.
+pub enum Rest {
+    /// By following RESP.
+    Redis(Flow),
+    /// By counting.
+    Bytes(usize),
+}
+
+impl Rest {
+    /// How many of `bytes` belong to the request, and whether it ends there.
+    fn feed(&mut self, bytes: &[u8]) -> Result<(usize, bool), String> {
+        match self {
+            Rest::Redis(flow) => match flow.feed(bytes).map_err(|error| error.to_string())? {
+                Scan::Done(len) => Ok((len, true)),
+                Scan::More(len) => Ok((len, false)),
+            },
+            Rest::Bytes(left) => {
+                let len = bytes.len().min(*left);
+                *left -= len;
+                Ok((len, *left == 0))
+            }
+        }
+    }
+}
+
+impl Upload {
+    /// Throw away what is still to come of a request.
+    pub fn swallow(rest: Rest) -> Upload {
+        Upload { rest, sink: None, tail: Vec::new(), done: false }
+    }
+
+    /// Whether more may be read from the client.
+    pub fn has_room(&self) -> bool {
+        !self.done && self.sink.as_ref().is_none_or(|sink| sink.is_closed() || sink.unsent() < OUT_HIGH)
+    }
+}
+
+impl Conversation {
+    /// The last request is not whole: pass it through if it is large, refuse
+    /// it if it can neither be passed through nor kept.
+    pub(super) fn consider_upload(&mut self) {
+        let Some(input) = &self.input else { return };
+        let bytes = input.bytes.get(input.taken..).unwrap_or_default();
+        let coming = match self.dialogue {
+            Dialogue::Redis(_) => bytes.len() + input.resp.bulk_missing(),
+            Dialogue::Memcached => {
+                let mut parser = memcache::Parser::default();
+                match parser.parse(bytes, &self.worker.memcache_limits) {
+                    Ok(Some(request)) => request.len(),
+                    _ => bytes.len(),
+                }
+            }
+        };
+        if coming <= UPLOAD_MIN {
+            return;
+        }
+        if self.client.outstanding() > 0 {
+            // Not before everything else is answered: see the description.
+            self.barrier = true;
+            if let Some(input) = &mut self.input {
+                input.partial = false;
+            }
+            return;
+        }
+        let Some(input) = self.input.take() else { return };
+        match self.dialogue {
+            Dialogue::Redis(_) => self.begin_redis(input, coming),
+            Dialogue::Memcached => self.begin_memcached(input),
+        }
+    }
+
+    fn begin_redis(&mut self, input: Box<Input>, coming: usize) {
+        let bytes = input.bytes.get(input.taken..).unwrap_or_default();
+        let rest = Rest::Redis(Flow::new(&resp::Limits::default()));
+        match self.destination(&input, bytes) {
+            Some((server, record)) => self.begin(rest, server, record, bytes),
+            None if coming > KEPT_MAX => {
+                let text = "the request is too large to be split over servers or kept in memory";
+                self.refuse_upload(rest, text, bytes);
+            }
+            None => self.input = Some(input),
+        }
+    }
+
+    /// The one server that a request with this beginning can go to.
+    fn destination(&self, input: &Input, bytes: &[u8]) -> Option<(ServerId, Record)> {
+        let parser = &input.resp;
+        if parser.is_empty() || !self.may_pass(parser.arg(bytes, 0)) {
+            return None;
+        }
+        let listener = self.listener(&self.worker);
+        let command = command::lookup(parser.arg(bytes, 0));
+        let sole = listener.router.sole();
+        let plan = match command {
+            Some(command) => match command.class {
+                Class::Single => {
+                    let at = command::single_key(command, parser.args_announced()).ok()?;
+                    let key = (at < parser.len()).then(|| parser.arg(bytes, at))?;
+                    listener.router.plan(&Ask { key, kind: command.kind })
+                }
+                Class::SameShard | Class::Split(_) => sole?,
+                _ => return None,
+            },
+            None => sole?,
+        };
+        match plan {
+            Plan::Send(server) => Some((server, self.record(command, plan))),
+            Plan::Answer(_) => None,
+        }
+    }
+
+    fn begin_memcached(&mut self, mut input: Box<Input>) {
+        let worker = Rc::clone(&self.worker);
+        let listener = self.listener(&worker);
+        let bytes = input.bytes.get(input.taken..).unwrap_or_default();
+        let Ok(Some(request)) = input.memcache.parse(bytes, &worker.memcache_limits) else {
+            self.input = Some(input);
+            return;
+        };
+        let kind = request.verb.kind();
+        let key = input.memcache.routing_key(bytes, &request, 0);
+        let plan = listener.router.plan(&Ask { key, kind });
+        let rest = Rest::Bytes(request.len() - request.head);
+        let body = bytes.get(request.head..).unwrap_or_default();
+        match plan {
+            Plan::Send(server) => {
+                let record = self.memcached_record(&request, plan);
+                let shape = Self::memcached_shape(&request);
+                match worker.lend_backend(server, resp::Version::Resp2) {
+                    Ok(sink) => {
+                        let seq = self.push(shape, record);
+                        let entry = Entry::uploading(Rc::clone(&self.client), seq);
+                        sink.push(&worker, entry, |out| memcache::forward(out, bytes, &request));
+                        self.start(rest, sink, body);
+                    }
+                    Err(fault) => {
+                        self.refuse_upload(rest, &fault.text(worker.server_name(server)), body);
+                    }
+                }
+            }
+            Plan::Answer(_) if request.len() > KEPT_MAX => {
+                self.refuse_upload(rest, "object too large for cache", body);
+            }
+            Plan::Answer(_) => self.input = Some(input),
+        }
+    }
+
+    fn begin(&mut self, rest: Rest, server: ServerId, record: Record, bytes: &[u8]) {
+        let worker = Rc::clone(&self.worker);
+        let version = match self.client.wire.get() {
+            Wire::Redis(version) => version,
+            Wire::Memcached => resp::Version::Resp2,
+        };
+        match worker.lend_backend(server, version) {
+            Ok(sink) => {
+                let seq = self.push(Shape::Plain, record);
+                sink.push(&worker, Entry::uploading(Rc::clone(&self.client), seq), |_| ());
+                self.start(rest, sink, bytes);
+            }
+            Err(fault) => self.refuse_upload(rest, &fault.text(worker.server_name(server)), bytes),
+        }
+    }
+
+    fn start(&mut self, rest: Rest, sink: Rc<Backend>, bytes: &[u8]) {
+        self.upload = Some(Box::new(Upload {
+            sink: Some(sink),
+            ..Upload::swallow(rest)
+        }));
+        self.pump(bytes);
+    }
+
+    /// Answer with an error at once and throw the request away as it comes.
+    fn refuse_upload(&mut self, rest: Rest, text: &str, bytes: &[u8]) {
+        let wire = self.client.wire.get();
+        self.answer(Record::default(), Verdict::Refused, |out| wire.error(text, out));
+        self.upload = Some(Box::new(Upload::swallow(rest)));
+        self.pump(bytes);
+    }
+
+    /// Throw away what is to come, after an answer has been given.
+    pub(super) fn swallow(&mut self, count: usize) {
+        self.upload = Some(Box::new(Upload::swallow(Rest::Bytes(count))));
+    }
+
+    /// Pass on what has just been read.
+    pub(super) fn pump(&mut self, bytes: &[u8]) {
+        let Some(upload) = &mut self.upload else { return };
+        let mut joined = std::mem::take(&mut upload.tail);
+        let bytes = if joined.is_empty() {
+            bytes
+        } else {
+            joined.extend_from_slice(bytes);
+            &joined
+        };
+        let (len, done) = match upload.rest.feed(bytes) {
+            Ok(fed) => fed,
+            Err(text) => {
+                self.abandon_upload();
+                let wire = self.client.wire.get();
+                self.answer(Record::default(), Verdict::Error, |out| wire.error(&text, out));
+                self.closing = true;
+                return;
+            }
+        };
+        let now = self.worker.now();
+        self.client.since.set(now.max(1));
+        if let Some(sink) = upload.sink.as_ref().filter(|sink| !sink.is_closed()) {
+            sink.extend(bytes.get(..len).unwrap_or_default());
+            if done {
+                sink.settle(now);
+            }
+        }
+        upload.done = done;
+        let tail = bytes.get(len..).unwrap_or_default();
+        if !done {
+            upload.tail = tail.to_vec();
+        } else {
+            self.client.since.set(0);
+            if !tail.is_empty() {
+                let tail = tail.to_vec();
+                self.keep(&tail, Stop::Wait);
+            }
+        }
+    }
+
+    /// See whether the upload has been answered; true if it is over.
+    pub(super) fn poll_upload(&mut self) -> bool {
+        let Some(upload) = &self.upload else { return false };
+        if !upload.done {
+            if let Some(sink) = upload.sink.as_ref().filter(|_| !upload.has_room()) {
+                sink.wait(&self.client);
+            }
+            return false;
+        }
+        if upload.sink.is_some() && self.client.outstanding() > 0 {
+            return false;
+        }
+        if let Some(upload) = self.upload.take()
+            && let Some(sink) = upload.sink
+        {
+            self.worker.return_backend(sink);
+        }
+        true
+    }
+
+    /// The client has gone, or lost the thread, in the middle of an upload.
+    pub(super) fn abandon_upload(&mut self) {
+        if let Some(upload) = self.upload.take()
+            && let Some(sink) = upload.sink
+        {
+            if upload.done {
+                self.worker.return_backend(sink);
+            } else {
+                sink.abandon();
+            }
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Which commands a listener lets through.
+
+use std::collections::HashSet;
+
+use emberline_protocol::redis::Command;
+
+use crate::running::Listener;
+
+/// Commands that never pass, whatever a listener allows.
+const NEVER: [&str; 1] = ["shutdown"];
+
+/// A listener's `allow` and `deny`.
+#[derive(Debug, Default)]
+pub struct Policy {
+    allow: HashSet<String>,
+    deny: HashSet<String>,
+}
+
+impl Policy {
+    /// The policy of `listener`.
+    pub fn new(listener: &Listener) -> Policy {
+        Policy {
+            allow: listener.allow.iter().cloned().collect(),
+            deny: listener.deny.iter().cloned().collect(),
+        }
+    }
+
+    /// Whether a command that is refused by default is let through.
+    pub fn allows(&self, command: &Command) -> bool {
+        self.allow.contains(command.name) && !NEVER.contains(&command.name)
+    }
+
+    /// Whether a command of this name, in any case, is refused.
+    pub fn denies(&self, name: &[u8]) -> bool {
+        if self.deny.is_empty() {
+            return false;
+        }
+        let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+        self.deny.contains(&name)
+    }
+}

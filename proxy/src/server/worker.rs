@@ -1,0 +1,449 @@
+//! One worker: a thread with a runtime of its own, its clients and its
+//! connections to the servers.
+//!
+//! Everything here is used by that thread alone, so it is `Rc`, `Cell` and
+//! `RefCell`: no lock, no channel and no atomic read-modify-write lies on the
+//! way of a request. No borrow is held across a call that can come back here.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use emberline_protocol::redis::{self as resp, Version};
+use emberline_protocol::memcache;
+use emberline_routing::{Plan, PoolId, ServerId};
+use slab::Slab;
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use super::Hub;
+use super::backend::Backend;
+use super::client::{self, Client, Parsers, Ways};
+use super::fault::Fault;
+use super::gather::Wire;
+use super::pipeline::{Pipeline, Record};
+use super::policy::Policy;
+use super::socket::Socket;
+use crate::answer::Context;
+use crate::metrics::{Class, Health, Meter, Shed, Verdict};
+use crate::running::{Pool, Protocol, Running, Server};
+
+/// Bytes read at once from any socket.
+const READ: usize = 64 * 1024;
+
+/// Pipelines kept for clients that become busy.
+const PIPELINES: usize = 512;
+
+/// Connections kept for requests that need one to themselves, per server.
+const SPARES: usize = 2;
+
+/// The first pause after a failed connect; it doubles up to the last.
+const PAUSE_FIRST: Duration = Duration::from_millis(50);
+const PAUSE_LAST: Duration = Duration::from_secs(5);
+
+/// What the acceptor and the signals tell a worker.
+pub enum Message {
+    /// A new client of the listener with this index.
+    Client(std::net::TcpStream, usize),
+    /// The same over a Unix socket.
+    Local(std::os::unix::net::UnixStream, usize),
+    /// Answer what is in flight and end.
+    Drain,
+}
+
+/// See the module's description.
+pub struct Worker {
+    /// Its number.
+    pub index: usize,
+    /// What the process runs on.
+    pub running: Arc<Running>,
+    /// Its cells.
+    pub meter: Arc<Meter>,
+    /// What the workers share.
+    pub hub: Arc<Hub>,
+    /// Where every socket is read into.
+    pub read_buffer: RefCell<Box<[u8]>>,
+    /// For clients whose requests come whole.
+    pub parsers: RefCell<Parsers>,
+    /// For replies that are made here.
+    pub scratch: RefCell<Vec<u8>>,
+    /// For requests that go to several places.
+    pub ways: RefCell<Ways>,
+    /// Which commands each listener lets through.
+    pub policies: Vec<Policy>,
+    /// How large a Redis request may be.
+    pub limits: resp::Limits,
+    /// The same for a client that has not authenticated.
+    pub limits_before_auth: resp::Limits,
+    /// How large a memcached request may be.
+    pub memcache_limits: memcache::Limits,
+    epoch: Instant,
+    clock: Cell<u64>,
+    pipelines: RefCell<Vec<Box<Pipeline>>>,
+    seats: Vec<Seat>,
+    clients: RefCell<Slab<Rc<Client>>>,
+    held: Cell<usize>,
+    held_max: usize,
+    draining: Cell<bool>,
+    random: Cell<u64>,
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker").field("index", &self.index).finish_non_exhaustive()
+    }
+}
+
+/// What this worker knows of one server.
+#[derive(Debug, Default)]
+struct Seat {
+    /// By version and number.
+    connections: RefCell<Vec<Option<Rc<Backend>>>>,
+    /// Idle ones for requests that need a connection to themselves.
+    spares: RefCell<Vec<Rc<Backend>>>,
+    failures: Cell<u32>,
+    retry: RefCell<Option<(u64, Arc<str>)>>,
+}
+
+impl Worker {
+    /// A worker without clients.
+    pub fn new(index: usize, hub: Arc<Hub>, meter: Arc<Meter>) -> Rc<Worker> {
+        let running = Arc::clone(&hub.running);
+        Rc::new(Worker {
+            index,
+            seats: running.servers.iter().map(|_| Seat::default()).collect(),
+            held_max: running.proxy.memory_max / running.proxy.workers.max(1),
+            meter,
+            hub,
+            read_buffer: RefCell::new(vec![0; READ].into_boxed_slice()),
+            parsers: RefCell::default(),
+            scratch: RefCell::default(),
+            ways: RefCell::default(),
+            policies: running.listeners.iter().map(Policy::new).collect(),
+            limits: resp::Limits::default(),
+            limits_before_auth: resp::Limits::unauthenticated(),
+            memcache_limits: memcache_limits(&running),
+            epoch: Instant::now(),
+            clock: Cell::new(0),
+            pipelines: RefCell::default(),
+            clients: RefCell::default(),
+            held: Cell::new(0),
+            draining: Cell::new(false),
+            random: Cell::new(0x9e37_79b9_7f4a_7c15 ^ (index as u64 + 1)),
+            running,
+        })
+    }
+
+    /// Serve until told to drain and the last client has gone.
+    pub async fn run(self: Rc<Worker>, mut messages: mpsc::UnboundedReceiver<Message>) {
+        let mut sweep = tokio::time::interval(Duration::from_secs(1));
+        sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                message = messages.recv() => match message {
+                    Some(Message::Client(stream, listener)) => self.admit_tcp(stream, listener),
+                    Some(Message::Local(stream, listener)) => self.admit_unix(stream, listener),
+                    Some(Message::Drain) | None => break,
+                },
+                _ = sweep.tick() => self.sweep(),
+            }
+        }
+        self.draining.set(true);
+        while !self.clients.borrow().is_empty() {
+            for (_, client) in self.clients.borrow().iter() {
+                client.wake();
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn admit_tcp(self: &Rc<Worker>, stream: std::net::TcpStream, listener: usize) {
+        match tokio::net::TcpStream::from_std(stream) {
+            Ok(stream) => self.admit(Socket::Tcp(stream), listener),
+            Err(error) => self.refuse(listener, &error),
+        }
+    }
+
+    fn admit_unix(self: &Rc<Worker>, stream: std::os::unix::net::UnixStream, listener: usize) {
+        match tokio::net::UnixStream::from_std(stream) {
+            Ok(stream) => self.admit(Socket::Unix(stream), listener),
+            Err(error) => self.refuse(listener, &error),
+        }
+    }
+
+    fn admit(self: &Rc<Worker>, socket: Socket, listener: usize) {
+        self.meter.clients(listener, 1);
+        let client = {
+            let mut clients = self.clients.borrow_mut();
+            let seat = clients.vacant_entry();
+            let wire = match self.running.listeners[listener].protocol {
+                Protocol::Redis => Wire::Redis(Version::Resp2),
+                Protocol::Memcached => Wire::Memcached,
+            };
+            let id = self.hub.client_ids.fetch_add(1, Ordering::Relaxed);
+            let client = Rc::new(Client::new(id, seat.key(), listener, wire));
+            seat.insert(Rc::clone(&client));
+            client
+        };
+        tokio::task::spawn_local(client::run(Rc::clone(self), client, socket));
+    }
+
+    fn refuse(&self, listener: usize, error: &std::io::Error) {
+        warn!(listener = self.running.listeners[listener].name, %error, "a new client was lost");
+        self.hub.leave(self.index);
+    }
+
+    /// A client has gone.
+    pub fn dismiss(&self, client: &Client) {
+        self.clients.borrow_mut().try_remove(client.seat);
+        self.meter.clients(client.listener, -1);
+        self.hub.leave(self.index);
+    }
+
+    /// Once a second: clients that have started a request and do not go on.
+    fn sweep(&self) {
+        self.tick();
+        let limit = nanos(self.running.proxy.timeout_head);
+        for (_, client) in self.clients.borrow().iter() {
+            if client.waits_since().is_some_and(|since| since + limit < self.now()) {
+                client.kill("it began a request and did not finish it in time");
+            }
+        }
+    }
+
+    /// Whether the process is on its way out.
+    pub fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Read the clock; every task does so when it is polled.
+    pub fn tick(&self) {
+        self.clock.set(nanos(self.epoch.elapsed()));
+    }
+
+    /// Nanoseconds since the worker started, as of the last [`tick`](Self::tick).
+    pub fn now(&self) -> u64 {
+        self.clock.get()
+    }
+
+    /// A cheap random number, for jitter and for choices that need no secret.
+    pub fn random(&self) -> u64 {
+        // xorshift64, Marsaglia 2003.
+        let mut x = self.random.get();
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        self.random.set(x);
+        x
+    }
+
+    /// A server's settings.
+    pub fn server(&self, server: ServerId) -> &Server {
+        &self.running.servers[server.0 as usize]
+    }
+
+    /// A server's name in errors, logs and metrics.
+    pub fn server_name(&self, server: ServerId) -> &str {
+        &self.server(server).name
+    }
+
+    /// The pool that a server belongs to.
+    pub fn pool_of(&self, server: ServerId) -> &Pool {
+        self.pool(self.server(server).pool)
+    }
+
+    /// A pool's settings.
+    pub fn pool(&self, pool: PoolId) -> &Pool {
+        &self.running.pools[usize::from(pool.0)]
+    }
+
+    /// The pool that a plan leads to.
+    pub fn pool_of_plan(&self, plan: Plan) -> PoolId {
+        match plan {
+            Plan::Send(server) => self.server(server).pool,
+            Plan::Answer(pool) => pool,
+        }
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub fn unix_millis(&self) -> u64 {
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Let `work` see what the proxy's own answers may need to know.
+    pub fn with_context<T>(&self, listener: usize, work: impl FnOnce(&Context<'_>) -> T) -> T {
+        let figures = || self.hub.figures();
+        work(&Context {
+            running: &self.running,
+            listener: &self.running.listeners[listener],
+            now: self.unix_millis(),
+            figures: &figures,
+        })
+    }
+
+    /// A pipeline for a client that becomes busy.
+    pub fn lend_pipeline(&self) -> Box<Pipeline> {
+        self.pipelines.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Take back a client's idle pipeline.
+    pub fn return_pipeline(&self, pipeline: Box<Pipeline>) {
+        let mut pipelines = self.pipelines.borrow_mut();
+        if pipelines.len() < PIPELINES {
+            pipelines.push(pipeline);
+        }
+    }
+
+    /// Account for buffers that have grown or shrunk.
+    pub fn account(&self, before: usize, after: usize) {
+        self.held.set((self.held.get() + after).saturating_sub(before));
+    }
+
+    /// Whether buffers hold so much that new requests are shed.
+    pub fn is_overloaded(&self) -> bool {
+        self.held.get() > self.held_max
+    }
+
+    /// Count a request.
+    pub fn count(&self, listener: usize, record: Record, verdict: Verdict) {
+        let pool = record.pool.map(PoolId);
+        self.meter.request(listener, pool, record.command, verdict);
+        if let Some(pool) = pool {
+            let class = if record.read { Class::Read } else { Class::Write };
+            self.meter.latency(pool, class, self.now().saturating_sub(record.started));
+        }
+    }
+
+    /// The connection that this client's requests to `server` go through.
+    ///
+    /// # Errors
+    /// When connecting failed so recently that it is not tried again yet.
+    pub fn backend(
+        self: &Rc<Worker>,
+        server: ServerId,
+        version: Version,
+        client: u64,
+    ) -> Result<Rc<Backend>, Fault> {
+        let seat = &self.seats[server.0 as usize];
+        let count = usize::from(self.pool_of(server).connections.max(1));
+        let index = (version == Version::Resp3) as usize * count + client as usize % count;
+        if let Some(Some(backend)) = seat.connections.borrow().get(index)
+            && backend.is_open()
+        {
+            return Ok(Rc::clone(backend));
+        }
+        self.may_connect(seat)?;
+        let backend = Backend::open(self, server, version);
+        let mut connections = seat.connections.borrow_mut();
+        if connections.len() <= index {
+            connections.resize(index + 1, None);
+        }
+        connections[index] = Some(Rc::clone(&backend));
+        Ok(backend)
+    }
+
+    /// A connection for one request alone; give it back with
+    /// [`return_backend`](Self::return_backend).
+    ///
+    /// # Errors
+    /// As for [`backend`](Self::backend).
+    pub fn lend_backend(
+        self: &Rc<Worker>,
+        server: ServerId,
+        version: Version,
+    ) -> Result<Rc<Backend>, Fault> {
+        let seat = &self.seats[server.0 as usize];
+        while let Some(backend) = seat.spares.borrow_mut().pop() {
+            if backend.is_open() && backend.version() == version {
+                return Ok(backend);
+            }
+            backend.retire();
+        }
+        self.may_connect(seat)?;
+        Ok(Backend::open(self, server, version))
+    }
+
+    /// Take back a connection that was lent.
+    pub fn return_backend(&self, backend: Rc<Backend>) {
+        let mut spares = self.seats[backend.server.0 as usize].spares.borrow_mut();
+        if backend.is_open() && backend.is_idle() && spares.len() < SPARES {
+            spares.push(backend);
+        } else {
+            backend.retire();
+        }
+    }
+
+    fn may_connect(&self, seat: &Seat) -> Result<(), Fault> {
+        match &*seat.retry.borrow() {
+            Some((at, why)) if *at > self.now() => Err(Fault::Down(Arc::clone(why))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Send no new request over `backend`.
+    pub fn forget(&self, backend: &Rc<Backend>) {
+        let seat = &self.seats[backend.server.0 as usize];
+        for slot in seat.connections.borrow_mut().iter_mut() {
+            if slot.as_ref().is_some_and(|other| Rc::ptr_eq(other, backend)) {
+                *slot = None;
+            }
+        }
+    }
+
+    /// A connect failed: pause before the next, longer each time.
+    pub fn failed(&self, server: ServerId, why: &Arc<str>) {
+        let seat = &self.seats[server.0 as usize];
+        let failures = seat.failures.get().saturating_add(1);
+        seat.failures.set(failures);
+        let pause = nanos(PAUSE_FIRST)
+            .saturating_mul(1 << (failures - 1).min(16))
+            .min(nanos(PAUSE_LAST));
+        let jittered = pause / 2 + self.random() % (pause / 2 + 1);
+        *seat.retry.borrow_mut() = Some((self.now() + jittered, Arc::clone(why)));
+        if failures == 1 {
+            let pool = &self.pool_of(server).name;
+            warn!(pool, server = self.server_name(server), why = &**why, "server is down");
+        }
+        self.meter.upstream_health(server, Health::Down);
+    }
+
+    /// A connection that had worked has ended.
+    pub fn lost(&self, server: ServerId, why: &Arc<str>) {
+        let pool = &self.pool_of(server).name;
+        warn!(pool, server = self.server_name(server), why = &**why, "connection lost");
+    }
+
+    /// A connection has had its first reply.
+    pub fn succeeded(&self, server: ServerId) {
+        let seat = &self.seats[server.0 as usize];
+        if seat.failures.replace(0) > 0 {
+            let pool = &self.pool_of(server).name;
+            info!(pool, server = self.server_name(server), "server is up again");
+        }
+        *seat.retry.borrow_mut() = None;
+        self.meter.upstream_health(server, Health::Up);
+    }
+
+    /// Say that a request was refused for want of memory.
+    pub fn shed(&self) {
+        self.meter.shed(Shed::Memory);
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 4)
+}
+
+/// A listener cannot know which of its pools a value will go to, so the most
+/// generous one decides; a server refuses what is too large for it.
+fn memcache_limits(running: &Running) -> memcache::Limits {
+    let pools = running.pools.iter();
+    let largest = pools.map(|pool| pool.value_max).max();
+    let mut limits = memcache::Limits::default();
+    limits.value_max = largest.unwrap_or(limits.value_max);
+    limits
+}
