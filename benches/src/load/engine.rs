@@ -224,10 +224,22 @@ impl<'a> Source<'a> {
     }
 
     /// When the next request is due, if there is one.
+    ///
+    /// In an open loop all that was due before the end is sent, however late,
+    /// or a stall at the end would go unseen; but not for more than the same
+    /// time again, or a server that is far too slow would never let us go.
     fn due(&self, now: u64) -> Option<u64> {
         let due = self.gap.map_or(now, |gap| (self.sent as f64 * gap) as u64);
-        let ended = self.left == 0 || self.end.is_some_and(|end| now.max(due) >= end);
+        let ended = self.left == 0 || self.end.is_some_and(|end| due >= end || now / 2 >= end);
         (!ended).then_some(due)
+    }
+
+    /// Requests that were due before the end and have not been sent.
+    fn unsent(&self) -> u64 {
+        match (self.gap, self.end) {
+            (Some(gap), Some(end)) => ((end as f64 / gap) as u64).saturating_sub(self.sent),
+            _ => 0,
+        }
     }
 
     fn push(&mut self, due: u64, rng: &mut Rng, connection: &mut Connection) {
@@ -294,6 +306,7 @@ impl Run<'_> {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, text));
             }
         }
+        self.figures.unsent = self.source.unsent();
         self.figures.elapsed = self.shared.start.elapsed();
         Ok(self.figures)
     }

@@ -30,6 +30,8 @@ pub struct Figures {
     pub first_mismatch: Option<String>,
     /// Requests whose connection ended before the reply.
     pub lost: u64,
+    /// Open loop: requests that were due and never sent, since the server was too slow.
+    pub unsent: u64,
     /// Bytes written.
     pub bytes_out: u64,
     /// Bytes read.
@@ -53,6 +55,7 @@ impl Default for Figures {
             mismatches: 0,
             first_mismatch: None,
             lost: 0,
+            unsent: 0,
             bytes_out: 0,
             bytes_in: 0,
             elapsed: Duration::ZERO,
@@ -92,6 +95,7 @@ impl Figures {
         self.errors += other.errors;
         self.mismatches += other.mismatches;
         self.lost += other.lost;
+        self.unsent += other.unsent;
         self.bytes_out += other.bytes_out;
         self.bytes_in += other.bytes_in;
         self.first_error = self.first_error.take().or(other.first_error);
@@ -157,6 +161,13 @@ impl Figures {
             self.bytes_out as f64 / 1e6,
             self.bytes_in as f64 / 1e6
         );
+        if self.unsent > 0 {
+            let _ = writeln!(
+                out,
+                "too slow for the rate: {} requests never sent",
+                self.unsent
+            );
+        }
         if let Some(text) = &self.first_error {
             let _ = writeln!(out, "first error: {text}");
         }
@@ -179,6 +190,7 @@ impl Figures {
             first_error: self.first_error.as_deref(),
             wrong_replies: self.mismatches,
             lost: self.lost,
+            unsent: self.unsent,
             bytes_out: self.bytes_out,
             bytes_in: self.bytes_in,
             seconds: self.elapsed.as_secs_f64(),
@@ -210,6 +222,7 @@ struct Report<'a> {
     first_error: Option<&'a str>,
     wrong_replies: u64,
     lost: u64,
+    unsent: u64,
     bytes_out: u64,
     bytes_in: u64,
     seconds: f64,

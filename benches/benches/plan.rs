@@ -1,0 +1,66 @@
+//! What it costs to decide where a key goes: hash tag, hash, ring, route.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use emberline_benches::load::keyspace::name;
+use emberline_protocol::Kind;
+use emberline_routing::{
+    Ask, ByteSign, Distribution, Hash, HashTag, Member, Pool, PoolId, PoolSpec, Prefix, Route,
+    Router, ServerId,
+};
+
+fn pool(id: u16, servers: u32) -> Route {
+    let first = u32::from(id) * 100;
+    let member = |i| Member {
+        name: format!("10.0.{id}.{i}:6379"),
+        weight: 1,
+    };
+    let spec = PoolSpec {
+        name: format!("pool-{id}"),
+        id: PoolId(id),
+        first: ServerId(first),
+        members: (0..servers).map(member).collect(),
+        distribution: Distribution::Ketama,
+        hash: Hash::Fnv1a_64,
+        byte_sign: ByteSign::Signed,
+        hash_tag: Some(HashTag::BRACES),
+    };
+    Route::Pool(Arc::new(Pool::new(spec).unwrap()))
+}
+
+fn plans(criterion: &mut Criterion) {
+    let keys: Vec<[u8; 16]> = (0..4096).map(name).collect();
+    let prefixes = |count: u16| {
+        let tenants = (1..count).map(|id| (format!("tenant-{id}:").into_bytes(), pool(id, 3)));
+        let children = tenants.chain([(b"key:".to_vec(), pool(count, 3))]);
+        Route::Prefix(Prefix::new("tenants", children, pool(0, 1)).unwrap())
+    };
+    let routers = [
+        ("pool of 1", Router::new(pool(0, 1))),
+        ("pool of 2", Router::new(pool(0, 2))),
+        ("pool of 25", Router::new(pool(0, 25))),
+        ("prefix of 2", Router::new(prefixes(2))),
+        ("prefix of 50", Router::new(prefixes(50))),
+    ];
+    let mut group = criterion.benchmark_group("plan");
+    for (label, router) in &routers {
+        group.bench_function(*label, |bencher| {
+            let mut turn = 0;
+            bencher.iter(|| {
+                turn = (turn + 1) % keys.len();
+                router.plan(&Ask {
+                    key: black_box(&keys[turn]),
+                    kind: Kind::Read,
+                })
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, plans);
+criterion_main!(benches);
