@@ -1,5 +1,7 @@
 //! Transcripts of redis-server 7.0.15, recorded once, against the parsers.
 
+#![allow(clippy::unwrap_used)]
+
 mod redis_pieces;
 
 use emberline_protocol::redis::command::{keys, lookup};
