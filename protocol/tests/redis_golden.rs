@@ -143,7 +143,6 @@ fn keys_are_where_redis_finds_them() {
             .iter()
             .map(|at| std::str::from_utf8(args[*at]).unwrap())
             .collect();
-        // Redis obeys the last STORE of several; the proxy may look at each.
         assert_eq!(found.join(" "), line[1], "{}", line[0]);
     }
 }
