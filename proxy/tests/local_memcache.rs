@@ -50,15 +50,23 @@ fn ours(pool: &LocalPool, mut requests: &[u8], now: u64) -> String {
 fn theirs(real: &mut TcpStream, requests: &[u8]) -> String {
     real.write_all(requests).unwrap();
     // Its own reply tells that those before it are complete.
-    real.write_all(b"mn\r\n").unwrap();
+    real.write_all(b"version\r\n").unwrap();
     let mut out = Vec::new();
     let mut buf = [0; 1 << 16];
-    while !out.ends_with(b"MN\r\n") {
+    loop {
+        let lines = out.strip_suffix(b"\r\n").unwrap_or_default();
+        let last = lines
+            .iter()
+            .rposition(|&b| b == b'\n')
+            .map_or(0, |at| at + 1);
+        if lines[last..].starts_with(b"VERSION ") {
+            out.truncate(last);
+            break;
+        }
         let got = real.read(&mut buf).unwrap();
         assert!(got > 0, "memcached closed the connection");
         out.extend_from_slice(&buf[..got]);
     }
-    out.truncate(out.len() - 4);
     String::from_utf8_lossy(&out).into_owned()
 }
 
@@ -120,6 +128,8 @@ const COMMANDS: &[&str] = &[
     "ma K v N100 J7 M",
     "ma K v C@ D3",
     "ma K v t c",
+    "ma K T100 MD v t",
+    "ma K MD T-1 D1",
     "me K",
     "me K b",
     "mn",
@@ -142,12 +152,15 @@ const COMMANDS: &[&str] = &[
     "ms K NUMBER b",
     "ma K b N0 v",
     "mg K b v k",
+    "md K Olonger-than-thirty-two-bytes-it-is",
+    "ms K BODY Olonger-than-thirty-two-bytes-it-is",
+    "mg K u T100 Olonger-than-thirty-two-bytes-it-is",
 ];
 
 fn word(kind: &str, random: &mut Random) -> String {
     let list: &[&str] = match kind {
         "K" => &["a", "b", "num", "YWI=", "ab", "YQ==", "Y"],
-        "F" => &["0", "7", "4294967295", "4294967296"],
+        "F" => &["0", "7", "4294967295"],
         "E" => &[
             "0",
             "100",
@@ -235,7 +248,6 @@ fn word(kind: &str, random: &mut Random) -> String {
             "E5",
             "x",
             "!",
-            "Olonger-than-thirty-two-bytes-it-is",
         ],
         other => return other.to_owned(),
     };
@@ -250,7 +262,16 @@ fn command(random: &mut Random) -> (String, String) {
         .map(|kind| word(kind, random))
         .collect();
     let key = words.get(1).cloned().unwrap_or_default();
+    // memcached loses the T of an `ma` whose number grows by a digit: it
+    // gives the expiry to the item that it has just replaced. We do not.
+    let loses = words[0] == "ma" && !words.contains(&"MD".to_owned());
+    let words: Vec<_> = words
+        .into_iter()
+        .filter(|w| !(loses && w.starts_with('T')))
+        .collect();
     let values = &["", "x", "hello", "some longer value", "12", "7 "];
+    // No minus: memcached looks for one behind large numbers too, in whatever
+    // an earlier item left there, and then calls them negative.
     let numbers = &[
         "0",
         "9",
@@ -259,7 +280,6 @@ fn command(random: &mut Random) -> (String, String) {
         "12345",
         "18446744073709551615",
         " 8",
-        "-3",
         "1 2",
         "+4",
     ];
@@ -347,7 +367,9 @@ fn compare(rounds: usize, seed: u64) {
     let mut real = server.connect();
     let pool = LocalPool::new(CAPACITY);
     let mut random = Random::new(seed);
-    let mut last: Vec<String> = Vec::new();
+    let (mut last, mut failures) = (Vec::<String>::new(), Vec::new());
+    // So that no item has the cas 1, which stands for an old one.
+    to_both(&pool, &mut real, b"set a 0 0 0\r\n\r\nset a 0 0 0\r\n\r\n");
     for round in 0..rounds {
         let (line, key) = command(&mut random);
         last.push(line.clone());
@@ -360,18 +382,44 @@ fn compare(rounds: usize, seed: u64) {
         let theirs = theirs(&mut real, to_them.as_bytes());
         let ours = ours(&pool, to_us.as_bytes(), now());
         let (a, b) = (comparable(&line, &ours), comparable(&line, &theirs));
-        let before = &last[last.len().saturating_sub(25)..];
-        assert_eq!(
-            a, b,
-            "round {round} of seed {seed}: {line}\n{ours}{theirs}after {before:#?}"
-        );
+        // Of several faults in one line the parser sees these first.
+        let first = ["duplicate flag", "decoding key"]
+            .iter()
+            .any(|fault| a.contains(fault));
+        if a != b && !(first && b.starts_with("CLIENT_ERROR")) {
+            // What concerns this key, also where it is called in base64.
+            let plain = key.replace("YWI=", "ab").replace("YQ==", "a");
+            let coded = key.replace("ab", "YWI=").replace('a', "YQ==");
+            let about = |line: &&String| {
+                let words: Vec<_> = line.split_ascii_whitespace().collect();
+                words[0] == "flush_all"
+                    || [&key, &plain, &coded]
+                        .iter()
+                        .any(|k| words.contains(&k.as_str()))
+            };
+            let before: Vec<_> = last.iter().filter(about).cloned().collect();
+            let before = before[before.len().saturating_sub(30)..].concat();
+            failures.push(format!(
+                "round {round} of seed {seed} after\n{before}\n-> {ours}<> {theirs}"
+            ));
+            // From here they would differ in everything.
+            to_both(&pool, &mut real, b"flush_all\r\n");
+            last.clear();
+        }
     }
+    failures.truncate(10);
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+}
+
+fn to_both(pool: &LocalPool, real: &mut TcpStream, requests: &[u8]) {
+    ours(pool, requests, now());
+    theirs(real, requests);
 }
 
 #[test]
 fn answers_as_memcached_does() {
     compare(30_000, 1);
-    compare(10_000, 2);
+    (2..22).for_each(|seed| compare(20_000, seed));
 }
 
 #[test]

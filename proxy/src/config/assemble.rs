@@ -143,6 +143,7 @@ fn check_binds(config: &Config, report: &mut Report) {
     if let Some(bind) = config.status.as_ref().and_then(|table| table.bind.as_ref()) {
         binds.push(("[status]".to_owned(), &bind.value, &bind.span));
     }
+    binds.sort_by_key(|(_, _, span)| span.start);
     for (i, (name, bind, span)) in binds.iter().enumerate().take(LISTENERS_MAX) {
         let clash = |other: &&(String, &Bind, &Range<usize>)| address::clash(other.1, bind);
         if let Some((other, ..)) = binds[..i].iter().find(clash) {

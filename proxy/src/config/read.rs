@@ -47,6 +47,10 @@ impl<T: JsonSchema> JsonSchema for At<T> {
         T::inline_schema()
     }
 
+    fn schema_id() -> std::borrow::Cow<'static, str> {
+        T::schema_id()
+    }
+
     fn schema_name() -> std::borrow::Cow<'static, str> {
         T::schema_name()
     }
@@ -98,7 +102,7 @@ impl<'t, 'i> Fields<'t, 'i> {
         key: &'static str,
     ) -> Option<At<T>> {
         let value = self.raw(key)?;
-        reader.scalar(value, key)
+        reader.scalar(value, &format!("`{key}`"))
     }
 
     /// The value of a key that must be there.
@@ -167,8 +171,9 @@ impl<'t, 'i> Fields<'t, 'i> {
 }
 
 impl Reader<'_> {
-    /// A single value, its environment variables filled in.
-    pub fn scalar<T: Scalar>(&mut self, value: &Spanned<DeValue<'_>>, key: &str) -> Option<At<T>> {
+    /// A single value, its environment variables filled in; `what` it is
+    /// called in messages.
+    pub fn scalar<T: Scalar>(&mut self, value: &Spanned<DeValue<'_>>, what: &str) -> Option<At<T>> {
         let span = value.span();
         let read = match value.get_ref() {
             DeValue::String(text) => match expand(text, self.variable) {
@@ -188,7 +193,7 @@ impl Reader<'_> {
             Ok(read) => Some(At::new(read, span)),
             Err(Refusal::Kind) => {
                 let (kind, expected) = (article(value.get_ref().type_str()), T::expected());
-                let message = format!("`{key}` is {kind}, expected {expected}");
+                let message = format!("{what} is {kind}, expected {expected}");
                 self.report.error(&span, message);
                 None
             }
@@ -221,7 +226,8 @@ impl Reader<'_> {
     pub fn list<T: Scalar>(&mut self, value: &Spanned<DeValue<'_>>, key: &str) -> Vec<At<T>> {
         match value.get_ref() {
             DeValue::Array(items) => {
-                let read = |item| self.scalar(item, key);
+                let what = format!("an element of `{key}`");
+                let read = |item| self.scalar(item, &what);
                 items.iter().filter_map(read).collect()
             }
             other => {

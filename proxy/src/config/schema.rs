@@ -8,20 +8,23 @@ use serde_json::Value;
 use super::Config;
 
 /// The schema as text, with a line break at its end.
+///
+/// Draft 7, because that is what TOML editors understand.
 pub fn schema() -> String {
-    let mut schema = SchemaSettings::draft07()
-        .into_generator()
-        .into_root_schema_for::<Config>();
-    NoNull.transform(&mut schema);
+    let mut settings = SchemaSettings::draft07();
+    settings.transforms.insert(0, Box::new(Tidy));
+    let schema = settings.into_generator().into_root_schema_for::<Config>();
     let text = serde_json::to_string_pretty(&schema).expect("a schema is plain JSON");
     text + "\n"
 }
 
-/// What may be left out is an `Option` here, which JSON would allow to be
-/// null; TOML has no null.
-struct NoNull;
+/// Makes the schema say what TOML can say. What may be left out is an
+/// `Option` here, which JSON would allow to be null; TOML has no null. And
+/// the line breaks of doc comments are none to a reader.
+#[derive(Clone)]
+struct Tidy;
 
-impl Transform for NoNull {
+impl Transform for Tidy {
     fn transform(&mut self, schema: &mut Schema) {
         if let Some(Value::Array(types)) = schema.get_mut("type") {
             types.retain(|kind| kind != "null");
@@ -39,6 +42,12 @@ impl Transform for NoNull {
                     schema.insert(key, value);
                 }
             }
+        }
+        if let Some(Value::String(text)) = schema.get_mut("description") {
+            let paragraphs = text
+                .split("\n\n")
+                .map(|paragraph| paragraph.replace('\n', " "));
+            *text = paragraphs.collect::<Vec<_>>().join("\n\n");
         }
         transform_subschemas(self, schema);
     }

@@ -9,7 +9,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use crate::config::credentials::Password;
-use crate::config::read::{At, Fields, Reader, Scalar, Word, word_schema};
+use crate::config::read::{At, Fields, Reader, Refusal, Scalar, Word, word_schema};
 use crate::config::units::{ByteSize, Time};
 use crate::running::{Address, Partial, Protocol};
 
@@ -325,12 +325,20 @@ fn read_address(
     value: &Spanned<DeValue<'_>>,
     reader: &mut Reader<'_>,
 ) -> Option<(At<Address>, String)> {
-    let text = reader.scalar::<String>(value, "server")?;
-    match text.value.parse() {
-        Ok(address) => Some((At::new(address, text.span), text.value)),
-        Err(message) => {
-            reader.report.error(&text.span, message);
-            None
-        }
+    let At { value, span } = reader.scalar::<Written>(value, "a server")?;
+    Some((At::new(value.0, span), value.1))
+}
+
+/// An address together with its text.
+struct Written(Address, String);
+
+impl Scalar for Written {
+    fn expected() -> String {
+        Address::expected()
+    }
+
+    fn from_text(text: &str) -> Result<Written, Refusal> {
+        let address = Address::from_text(text)?;
+        Ok(Written(address, text.to_owned()))
     }
 }

@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use toml::Spanned;
 use toml::de::DeValue;
 
-use crate::config::read::{At, Fields, Reader, Word, in_order, word_schema};
+use crate::config::read::{At, Fields, Reader, Refusal, Scalar, Word, in_order, word_schema};
 
 /// How deep routes may nest, in place and by name together. Nobody needs
 /// more, and what walks the tree may recurse.
@@ -152,12 +152,12 @@ pub(super) fn read_child(
 /// A string whose kind is described as what it names.
 struct ChildName(String);
 
-impl crate::config::read::Scalar for ChildName {
+impl Scalar for ChildName {
     fn expected() -> String {
         "the name of a pool or a route, or a route in place".to_owned()
     }
 
-    fn from_text(text: &str) -> Result<ChildName, crate::config::read::Refusal> {
+    fn from_text(text: &str) -> Result<ChildName, Refusal> {
         Ok(ChildName(text.to_owned()))
     }
 }

@@ -61,12 +61,11 @@ fn get(store: &Store, call: &Call<'_>, flags: &Flags<'_>) -> Reply {
             item.cas = locked.next_cas();
             Arc::new(item)
         }
-        (None, None) if flags.quiet => return Ok(Vec::new()),
-        (None, None) => return finish(b"EN", flags, None),
+        (None, None) => {
+            let miss = finish(b"EN", flags, None)?;
+            return Ok(if flags.quiet { Vec::new() } else { miss });
+        }
     };
-    if flags.opaque_too_long() {
-        return Err(OPAQUE_TOO_LONG);
-    }
     let mut view = View {
         expires: item.expires,
         item,
@@ -75,21 +74,24 @@ fn get(store: &Store, call: &Call<'_>, flags: &Flags<'_>) -> Reply {
         now: call.now,
     };
     let mut reply = head(flags.value.then_some(view.item.data.len() as u64));
-    view.show(flags, &mut reply);
-    view.show_marks(&mut reply);
-    reply.extend_from_slice(b"\r\n");
-    if flags.value {
-        reply.extend_from_slice(&view.item.data);
+    let shown = view.show(flags, &mut reply);
+    if shown.is_ok() {
+        view.show_marks(&mut reply);
         reply.extend_from_slice(b"\r\n");
+        if flags.value {
+            reply.extend_from_slice(&view.item.data);
+            reply.extend_from_slice(b"\r\n");
+        }
+        if !flags.no_bump {
+            item::bump(&view.item, call.now);
+        }
     }
-    if !flags.no_bump {
-        item::bump(&view.item, call.now);
-    }
+    // What the flags before a refused one changed stays changed.
     if created || view.expires != view.item.expires {
         let item = item::touched(&view.item, view.expires);
         locked.put(key, item).map_err(|_| item::TOO_LARGE)?;
     }
-    Ok(reply)
+    shown.map(|()| reply)
 }
 
 /// An item as one `mg` sees and changes it.
@@ -105,7 +107,7 @@ struct View {
 impl View {
     /// Take the flags in their order: one that is answered before `T` shows
     /// the expiry as it was.
-    fn show(&mut self, flags: &Flags<'_>, reply: &mut Vec<u8>) {
+    fn show(&mut self, flags: &Flags<'_>, reply: &mut Vec<u8>) -> Result<(), &'static str> {
         for word in flags.words {
             let item = &self.item;
             match word.first().copied().unwrap_or_default() {
@@ -121,11 +123,13 @@ impl View {
                 b'f' => flags::number(reply, b'f', u64::from(item.flags)),
                 b'l' => flags::number(reply, b'l', idle(item, self.now)),
                 b'h' => flags::number(reply, b'h', u64::from(item.has(Mark::Fetched))),
+                b'O' if flags.opaque_too_long() => return Err(OPAQUE_TOO_LONG),
                 b'O' => flags::flag(reply, word),
                 b'k' => flags::name(reply, &flags.key, item.has(Mark::BinaryKey)),
                 _ => {}
             }
         }
+        Ok(())
     }
 
     /// Whether fewer than these seconds are left, and no client was told yet.
@@ -153,9 +157,6 @@ impl View {
 }
 
 fn set(store: &Store, call: &Call<'_>, flags: &Flags<'_>) -> Reply {
-    if flags.opaque_too_long() {
-        return Err(OPAQUE_TOO_LONG);
-    }
     let mode = match flags.mode {
         None | Some(b'S') => Mode::Set,
         Some(b'E') => Mode::Add,
@@ -164,6 +165,9 @@ fn set(store: &Store, call: &Call<'_>, flags: &Flags<'_>) -> Reply {
         Some(b'R') => Mode::Replace,
         Some(_) => return Err("CLIENT_ERROR invalid mode for ms M token"),
     };
+    if flags.opaque_too_long() {
+        return Err(OPAQUE_TOO_LONG);
+    }
     let mode = match (mode, flags.cas) {
         (Mode::Set | Mode::Replace, Some(_)) => Mode::Cas,
         (mode, _) => mode,
@@ -230,12 +234,12 @@ fn arithmetic(store: &Store, call: &Call<'_>, flags: &Flags<'_>) -> Reply {
         Some(Counted::Exists) => return finish(b"EX", flags, None),
         None => match flags.vivify {
             None => return finish(b"NF", flags, None),
-            Some(ttl) => {
+            Some(_) => {
                 let text = itoa::Buffer::new()
                     .format(flags.initial)
                     .as_bytes()
                     .to_vec();
-                let mut item = item::new(text, 0, expiry(ttl, call.now), call.now);
+                let mut item = item::new(text, 0, NEVER, call.now);
                 item.cas = locked.next_cas();
                 (flags.initial, Arc::new(item))
             }
@@ -246,6 +250,7 @@ fn arithmetic(store: &Store, call: &Call<'_>, flags: &Flags<'_>) -> Reply {
     let mut reply = head(flags.value.then_some(text.len() as u64));
     for word in flags.words {
         match word.first().copied().unwrap_or_default() {
+            b'N' if created => expires = expiry(flags.vivify.unwrap_or(0), call.now),
             b'T' => expires = expiry(flags.ttl.unwrap_or(0), call.now),
             b't' => time_left(&mut reply, expires, call.now),
             b'c' => flags::number(&mut reply, b'c', item.cas),
