@@ -45,6 +45,9 @@ use crate::running::{Pool, Protocol};
 /// Requests waiting to be written above which uploads pause.
 pub const OUT_HIGH: usize = 256 * 1024;
 
+/// The reply to our own first words may have this size. HELLO's is below 1 KiB.
+const HANDSHAKE_MAX: usize = 64 * 1024;
+
 /// A client with more queued than this stops a reply that is still arriving.
 const CLIENT_HIGH: usize = 1024 * 1024;
 
@@ -541,7 +544,7 @@ impl<'a> Link<'a> {
                     at += len;
                     if !self.push {
                         self.started = true;
-                        self.pass(&fresh[..len]);
+                        self.pass(&fresh[..len])?;
                     }
                 }
             }
@@ -582,12 +585,15 @@ impl<'a> Link<'a> {
     }
 
     /// More of the front entry's reply, which does not end yet.
-    fn pass(&mut self, bytes: &[u8]) {
+    fn pass(&mut self, bytes: &[u8]) -> Result<(), Arc<str>> {
         let now = self.worker.now();
         let mut slow = None;
         if let Some(entry) = self.backend.fifo.borrow_mut().front_mut() {
             entry.since = now;
             match &mut entry.owner {
+                Owner::Handshake(reply) if reply.len() > HANDSHAKE_MAX => {
+                    return Err("its reply to the handshake is too long".into());
+                }
                 Owner::Handshake(reply) => reply.extend_from_slice(bytes),
                 Owner::Client { client, .. } if client.queued() > CLIENT_HIGH => {
                     slow = Some(Rc::clone(client));
@@ -599,6 +605,7 @@ impl<'a> Link<'a> {
         if let Some(client) = slow {
             self.pause(&client);
         }
+        Ok(())
     }
 
     /// Stop reading until `client` has read. Nobody else shall wait for it:
