@@ -1,6 +1,8 @@
 //! The embedded pool against the real redis-server: the same random commands
 //! to both, the same replies from both.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "local_support/mod.rs"]
 mod support;
 
