@@ -14,6 +14,7 @@ mod acceptor;
 mod backend;
 mod client;
 mod fault;
+mod figures;
 mod gather;
 mod pipeline;
 mod policy;
@@ -54,6 +55,8 @@ pub struct Hub {
 #[derive(Debug)]
 struct Seat {
     clients: AtomicUsize,
+    /// Bytes that its clients' buffers hold, as of its last report.
+    buffered: AtomicUsize,
     messages: mpsc::UnboundedSender<Message>,
 }
 
@@ -82,6 +85,11 @@ impl Hub {
         self.workers[index].clients.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// Worker `index` says how much its clients' buffers hold.
+    fn report(&self, index: usize, buffered: usize) {
+        self.workers[index].buffered.store(buffered, Ordering::Relaxed);
+    }
+
     fn drain(&self) {
         self.state.set_draining();
         for seat in &self.workers {
@@ -89,9 +97,10 @@ impl Hub {
         }
     }
 
-    /// Figures of the whole process.
+    /// Figures of the whole process, for the answers that print them.
     fn figures(&self) -> Figures {
-        Figures::default()
+        let buffered = self.workers.iter().map(|seat| seat.buffered.load(Ordering::Relaxed));
+        figures::gather(&self.state, buffered.sum())
     }
 }
 
@@ -164,7 +173,11 @@ pub fn start(running: Arc<Running>) -> io::Result<Handle> {
         SystemTime::now(),
     ));
     let admin = admin::spawn(Arc::clone(&state))?;
-    let seat = |messages| Seat { clients: AtomicUsize::new(0), messages };
+    let seat = |messages| Seat {
+        clients: AtomicUsize::new(0),
+        buffered: AtomicUsize::new(0),
+        messages,
+    };
     let hub = Arc::new(Hub {
         running,
         state: Arc::clone(&state),

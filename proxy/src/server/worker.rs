@@ -205,6 +205,7 @@ impl Worker {
     /// Once a second: clients that have started a request and do not go on.
     fn sweep(&self) {
         self.tick();
+        self.hub.report(self.index, self.held.get());
         let limit = nanos(self.running.proxy.timeout_head);
         for (_, client) in self.clients.borrow().iter() {
             if client.waits_since().is_some_and(|since| since + limit < self.now()) {
