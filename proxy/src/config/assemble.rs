@@ -243,7 +243,10 @@ impl Pools {
         let kind = table.kind.as_ref().map(|at| at.value).unwrap_or_default();
         check_keys(name, table, kind, protocol, report);
         let password = table.credentials().resolve(environment, report);
-        if let (Some(username), None) = (&table.username, table.credentials().given()) {
+        let authenticates = kind == PoolKind::Remote && protocol == Some(Protocol::Redis);
+        if let (Some(username), None) = (&table.username, table.credentials().given())
+            && authenticates
+        {
             report.error(&username.span, "`username` is given without a password");
         }
 

@@ -145,7 +145,14 @@ fn parse(source: &Source, environment: &Environment<'_>) -> (Config, Report) {
     for error in errors {
         broken |= error.message() != "duplicate key";
         let span = error.span().unwrap_or(source.text.len()..source.text.len());
-        report.error(&span, error.message());
+        let message = match error.message() {
+            "duplicate key" => {
+                let key = &source.text[source.clamp(&span)];
+                format!("duplicate key `{key}`")
+            }
+            message => message.to_owned(),
+        };
+        report.error(&span, message);
     }
     if broken {
         return (Config::default(), report);

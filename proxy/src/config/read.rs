@@ -160,11 +160,13 @@ impl<'t, 'i> Fields<'t, 'i> {
         for (key, _) in self.table.iter() {
             let name: &str = key.get_ref();
             if !self.asked.contains(&name) {
-                reader.report.error_hint(
-                    &key.span(),
-                    format!("unknown key `{name}` in {}", self.title),
-                    did_you_mean(name, self.asked.iter().copied()),
-                );
+                let known = self.asked.iter().copied();
+                let hint = match reader.report.is_full() {
+                    true => None,
+                    false => did_you_mean(name, known),
+                };
+                let message = format!("unknown key `{name}` in {}", self.title);
+                reader.report.error_hint(&key.span(), message, hint);
             }
         }
     }

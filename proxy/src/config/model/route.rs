@@ -97,7 +97,8 @@ fn read_route(mut fields: Fields<'_, '_>, depth: usize, reader: &mut Reader<'_>)
             if let Some((children, _)) = reader.table(value, "`children`") {
                 for (key, value) in in_order(children) {
                     let prefix = At::new(key.get_ref().to_string(), key.span());
-                    let inner = format!("{title}[{:?}]", prefix.value);
+                    let shown: String = prefix.value.chars().take(32).collect();
+                    let inner = format!("{title}[{shown:?}]");
                     let child = read_child(value, &inner, depth, reader);
                     table.children.extend(child.map(|child| (prefix, child)));
                 }
