@@ -16,6 +16,7 @@ mod commands;
 mod credentials;
 mod expand;
 pub mod model;
+mod pools;
 mod read;
 mod report;
 mod routes;
@@ -23,6 +24,7 @@ mod schema;
 mod source;
 mod suggest;
 mod units;
+mod words;
 
 use std::fs::File;
 use std::io::{self, Read as _};

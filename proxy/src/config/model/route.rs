@@ -8,7 +8,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use toml::Spanned;
 use toml::de::DeValue;
 
-use crate::config::read::{At, Fields, Reader, Refusal, Scalar, Word, in_order, word_schema};
+use crate::config::read::{At, Fields, Reader, Refusal, Scalar, in_order};
+use crate::config::words::{Word, word_schema};
 
 /// How deep routes may nest, in place and by name together. Nobody needs
 /// more, and what walks the tree may recurse.
