@@ -209,7 +209,7 @@ fn noreply_and_q_never_reach_a_server() {
             r"slabs automove 1 noreply noreply\r\n",
             r"slabs automove 1\r\n",
         ),
-        (r"lru noreply noreply\r\n", r"lru\r\n"),
+        (r"lru noreply noreply\r\n", ""),
         (r"mg a q v Oq q1\r\n", ""),
         (r"mg a k q v Oq\r\n", r"mg a k v Oq\r\n"),
         (r"mg q q\r\n", r"mg q\r\n"),

@@ -139,8 +139,11 @@ proptest! {
         prop_assert!(line.ends_with(b"\r\n"));
         prop_assert_eq!(line.iter().filter(|&&b| b == b'\n' || b == 0).count(), 1);
 
-        let (again, keys_again) = parse(&line);
-        let again = again.unwrap().unwrap();
+        // A bare newline becomes a CRLF, which may be the byte too many.
+        let roomy = Limits { line_max: 161, multiget_line_max: 401, ..limits() };
+        let mut parser = Parser::default();
+        let again = parser.parse(&line, &roomy).unwrap().unwrap();
+        let keys_again: Vec<_> = parser.keys(&line).map(<[u8]>::to_vec).collect();
         prop_assert!(!again.quiet);
         prop_assert_eq!(
             (again.verb, again.body, again.base64, again.head),

@@ -1,5 +1,7 @@
 //! The table of commands against `data/redis/commands.csv`.
 
+#![allow(clippy::unwrap_used)]
+
 use emberline_protocol::Kind;
 use emberline_protocol::redis::command::{
     COMMANDS, COUNT, arity_ok, blocking, by_id, keys, lookup, single_key,

@@ -3,6 +3,8 @@
 //! Only on sound input of small depth: that crate's decoders recurse without
 //! a limit and are more lenient than Redis about numbers.
 
+#![allow(clippy::unwrap_used)]
+
 use emberline_protocol::redis::reply::skip;
 use emberline_protocol::redis::{Limits, Parser, Step, encode};
 use proptest::collection::vec;

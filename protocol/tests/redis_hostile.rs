@@ -1,5 +1,7 @@
 //! Broken and hostile input: a clear error, no panic, no memory for what was only announced.
 
+#![allow(clippy::unwrap_used)]
+
 mod redis_pieces;
 
 use emberline_protocol::redis::{Limits, ReplyError, RequestError};

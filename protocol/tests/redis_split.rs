@@ -1,6 +1,8 @@
 //! However a stream is cut into pieces, the parsers find the same in it; and
 //! what is encoded reads back.
 
+#![allow(clippy::unwrap_used)]
+
 mod redis_pieces;
 
 use emberline_protocol::redis::reply::{elements, integer, skip};
@@ -93,6 +95,9 @@ fn reply() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+/// Writes one reply.
+type Write<'a> = &'a dyn Fn(&mut Vec<u8>);
+
 proptest! {
     #[test]
     fn requests_are_the_same_in_any_pieces(stream in requests(), pieces in vec(1usize..30, 1..8)) {
@@ -149,7 +154,7 @@ proptest! {
     #[test]
     fn whatever_is_encoded_is_one_reply(text in ".*", data in vec(any::<u8>(), 0..50), number: i64, float: f64, truth: bool) {
         for version in [Version::Resp2, Version::Resp3] {
-            let replies: [&dyn Fn(&mut Vec<u8>); 9] = [
+            let replies: [Write; 9] = [
                 &|out| encode::simple(out, &text),
                 &|out| encode::error(out, &text),
                 &|out| encode::integer(out, number),
@@ -199,9 +204,9 @@ fn what_resp2_lacks_is_said_as_redis_says_it() {
         ">2\r\n",
     );
     check(
-        &|out, version| encode::double(out, 3.141, version),
-        "$5\r\n3.141\r\n",
-        ",3.141\r\n",
+        &|out, version| encode::double(out, 2.25, version),
+        "$4\r\n2.25\r\n",
+        ",2.25\r\n",
     );
     check(
         &|out, version| encode::double(out, 5.0, version),

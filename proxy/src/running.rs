@@ -55,6 +55,16 @@ pub enum Protocol {
     Memcached,
 }
 
+impl Protocol {
+    /// The name in a configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Protocol::Redis => "redis",
+            Protocol::Memcached => "memcached",
+        }
+    }
+}
+
 /// A place to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Bind {
@@ -77,10 +87,13 @@ pub struct Listener {
     pub router: Router,
     /// What clients must present with AUTH, if anything.
     pub password: Option<Secret>,
-    /// Lower-case names of commands that are let through although they are denied by default.
+    /// Lower-case names of commands that are let through although they are
+    /// denied by default; a subcommand as `config|set`.
     pub allow: Vec<String>,
-    /// Lower-case names of commands that are refused.
+    /// Lower-case names of commands that are refused; a subcommand as `config|set`.
     pub deny: Vec<String>,
+    /// The largest memcached value that any of its pools takes, in bytes.
+    pub value_max: usize,
 }
 
 /// `[pools.NAME]`.
@@ -110,7 +123,7 @@ pub struct Pool {
     pub password: Option<Secret>,
     /// Redis database selected on connect.
     pub database: u32,
-    /// The largest memcached value that a client may send, in bytes.
+    /// The largest memcached value that clients may store, in bytes.
     pub value_max: usize,
 }
 
@@ -146,6 +159,15 @@ pub enum Address {
     },
     /// A Unix socket's path.
     Unix(PathBuf),
+}
+
+impl std::fmt::Display for Bind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Bind::Tcp(address) => address.fmt(f),
+            Bind::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// A credential; its `Debug` never shows it.

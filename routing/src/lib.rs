@@ -2,7 +2,7 @@
 //!
 //! A [`Router`] holds the route tree of one listener. Its leaves are pools; a
 //! [`Pool`] cuts the [`HashTag`] out of a key, and its [`ring::Ring`] turns
-//! what is left into one of the pool's servers with one of the [`Hash`]
+//! what is left into one of the pool's servers with one of the [`Hash`](enum@Hash)
 //! functions. The answer is a [`Plan`]: this crate decides and never sends.
 //! It opens no socket, reads no clock and depends on no async runtime.
 //!

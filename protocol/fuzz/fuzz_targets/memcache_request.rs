@@ -13,6 +13,12 @@ fuzz_target!(|data: &[u8]| {
         multiget_line_max: 512,
         ..Limits::default()
     };
+    // A bare newline becomes a CRLF, which may be the byte too many.
+    let roomy = Limits {
+        line_max: 257,
+        multiget_line_max: 513,
+        ..limits.clone()
+    };
     let (mut parser, mut again) = (Parser::default(), Parser::default());
     let mut rest = data;
     while !rest.is_empty() {
@@ -32,7 +38,7 @@ fuzz_target!(|data: &[u8]| {
                 let mut line = Vec::new();
                 forward(&mut line, rest, request);
                 let sent = again
-                    .parse(&line, &limits)
+                    .parse(&line, &roomy)
                     .expect("a forwarded line is a request");
                 let sent = sent.expect("a forwarded line is whole");
                 assert!(!sent.quiet && sent.head == line.len());

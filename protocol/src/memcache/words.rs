@@ -4,6 +4,8 @@
 
 use std::ops::Range;
 
+use super::key::key_end;
+
 /// No command but a multi-get has more words than this, so what stands behind
 /// is only counted as "too many".
 const WORDS_MAX: usize = 24;
@@ -12,25 +14,44 @@ const WORDS_MAX: usize = 24;
 pub(super) struct Words {
     at: [(u32, u32); WORDS_MAX],
     len: usize,
+    has_nul: bool,
 }
 
 impl Words {
     /// Splits `line`, which has no line end.
+    #[inline]
     pub(super) fn split(line: &[u8]) -> Words {
         let mut words = Words {
             at: [(0, 0); WORDS_MAX],
             len: 0,
+            has_nul: false,
         };
-        let mut rest = 0;
-        while words.len < WORDS_MAX {
-            let Some(word) = next_word(line, rest) else {
-                break;
-            };
-            words.at[words.len] = (word.start as u32, word.end as u32);
-            words.len += 1;
-            rest = word.end;
+        let mut at = 0;
+        while at < line.len() {
+            if line[at] == b' ' {
+                at += 1;
+                continue;
+            }
+            let start = at;
+            loop {
+                at = key_end(line, at);
+                match line.get(at) {
+                    None | Some(b' ') => break,
+                    Some(&b) => words.has_nul |= b == 0,
+                }
+                at += 1;
+            }
+            if words.len < WORDS_MAX {
+                words.at[words.len] = (start as u32, at as u32);
+                words.len += 1;
+            }
         }
         words
+    }
+
+    /// Whether a NUL stands anywhere in the line.
+    pub(super) fn has_nul(&self) -> bool {
+        self.has_nul
     }
 
     /// How many words there are; at most 24 are told apart.

@@ -7,32 +7,46 @@
 
 use memchr::memchr;
 
-/// The number of a header line such as `$5\r\n`, and how long the line is.
+/// The number of a header line such as `$5\r\n` that starts with `kind`, and
+/// how long the line is.
 ///
 /// The hot path: knows whole lines with plain digits only. For everything
 /// else, also for a line that is not whole, the answer is `None` and the
 /// caller takes its slow path.
 #[inline(always)]
-pub(super) fn plain(line: &[u8]) -> Option<(usize, usize)> {
-    let first = usize::from(line.get(1)?.wrapping_sub(b'0'));
-    if first > 9 {
-        return None;
+pub(super) fn plain(kind: u8, line: &[u8]) -> Option<(usize, usize)> {
+    // One and two digits are nearly all that there is; one digit is one comparison.
+    let word = u32::from_le_bytes(*line.first_chunk()?);
+    if word & 0xffff_00ff == u32::from_le_bytes([kind, 0, b'\r', b'\n']) {
+        let digit = (word >> 8 & 0xff).wrapping_sub(u32::from(b'0'));
+        return (digit <= 9).then_some((digit as usize, 4));
     }
+    match *line {
+        [first, ..] if first != kind => None,
+        [_, a @ b'1'..=b'9', b @ b'0'..=b'9', b'\r', b'\n', ..] => {
+            Some((digit(a) * 10 + digit(b), 5))
+        }
+        [_, a @ b'1'..=b'9', ref rest @ ..] => longer(digit(a), rest),
+        _ => None,
+    }
+}
+
+#[inline]
+fn longer(first: usize, rest: &[u8]) -> Option<(usize, usize)> {
     let mut value = first;
-    let mut at = 2;
-    loop {
-        let byte = *line.get(at)?;
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            let whole = byte == b'\r' && *line.get(at + 1)? == b'\n';
-            return whole.then_some((value, at + 2));
+    for (at, byte) in rest.iter().take(10).enumerate() {
+        match byte {
+            b'0'..=b'9' => value = value * 10 + digit(*byte),
+            b'\r' if rest.get(at + 1) == Some(&b'\n') => return Some((value, at + 4)),
+            _ => return None,
         }
-        if first == 0 || at > 9 {
-            return None;
-        }
-        value = value * 10 + usize::from(digit);
-        at += 1;
     }
+    None
+}
+
+#[inline(always)]
+fn digit(byte: u8) -> usize {
+    usize::from(byte - b'0')
 }
 
 /// A decimal number, exactly as `string2ll` of Redis takes it.
@@ -63,13 +77,14 @@ pub(super) fn number(text: &[u8]) -> Option<i64> {
 pub(super) fn line_end(buf: &[u8], from: usize) -> Option<usize> {
     // Most lines are `+OK` or a small number; a call to memchr costs more than those.
     let near = buf.len().min(from.saturating_add(16));
-    let mut at = from;
-    while at < near {
-        if buf[at] == b'\n' && at > from && buf[at - 1] == b'\r' {
-            return Some(at - 1);
+    let mut before = 0;
+    for (at, byte) in buf.get(from..near)?.iter().enumerate() {
+        if *byte == b'\n' && before == b'\r' {
+            return Some(from + at - 1);
         }
-        at += 1;
+        before = *byte;
     }
+    let mut at = near;
     while let Some(found) = memchr(b'\n', buf.get(at..)?) {
         let newline = at + found;
         if newline > from && buf[newline - 1] == b'\r' {
@@ -104,12 +119,12 @@ impl Body {
             .len()
             .min(usize::try_from(self.left).unwrap_or(usize::MAX));
         let data = usize::try_from(self.left.saturating_sub(2)).unwrap_or(usize::MAX);
-        for at in data.min(taken)..taken {
+        for (at, byte) in buf.iter().enumerate().take(taken).skip(data) {
             let expected = match self.left - at as u64 {
                 2 => b'\r',
                 _ => b'\n',
             };
-            if buf[at] != expected {
+            if *byte != expected {
                 return Err(Unterminated);
             }
         }
@@ -147,9 +162,9 @@ mod tests {
 
     #[test]
     fn plain_lines_are_read_and_all_others_left_to_the_slow_path() {
-        assert_eq!(plain(b"$0\r\n"), Some((0, 4)));
-        assert_eq!(plain(b"$5\r\nhello"), Some((5, 4)));
-        assert_eq!(plain(b"*536870912\r\n"), Some((536_870_912, 12)));
+        assert_eq!(plain(b'$', b"$0\r\n"), Some((0, 4)));
+        assert_eq!(plain(b'$', b"$5\r\nhello"), Some((5, 4)));
+        assert_eq!(plain(b'*', b"*536870912\r\n"), Some((536_870_912, 12)));
         for other in [
             "",
             "$",
@@ -160,7 +175,7 @@ mod tests {
             "$1\rx",
             "$12345678901\r\n",
         ] {
-            assert_eq!(plain(other.as_bytes()), None, "{other:?}");
+            assert_eq!(plain(b'$', other.as_bytes()), None, "{other:?}");
         }
     }
 

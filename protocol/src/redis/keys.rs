@@ -37,8 +37,8 @@ pub fn single_key(command: &Command, argc: usize) -> Result<usize, KeyError> {
     }
 }
 
-/// The positions of all keys of a request, put into `out` in ascending order
-/// of what finds them. None at all is not an error: `EVAL script 0`.
+/// The positions of all keys of a request, put into `out` in the order of the
+/// command's key specifications. None at all is not an error: `EVAL script 0`.
 pub fn keys(
     command: &Command,
     args: &(impl Args + ?Sized),

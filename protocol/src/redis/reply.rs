@@ -79,10 +79,13 @@ impl Scanner {
     /// lines and bulk strings are passed on in whatever pieces they come.
     #[inline]
     pub fn feed(&mut self, buf: &[u8]) -> Result<Scan, ReplyError> {
-        if matches!(self.part, Part::Type) && self.stack.is_empty() {
-            if let Some(len) = flat(buf) {
-                return Ok(Scan::Done(len));
-            }
+        // The budget is whole as long as nothing but flat replies has been seen.
+        if matches!(self.part, Part::Type)
+            && self.budget == ELEMENTS_MAX
+            && self.stack.is_empty()
+            && let Some(len) = flat(buf)
+        {
+            return Ok(Scan::Done(len));
         }
         let scan = self.scan(buf);
         if !matches!(scan, Ok(Scan::More(_))) {
@@ -96,9 +99,15 @@ impl Scanner {
         loop {
             let rest = &buf[at..];
             match &mut self.part {
-                Part::Type => match self.element(rest)? {
-                    Some(taken) => at += taken,
-                    None => return Ok(Scan::More(at)),
+                Part::Type => match (&mut self.level, flat(rest)) {
+                    (Level::Elements(left), Some(len)) => {
+                        *left -= 1;
+                        at += len;
+                    }
+                    _ => match self.element(rest)? {
+                        Some(taken) => at += taken,
+                        None => return Ok(Scan::More(at)),
+                    },
                 },
                 Part::Line => match line_end(rest, 0) {
                     Some(end) => {
@@ -247,10 +256,11 @@ impl Scanner {
 fn flat(buf: &[u8]) -> Option<usize> {
     match buf.first()? {
         b'$' => {
-            let (size, len) = framing::plain(buf)?;
+            let (size, len) = framing::plain(b'$', buf)?;
             let end = len + size;
             (buf.get(end..end + 2)? == b"\r\n").then_some(end + 2)
         }
+        b'+' if buf.starts_with(b"+OK\r\n") => Some(5),
         b'+' | b'-' | b':' | b'_' | b',' | b'#' | b'(' => line_end(buf, 1).map(|end| end + 2),
         _ => None,
     }
@@ -268,7 +278,8 @@ enum Header {
 
 /// What stands behind the type in a header line, and the line's length; `None` if it is not whole.
 fn header(line: &[u8]) -> Result<Option<(Header, usize)>, ReplyError> {
-    if let Some((number, len)) = framing::plain(line) {
+    let kind = line.first().copied().unwrap_or_default();
+    if let Some((number, len)) = framing::plain(kind, line) {
         return Ok(Some((Header::Number(number as u64), len)));
     }
     let reach = line.len().min(HEADER_MAX);

@@ -115,40 +115,73 @@ const KEPT: usize = 1024;
 impl Parser {
     /// Looks for a request at the start of `buf`.
     ///
-    /// After `Partial`, call again with the same bytes and more behind them;
-    /// no byte is looked at twice. After anything else the next call starts a
+    /// After `Partial`, call again with the same bytes and more behind them: the
+    /// parser goes on where it stopped. After anything else the next call starts a
     /// new request.
     #[inline]
     pub fn parse(&mut self, buf: &[u8], limits: &Limits) -> Result<Step, RequestError> {
-        if self.state == State::Start {
-            if self.searched == 0 {
-                self.begin();
+        if self.state == State::Start && self.searched == 0 {
+            self.begin();
+            if let Some(len) = self.parse_whole(buf, limits) {
+                return Ok(Step::Frame { len, inline: false });
             }
+        }
+        let step = self.parse_step_by_step(buf, limits);
+        if step.is_err() {
+            self.reset();
+        }
+        step
+    }
+
+    /// The hot path: a request that is whole and plain, in one go and without
+    /// keeping account of where it is. `None` says nothing; then the request is
+    /// looked at again, step by step.
+    #[inline]
+    fn parse_whole(&mut self, buf: &[u8], limits: &Limits) -> Option<usize> {
+        let buf = &buf[..buf.len().min(FRAME_MAX)];
+        let (count, mut at) = framing::plain(b'*', buf)?;
+        if count == 0 || count > limits.args_max {
+            return None;
+        }
+        for _ in 0..count {
+            let rest = &buf[at..];
+            let (size, len) = framing::plain(b'$', rest)?;
+            if size > limits.bulk_max || rest.get(len + size..len + size + 2)? != b"\r\n" {
+                return None;
+            }
+            let start = at + len;
+            let end = start + size;
+            self.args.push((start as u32, end as u32));
+            at = end + 2;
+        }
+        self.announced = count;
+        Some(at)
+    }
+
+    #[inline(never)]
+    fn parse_step_by_step(&mut self, buf: &[u8], limits: &Limits) -> Result<Step, RequestError> {
+        if self.state == State::Start {
+            self.args.clear();
+            self.announced = 0;
             match buf.first() {
                 None => return Ok(Step::Partial),
                 Some(b'*') => {}
                 Some(_) => return self.parse_line(buf, limits),
             }
-            let header = multibulk_header(buf, &mut self.searched, limits);
-            match self.or_reset(header)? {
-                None => return Ok(Step::Partial),
-                Some((0, len)) => {
-                    self.searched = 0;
-                    return Ok(Step::Empty { len });
-                }
-                Some((count, len)) => {
-                    self.searched = 0;
-                    self.announced = count;
-                    self.args_left = count;
-                    self.at = len;
-                }
+            let Some((count, len)) = multibulk_header(buf, &mut self.searched, limits)? else {
+                return Ok(Step::Partial);
+            };
+            self.searched = 0;
+            if count == 0 {
+                return Ok(Step::Empty { len });
             }
+            self.announced = count;
+            self.args_left = count;
+            self.at = len;
         }
-        let step = self.parse_args(buf, limits);
-        self.or_reset(step)
+        self.parse_args(buf, limits)
     }
 
-    #[inline]
     fn parse_args(&mut self, buf: &[u8], limits: &Limits) -> Result<Step, RequestError> {
         while self.args_left > 0 {
             let (start, end) = match self.state {
@@ -190,16 +223,13 @@ impl Parser {
         })
     }
 
-    #[cold]
     fn parse_line(&mut self, buf: &[u8], limits: &Limits) -> Result<Step, RequestError> {
-        let found = inline::line(buf, &mut self.searched, limits);
-        let Some(len) = self.or_reset(found)? else {
+        let Some(len) = inline::line(buf, &mut self.searched, limits)? else {
             return Ok(Step::Partial);
         };
         self.searched = 0;
         self.inline = true;
-        let split = inline::split(&buf[..len], &mut self.decoded, &mut self.args);
-        self.or_reset(split)?;
+        inline::split(&buf[..len], &mut self.decoded, &mut self.args)?;
         self.announced = self.args.len();
         Ok(match self.args.len() {
             0 => Step::Empty { len },
@@ -209,23 +239,19 @@ impl Parser {
 
     #[inline]
     fn begin(&mut self) {
-        self.args.clear();
-        self.announced = 0;
-        self.at = 0;
         if self.inline || self.args.capacity() > KEPT {
-            self.inline = false;
-            self.decoded.clear();
-            self.decoded.shrink_to(KEPT);
-            self.args.shrink_to(KEPT);
+            self.shrink();
         }
+        self.args.clear();
     }
 
-    #[inline]
-    fn or_reset<T>(&mut self, result: Result<T, RequestError>) -> Result<T, RequestError> {
-        if result.is_err() {
-            self.reset();
-        }
-        result
+    #[cold]
+    fn shrink(&mut self) {
+        self.inline = false;
+        self.decoded.clear();
+        self.decoded.shrink_to(KEPT);
+        self.args.clear();
+        self.args.shrink_to(KEPT);
     }
 
     /// Arguments of the frame just parsed, or complete so far after `Partial`.
@@ -283,6 +309,7 @@ impl Parser {
         self.state = State::Start;
         self.searched = 0;
         self.args_left = 0;
+        self.announced = 0;
         self.begin();
     }
 }
@@ -314,7 +341,7 @@ pub(super) fn multibulk_header(
     searched: &mut usize,
     limits: &Limits,
 ) -> Result<Option<(usize, usize)>, RequestError> {
-    let (count, len) = match framing::plain(line) {
+    let (count, len) = match framing::plain(b'*', line) {
         Some((count, len)) => (count, len),
         None => match whole_line(line, searched, limits) {
             Line::Partial => return Ok(None),
@@ -343,9 +370,9 @@ pub(super) fn bulk_header(
     searched: &mut usize,
     limits: &Limits,
 ) -> Result<Option<(usize, usize)>, RequestError> {
-    let (size, len) = match framing::plain(line) {
-        Some(header) if line.first() == Some(&b'$') => header,
-        _ => match bulk_header_slow(line, searched, limits)? {
+    let (size, len) = match framing::plain(b'$', line) {
+        Some(header) => header,
+        None => match bulk_header_slow(line, searched, limits)? {
             Some(header) => header,
             None => return Ok(None),
         },

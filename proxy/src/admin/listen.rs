@@ -35,12 +35,12 @@ impl Drop for Removed {
 impl Socket {
     /// Listen there. `role` is named in the error.
     pub(super) fn bind(bind: &Bind, role: &str) -> io::Result<Socket> {
-        let (socket, place) = match bind {
-            Bind::Tcp(address) => (tcp(*address), address.to_string()),
-            Bind::Unix(path) => (unix(path), format!("unix:{}", path.display())),
+        let socket = match bind {
+            Bind::Tcp(address) => tcp(*address),
+            Bind::Unix(path) => unix(path),
         };
         socket.map_err(|error| {
-            let text = format!("{role} listener cannot bind to {place}: {error}");
+            let text = format!("{role} listener cannot bind to {bind}: {error}");
             io::Error::new(error.kind(), text)
         })
     }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::State;
 use crate::metrics::totals::{self, Durations};
 use crate::metrics::{Class, Shed, Verdict, process};
-use crate::running::{Address, Bind, Partial, Pool, Protocol, Running};
+use crate::running::{Address, Bind, Partial, Pool, Running};
 
 /// Every pool with its servers and their figures.
 pub(super) fn pools(state: &State) -> Value {
@@ -21,7 +21,7 @@ pub(super) fn pools(state: &State) -> Value {
             let servers = pool.servers.clone().filter_map(|id| server(state, id));
             json!({
                 "name": pool.name,
-                "protocol": protocol(pool.protocol),
+                "protocol": pool.protocol.name(),
                 "kind": if pool.local.is_some() { "local" } else { "servers" },
                 "requests": requests.iter().sum::<u64>(),
                 "errors": errors(&requests),
@@ -55,8 +55,8 @@ pub(super) fn stats(state: &State) -> Value {
         let totals = totals::listener(&state.meters, i);
         json!({
             "name": listener.name,
-            "protocol": protocol(listener.protocol),
-            "bind": bind(&listener.bind),
+            "protocol": listener.protocol.name(),
+            "bind": listener.bind.to_string(),
             "clients": totals.clients,
             "accepted": totals.accepted,
             "bytes_in": totals.received,
@@ -91,8 +91,8 @@ pub(super) fn config(running: &Running) -> Value {
     let listeners = running.listeners.iter().map(|listener| {
         json!({
             "name": listener.name,
-            "protocol": protocol(listener.protocol),
-            "bind": bind(&listener.bind),
+            "protocol": listener.protocol.name(),
+            "bind": listener.bind.to_string(),
             "password": secret(listener.password.is_some()),
             "allow": listener.allow,
             "deny": listener.deny,
@@ -109,8 +109,8 @@ pub(super) fn config(running: &Running) -> Value {
             "timeout_head_ms": running.proxy.timeout_head.as_millis() as u64,
             "timeout_drain_ms": running.proxy.timeout_drain.as_millis() as u64,
         },
-        "admin": running.admin.as_ref().map(bind),
-        "status": running.status.as_ref().map(bind),
+        "admin": running.admin.as_ref().map(Bind::to_string),
+        "status": running.status.as_ref().map(Bind::to_string),
         "listeners": listeners,
         "pools": pools,
     })
@@ -124,7 +124,7 @@ fn pool_config(running: &Running, pool: &Pool) -> Value {
         .map(|server| json!({ "name": server.name, "address": address(&server.address) }));
     json!({
         "name": pool.name,
-        "protocol": protocol(pool.protocol),
+        "protocol": pool.protocol.name(),
         "kind": if pool.local.is_some() { "local" } else { "servers" },
         "servers": servers.collect::<Vec<_>>(),
         "timeout_connect_ms": pool.timeout_connect.as_millis() as u64,
@@ -138,6 +138,7 @@ fn pool_config(running: &Running, pool: &Pool) -> Value {
         "username": secret(pool.username.is_some()),
         "password": secret(pool.password.is_some()),
         "database": pool.database,
+        "value_max": pool.value_max,
     })
 }
 
@@ -174,20 +175,6 @@ fn named<const N: usize>(names: [&str; N], values: &[u64]) -> Map<String, Value>
 
 fn secret(set: bool) -> Option<&'static str> {
     set.then_some("[redacted]")
-}
-
-fn protocol(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Redis => "redis",
-        Protocol::Memcached => "memcached",
-    }
-}
-
-fn bind(bind: &Bind) -> String {
-    match bind {
-        Bind::Tcp(address) => address.to_string(),
-        Bind::Unix(path) => format!("unix:{}", path.display()),
-    }
 }
 
 fn address(address: &Address) -> String {

@@ -51,6 +51,10 @@ pub struct Figures {
     pub buffered: u64,
     /// memcached retrievals since the start.
     pub gets: u64,
+    /// Of those, the ones that found a value.
+    pub hits: u64,
+    /// Of those, the ones that did not.
+    pub misses: u64,
     /// memcached stores since the start.
     pub sets: u64,
     /// memcached touches since the start.

@@ -1,8 +1,124 @@
 //! The command line.
+//!
+//! Exit codes: 0 done, 1 failed, 2 wrong usage, 78 (`EX_CONFIG`) a
+//! configuration that cannot be used.
 
+mod check;
+mod embedded;
+mod explain;
+mod serve;
+mod texts;
+
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+
+use crate::config::{self, Environment, Report, Severity, Source};
+use crate::running::Running;
+
+/// What `sysexits.h` calls `EX_CONFIG`.
+const EXIT_CONFIG: u8 = 78;
+
+/// A caching proxy for Redis and memcached.
+#[derive(Debug, Parser)]
+#[command(
+    name = "emberline",
+    version,
+    subcommand_required = false,
+    args_conflicts_with_subcommands = true,
+    after_help = "Without a command: emberline serve. Without a configuration it serves \
+                  Redis on 127.0.0.1:7379 and memcached on 127.0.0.1:12211 from its own memory."
+)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve clients until SIGTERM
+    Serve(serve::Serve),
+    /// Check a configuration; every mistake is shown at once
+    ///
+    /// Exits with 0 if it can be used and with 78 if not.
+    Check(check::Check),
+    /// Show where requests go, and why
+    Explain(explain::Explain),
+    /// Print the JSON schema of the configuration
+    Schema,
+    /// Print the completions of a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
 
 /// Run the command that the process's arguments name.
 pub fn run() -> ExitCode {
-    ExitCode::SUCCESS
+    let line = CommandLine::parse();
+    match line
+        .command
+        .unwrap_or(Command::Serve(serve::Serve::default()))
+    {
+        Command::Serve(args) => serve::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Schema => texts::schema(),
+        Command::Completions { shell } => texts::completions(shell, CommandLine::command()),
+        Command::Man => texts::man(CommandLine::command()),
+    }
+}
+
+/// `-c FILE` where it may be left out.
+#[derive(Debug, Default, Args)]
+struct ConfigFile {
+    /// The configuration file [default: the embedded configuration]
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Read and build a file; what is wrong with it goes to standard error.
+fn load(path: &Path) -> Result<Running, ExitCode> {
+    let source = open(path)?;
+    let (running, report) = config::load(&source, &Environment::process());
+    eprint!("{}", report.render(&source));
+    running.ok_or_else(|| {
+        eprintln!("{}", verdict(path, &report));
+        ExitCode::from(EXIT_CONFIG)
+    })
+}
+
+/// A file that cannot be read is a configuration that cannot be used, except
+/// that one which is not there is a mistake on the command line.
+fn open(path: &Path) -> Result<Source, ExitCode> {
+    config::open(path).map_err(|error| {
+        eprintln!("emberline: cannot read {}: {error}", path.display());
+        match error.kind() {
+            std::io::ErrorKind::NotFound => ExitCode::from(2),
+            _ => ExitCode::from(EXIT_CONFIG),
+        }
+    })
+}
+
+/// One line on how it went.
+fn verdict(path: &Path, report: &Report) -> String {
+    let plural = |count: usize, what: &str| match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    };
+    let errors = report.count(Severity::Error);
+    let warnings = report.count(Severity::Warning);
+    let mut text = format!("{}: ", path.display());
+    match errors {
+        0 => text.push_str("ok"),
+        _ => text.push_str(&plural(errors, "error")),
+    }
+    if warnings > 0 {
+        text.push_str(", ");
+        text.push_str(&plural(warnings, "warning"));
+    }
+    text
 }

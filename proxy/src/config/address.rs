@@ -37,18 +37,22 @@ impl FromStr for Bind {
         let ip = match host.as_str() {
             "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
             _ => host.parse().map_err(|_| {
-                format!("\"{host}\" is not an IP address; listening needs one, as in 127.0.0.1 or [::1]")
+                format!(
+                    "\"{host}\" is not an IP address; listening needs one, as in 127.0.0.1 or [::1]"
+                )
             })?,
         };
         Ok(Bind::Tcp(SocketAddr::new(ip, port)))
     }
 }
 
-/// Whether nobody outside this machine can connect there.
-pub fn is_loopback(bind: &Bind) -> bool {
-    match bind {
-        Bind::Tcp(address) => address.ip().to_canonical().is_loopback(),
-        Bind::Unix(_) => true,
+impl Bind {
+    /// Whether nobody outside this machine can connect there.
+    pub fn is_loopback(&self) -> bool {
+        match self {
+            Bind::Tcp(address) => address.ip().to_canonical().is_loopback(),
+            Bind::Unix(_) => true,
+        }
     }
 }
 
@@ -70,7 +74,9 @@ fn unix_path(text: &str) -> Result<Option<PathBuf>, String> {
     let path = match text.strip_prefix(UNIX) {
         Some(path) => path,
         None if text.starts_with('/') => {
-            return Err(format!("write `unix:` in front of a socket's path: \"unix:{text}\""));
+            return Err(format!(
+                "write `unix:` in front of a socket's path: \"unix:{text}\""
+            ));
         }
         None => return Ok(None),
     };
@@ -87,7 +93,8 @@ fn unix_path(text: &str) -> Result<Option<PathBuf>, String> {
 }
 
 fn host_port(text: &str) -> Result<(String, u16), String> {
-    let shape = || format!("\"{text}\" is not an address: write host:port, [v6]:port or unix:/path");
+    let shape =
+        || format!("\"{text}\" is not an address: write host:port, [v6]:port or unix:/path");
     let (host, port) = text.rsplit_once(':').ok_or_else(shape)?;
     let host = match host.strip_prefix('[') {
         Some(inner) => {
@@ -106,7 +113,9 @@ fn host_port(text: &str) -> Result<(String, u16), String> {
     let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
     match port.parse() {
         Ok(port) if digits => Ok((host.to_owned(), port)),
-        _ => Err(format!("\"{port}\" is not a port, a number from 1 to 65535")),
+        _ => Err(format!(
+            "\"{port}\" is not a port, a number from 1 to 65535"
+        )),
     }
 }
 
@@ -115,7 +124,9 @@ fn host_port(text: &str) -> Result<(String, u16), String> {
 fn weight_or_v6(text: &str) -> String {
     let parts: Vec<_> = text.split([':', ' ']).collect();
     match parts[..] {
-        [host, port, weight, ..] if port.parse::<u16>().is_ok() && weight.parse::<u32>().is_ok() => {
+        [host, port, weight, ..]
+            if port.parse::<u16>().is_ok() && weight.parse::<u32>().is_ok() =>
+        {
             format!(
                 "\"{text}\" is twemproxy's way to give a weight: write \
                  {{ address = \"{host}:{port}\", weight = {weight} }}"
@@ -131,30 +142,56 @@ mod tests {
 
     #[test]
     fn servers() {
-        let tcp = |host: &str, port| Ok(Address::Tcp { host: host.into(), port });
+        let tcp = |host: &str, port| {
+            Ok(Address::Tcp {
+                host: host.into(),
+                port,
+            })
+        };
         assert_eq!("10.0.0.1:6379".parse(), tcp("10.0.0.1", 6379));
         assert_eq!("redis-0.redis:6379".parse(), tcp("redis-0.redis", 6379));
         assert_eq!("[::1]:6379".parse(), tcp("::1", 6379));
-        assert_eq!("unix:/run/r.sock".parse(), Ok(Address::Unix("/run/r.sock".into())));
+        assert_eq!(
+            "unix:/run/r.sock".parse(),
+            Ok(Address::Unix("/run/r.sock".into()))
+        );
         let bad = [
-            "", ":", "a", "a:", ":1", "a:b", "a:65536", "a:+1", "a:0", "::1:6379", "[::1]",
-            "[x]:1", "a b:1", "unix:", "/run/r.sock", "a\r\n:1", "a:1:2",
+            "",
+            ":",
+            "a",
+            "a:",
+            ":1",
+            "a:b",
+            "a:65536",
+            "a:+1",
+            "a:0",
+            "::1:6379",
+            "[::1]",
+            "[x]:1",
+            "a b:1",
+            "unix:",
+            "/run/r.sock",
+            "a\r\n:1",
+            "a:1:2",
         ];
         for bad in bad {
             assert!(bad.parse::<Address>().is_err(), "{bad:?}");
         }
         let error = "a:1:2".parse::<Address>().unwrap_err();
-        assert!(error.contains("{ address = \"a:1\", weight = 2 }"), "{error}");
+        assert!(
+            error.contains("{ address = \"a:1\", weight = 2 }"),
+            "{error}"
+        );
     }
 
     #[test]
     fn binds() {
         let bind = |text: &str| text.parse::<Bind>();
-        assert!(is_loopback(&bind("127.0.0.1:1").unwrap()));
-        assert!(is_loopback(&bind("localhost:1").unwrap()));
-        assert!(is_loopback(&bind("[::1]:1").unwrap()));
-        assert!(is_loopback(&bind("unix:/x").unwrap()));
-        assert!(!is_loopback(&bind("0.0.0.0:1").unwrap()));
+        assert!(bind("127.0.0.1:1").unwrap().is_loopback());
+        assert!(bind("localhost:1").unwrap().is_loopback());
+        assert!(bind("[::1]:1").unwrap().is_loopback());
+        assert!(bind("unix:/x").unwrap().is_loopback());
+        assert!(!bind("0.0.0.0:1").unwrap().is_loopback());
         assert!(bind("example.org:1").is_err());
         let both = |a: &str, b: &str| clash(&bind(a).unwrap(), &bind(b).unwrap());
         assert!(both("127.0.0.1:1", "0.0.0.0:1"));

@@ -168,7 +168,10 @@ fn render_one(out: &mut String, one: &Diagnostic, source: &Source) {
     let (start, line) = source.line(at.line);
     let hidden = hide_password(line);
     let width = {
-        let end = span.end.min(start + line.len()).max(span.start.min(start + line.len()));
+        let end = span
+            .end
+            .min(start + line.len())
+            .max(span.start.min(start + line.len()));
         let from = span.start.min(start + line.len()) - start;
         line[from..end - start].chars().count().max(1)
     };

@@ -103,6 +103,9 @@ mod tests {
         check(99, 3, 1);
         assert_eq!(source.line(2), (2, "öö = 1"));
         assert_eq!(source.line(7), (12, ""));
-        assert_eq!(Source::new("x", "").position(5), Position { line: 1, column: 1 });
+        assert_eq!(
+            Source::new("x", "").position(5),
+            Position { line: 1, column: 1 }
+        );
     }
 }

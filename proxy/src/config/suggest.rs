@@ -11,10 +11,14 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     let near = |known: &'a str| {
         let distance = strsim::damerau_levenshtein(&lower, &known.to_lowercase());
         let enough = known.chars().count().max(3) / 3;
-        (distance <= enough).then_some((distance, known))
+        // Of two that are as close, the one that begins alike.
+        let common = |(a, b): &(char, char)| a == b;
+        let alike = lower.chars().zip(known.chars()).take_while(common).count();
+        (distance <= enough).then_some((distance, std::cmp::Reverse(alike), known))
     };
     let known = known.into_iter().filter(|known| known.len() <= 64);
-    known.filter_map(near).min_by_key(|(distance, _)| *distance).map(|(_, known)| known)
+    let best = known.filter_map(near).min();
+    best.map(|(.., known)| known)
 }
 
 /// The hint to print, if there is a name that comes close.
@@ -33,6 +37,10 @@ mod tests {
         assert_eq!(nearest("Servers", known), Some("servers"));
         assert_eq!(nearest("server", known), Some("servers"));
         assert_eq!(nearest("timeout", known), None);
+        assert_eq!(
+            nearest("fnv1a64", ["fnv1_64", "fnv1a_64"]),
+            Some("fnv1a_64")
+        );
         assert_eq!(nearest(&"s".repeat(100_000), known), None);
     }
 }

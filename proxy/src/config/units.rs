@@ -63,9 +63,9 @@ impl FromStr for Time {
             (Ok(number), Some((_, seconds))) => Duration::try_from_secs_f64(number * seconds)
                 .map(|exact| Time(Duration::from_micros(exact.as_micros() as u64)))
                 .map_err(|_| format!("\"{text}\" is too long a time")),
-            (Ok(_), None) if unit.is_empty() => {
-                Err(format!("\"{text}\" has no unit: write us, ms, s, m or h behind it"))
-            }
+            (Ok(_), None) if unit.is_empty() => Err(format!(
+                "\"{text}\" has no unit: write us, ms, s, m or h behind it"
+            )),
             _ => Err(format!(
                 "\"{text}\" is not a time: write a number and us, ms, s, m or h, as in \"250ms\""
             )),
@@ -163,7 +163,11 @@ mod tests {
     #[test]
     fn times() {
         let check = |text: &str, micros: u64| {
-            assert_eq!(text.parse(), Ok(Time(Duration::from_micros(micros))), "{text}");
+            assert_eq!(
+                text.parse(),
+                Ok(Time(Duration::from_micros(micros))),
+                "{text}"
+            );
         };
         check("250ms", 250_000);
         check("1s", 1_000_000);
@@ -171,7 +175,9 @@ mod tests {
         check("2m", 120_000_000);
         check("1h", 3_600_000_000);
         check("7us", 7);
-        for bad in ["", "s", "1", "-1s", "1d", "1e5s", "1.2.3s", "inf", "NaNs", "9e99h"] {
+        for bad in [
+            "", "s", "1", "-1s", "1d", "1e5s", "1.2.3s", "inf", "NaNs", "9e99h",
+        ] {
             assert!(bad.parse::<Time>().is_err(), "{bad}");
         }
         assert!("99999999999999999999999h".parse::<Time>().is_err());
@@ -185,17 +191,34 @@ mod tests {
         check("1 gb", 1_000_000_000);
         check("5", 5);
         check("5B", 5);
-        for bad in ["", "MiB", "-1", "1.5MiB", "1PB", "99999999999999GiB", "0x10"] {
+        for bad in [
+            "",
+            "MiB",
+            "-1",
+            "1.5MiB",
+            "1PB",
+            "99999999999999GiB",
+            "0x10",
+        ] {
             assert!(bad.parse::<ByteSize>().is_err(), "{bad}");
         }
     }
 
     #[test]
     fn what_is_shown_reads_back() {
-        for time in [Time::millis(250), Time::secs(10), Time(Duration::from_micros(7))] {
+        for time in [
+            Time::millis(250),
+            Time::secs(10),
+            Time(Duration::from_micros(7)),
+        ] {
             assert_eq!(time.to_string().parse(), Ok(time));
         }
-        for size in [ByteSize::mib(64), ByteSize(1000), ByteSize(1 << 30), ByteSize(0)] {
+        for size in [
+            ByteSize::mib(64),
+            ByteSize(1000),
+            ByteSize(1 << 30),
+            ByteSize(0),
+        ] {
             assert_eq!(size.to_string().parse(), Ok(size));
         }
     }

@@ -72,6 +72,11 @@ impl Layout {
         self.cells
     }
 
+    /// How many pairs of a listener and a pool (or none) there are.
+    pub(super) fn places(&self) -> usize {
+        self.listeners.iter().map(|block| block.pools.len()).sum()
+    }
+
     /// The first of a command's five counters. A pool that the route cannot
     /// reach counts as none, an unknown command as `other`.
     #[inline]

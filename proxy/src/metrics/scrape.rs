@@ -1,16 +1,17 @@
 //! Meters become text: sums get their names, and the encoder writes them.
 //!
-//! The number of series is bounded whatever clients do: with 50 servers in up
-//! to 10 pools there are at most 2,000. Most families are bounded by the
-//! configuration. `emberline_requests_total` is not, since a client may send
-//! every command to every pool, so it has a budget: commands get a series of
-//! their own in the order in which scrapes first see them, and what comes
-//! after the budget is spent is counted under the pool's `other`, for good.
+//! The number of series is bounded whatever clients do: with 50 servers there
+//! are at most 2,000, however they are divided into pools. Families by server
+//! are bounded by the configuration. Two others are not: a client may send
+//! every command to every pool. They have a budget: series of their own are
+//! given in the order in which scrapes first see them, and what comes after
+//! the budget is spent is counted in one that stands for the rest, for good.
 //! (Choosing the busiest ones anew at each scrape would let counters go
 //! backwards.)
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use emberline_routing::{PoolId, ServerId};
@@ -20,11 +21,18 @@ use prometheus::{Registry, TextEncoder};
 
 use super::family::Family;
 use super::meter::{Class, Meter, Shed, Verdict};
-use super::{command, process, totals};
+use super::totals::{self, Durations};
+use super::{command, process};
 use crate::running::Running;
 
-/// Series of `emberline_requests_total` beside those of `other`.
-const REQUEST_SERIES_MAX: usize = 800;
+/// Series of `emberline_requests_total`, those of `other` included.
+const REQUEST_SERIES_MAX: usize = 850;
+/// Histograms of `emberline_request_duration_seconds`, each of 22 series,
+/// beside those for the rest.
+const HISTOGRAMS_MAX: usize = 28;
+/// The pool that a histogram for the rest is labelled with: no configured
+/// pool can have that name.
+const OTHER_POOLS: &str = "*";
 
 /// The scrape endpoint's text, built anew each time it is asked for.
 #[derive(Debug)]
@@ -41,7 +49,8 @@ impl Scrape {
             running,
             meters,
             started,
-            admitted: Mutex::default(),
+            requests: Mutex::default(),
+            histograms: Mutex::default(),
         };
         registry
             .register(Box::new(workers))
@@ -65,7 +74,9 @@ struct Workers {
     meters: Vec<Arc<Meter>>,
     started: SystemTime,
     /// Cells of `emberline_requests_total` that have a series of their own.
-    admitted: Mutex<HashSet<usize>>,
+    requests: Mutex<HashSet<usize>>,
+    /// Pools and classes that have a histogram of their own.
+    histograms: Mutex<HashSet<(u16, Class)>>,
 }
 
 impl Collector for Workers {
@@ -88,11 +99,12 @@ impl Collector for Workers {
 
 impl Workers {
     fn requests(&self) -> Family {
-        let mut admitted = self.admitted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut admitted = locked(&self.requests);
         let mut sums = BTreeMap::new();
         let Some(layout) = self.meters.first().map(|meter| meter.layout()) else {
             return Family::counter(REQUESTS.0, REQUESTS.1);
         };
+        let max = REQUEST_SERIES_MAX.saturating_sub(layout.places() * Verdict::ALL.len());
         for spot in layout.spots() {
             let Some(listener) = self.running.listeners.get(spot.listener) else {
                 continue;
@@ -109,9 +121,7 @@ impl Workers {
                 if sum == 0 {
                     continue;
                 }
-                let own = spot.slot == other
-                    || admitted.contains(&cell)
-                    || (admitted.len() < REQUEST_SERIES_MAX && admitted.insert(cell));
+                let own = spot.slot == other || admit(&mut admitted, max, cell);
                 let slot = if own { spot.slot } else { other };
                 let pool = spot.pool.map(|pool| pool.0);
                 *sums
@@ -146,14 +156,24 @@ impl Workers {
             "emberline_request_duration_seconds",
             "Time from a request's last byte read to its reply known, by pool and class of command.",
         );
-        for (index, pool) in self.running.pools.iter().enumerate() {
-            let Ok(id) = u16::try_from(index) else { break };
+        let mut admitted = locked(&self.histograms);
+        let mut rest: [Durations; Class::ALL.len()] = Default::default();
+        for (id, pool) in (0u16..).zip(&self.running.pools) {
             for class in Class::ALL {
                 let durations = totals::durations(&self.meters, PoolId(id), class);
-                if durations.count() > 0 {
-                    let labels = [("pool", &*pool.name), ("class", class.name())];
-                    family.push_histogram(&labels, &durations.buckets, durations.seconds());
+                if durations.count() == 0 {
+                    continue;
                 }
+                if admit(&mut admitted, HISTOGRAMS_MAX, (id, class)) {
+                    family.push_durations(&pool.name, class, &durations);
+                } else {
+                    rest[class as usize].add(&durations);
+                }
+            }
+        }
+        for (class, durations) in Class::ALL.into_iter().zip(&rest) {
+            if durations.count() > 0 {
+                family.push_durations(OTHER_POOLS, class, durations);
             }
         }
         family
@@ -238,6 +258,23 @@ impl Workers {
         loaded.push(&[], since_epoch.unwrap_or_default().as_secs_f64());
         [successful, loaded]
     }
+}
+
+impl Family {
+    fn push_durations(&mut self, pool: &str, class: Class, durations: &Durations) {
+        let labels = [("pool", pool), ("class", class.name())];
+        self.push_histogram(&labels, &durations.buckets, durations.seconds());
+    }
+}
+
+/// Whether this one has a series of its own, or may have one from now on.
+fn admit<T: Eq + Hash>(admitted: &mut HashSet<T>, max: usize, one: T) -> bool {
+    admitted.contains(&one) || (admitted.len() < max && admitted.insert(one))
+}
+
+/// A scrape that panicked leaves a set that is still a set of what was given out.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Name and help of the family that is filled in two steps.

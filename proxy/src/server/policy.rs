@@ -16,6 +16,16 @@ pub struct Policy {
     deny: HashSet<String>,
 }
 
+/// Whether `list` has the command, or this subcommand of it as `config|set`.
+fn lists(list: &HashSet<String>, name: &[u8], subcommand: &[u8]) -> bool {
+    if list.is_empty() {
+        return false;
+    }
+    let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+    let subcommand = String::from_utf8_lossy(subcommand).to_ascii_lowercase();
+    list.contains(&name) || list.contains(&format!("{name}|{subcommand}"))
+}
+
 impl Policy {
     /// The policy of `listener`.
     pub fn new(listener: &Listener) -> Policy {
@@ -26,16 +36,12 @@ impl Policy {
     }
 
     /// Whether a command that is refused by default is let through.
-    pub fn allows(&self, command: &Command) -> bool {
-        self.allow.contains(command.name) && !NEVER.contains(&command.name)
+    pub fn allows(&self, command: &Command, subcommand: &[u8]) -> bool {
+        lists(&self.allow, command.name.as_bytes(), subcommand) && !NEVER.contains(&command.name)
     }
 
     /// Whether a command of this name, in any case, is refused.
-    pub fn denies(&self, name: &[u8]) -> bool {
-        if self.deny.is_empty() {
-            return false;
-        }
-        let name = String::from_utf8_lossy(name).to_ascii_lowercase();
-        self.deny.contains(&name)
+    pub fn denies(&self, name: &[u8], subcommand: &[u8]) -> bool {
+        lists(&self.deny, name, subcommand)
     }
 }

@@ -28,7 +28,7 @@ use super::policy::Policy;
 use super::socket::Socket;
 use crate::answer::Context;
 use crate::metrics::{Class, Health, Meter, Shed, Verdict};
-use crate::running::{Pool, Protocol, Running, Server};
+use crate::running::{Listener, Pool, Protocol, Running, Server};
 
 /// Bytes read at once from any socket.
 const READ: usize = 64 * 1024;
@@ -77,8 +77,8 @@ pub struct Worker {
     pub limits: resp::Limits,
     /// The same for a client that has not authenticated.
     pub limits_before_auth: resp::Limits,
-    /// How large a memcached request may be.
-    pub memcache_limits: memcache::Limits,
+    /// How large a memcached request may be, by listener.
+    pub memcache_limits: Vec<memcache::Limits>,
     epoch: Instant,
     clock: Cell<u64>,
     pipelines: RefCell<Vec<Box<Pipeline>>>,
@@ -124,7 +124,7 @@ impl Worker {
             policies: running.listeners.iter().map(Policy::new).collect(),
             limits: resp::Limits::default(),
             limits_before_auth: resp::Limits::unauthenticated(),
-            memcache_limits: memcache_limits(&running),
+            memcache_limits: running.listeners.iter().map(memcache_limits).collect(),
             epoch: Instant::now(),
             clock: Cell::new(0),
             pipelines: RefCell::default(),
@@ -438,12 +438,9 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 4)
 }
 
-/// A listener cannot know which of its pools a value will go to, so the most
-/// generous one decides; a server refuses what is too large for it.
-fn memcache_limits(running: &Running) -> memcache::Limits {
-    let pools = running.pools.iter();
-    let largest = pools.map(|pool| pool.value_max).max();
-    let mut limits = memcache::Limits::default();
-    limits.value_max = largest.unwrap_or(limits.value_max);
-    limits
+fn memcache_limits(listener: &Listener) -> memcache::Limits {
+    memcache::Limits {
+        value_max: listener.value_max,
+        ..memcache::Limits::default()
+    }
 }

@@ -31,6 +31,7 @@ pub fn running(listener: &str, pools: u16, servers: u32) -> Running {
         password: Some(Secret::new("hunter2".to_owned())),
         allow: Vec::new(),
         deny: Vec::new(),
+        value_max: 1 << 20,
     };
     let bind = any();
     Running {
@@ -72,6 +73,7 @@ fn pool(index: u16, servers: u32) -> Pool {
         username: Some("someone".to_owned()),
         password: Some(Secret::new("hunter3".to_owned())),
         database: 0,
+        value_max: 1 << 20,
     }
 }
 

@@ -25,6 +25,9 @@ impl Server {
     /// memcached; `None`, said aloud, where it is not installed.
     pub fn memcached() -> Option<Server> {
         Server::start("memcached", |port, command| {
+            // Its background threads hold an item for a moment now and then;
+            // arithmetic then makes a new item instead of writing over the old.
+            command.args(["-o", "no_lru_maintainer,no_lru_crawler"]);
             command.args(["-u", "root", "-l", "127.0.0.1", "-p", port]);
         })
     }

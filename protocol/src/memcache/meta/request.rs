@@ -8,7 +8,7 @@
 
 use crate::memcache::error::says;
 use crate::memcache::key::key_ok;
-use crate::memcache::request::{Limits, Parser, Request};
+use crate::memcache::request::{Limits, Parsed, Parser, Request};
 use crate::memcache::words::Words;
 use crate::memcache::{Recovery, RequestError, Verb, base64, number, tokens};
 
@@ -23,11 +23,11 @@ pub(in crate::memcache) fn parse(
     verb: Verb,
     words: &Words,
     limits: &Limits,
-) -> Result<Request, RequestError> {
+) -> Parsed {
     let skip = |reply| Err(RequestError::new(reply, Recovery::Skip(head)));
     let start = words.range(0).start;
     if verb == Verb::MetaNoop {
-        return Ok(Request::plain(verb, head, words.range(0)));
+        return Ok(Some(Request::plain(verb, head, words.range(0))));
     }
     if words.len() < 2 {
         return skip(if verb == Verb::MetaDebug {
@@ -78,7 +78,7 @@ pub(in crate::memcache) fn parse(
         return refuse(says::TOO_LARGE);
     }
     parser.keys.push((key.start as u32, key.end as u32));
-    Ok(request)
+    Ok(Some(request))
 }
 
 /// Notes `b`, `q` and `O`; the error is the line to answer.

@@ -1,14 +1,14 @@
 //! Command lines of the text protocol, checked in memcached's order.
 
 use crate::memcache::error::says;
-use crate::memcache::key::{is_key_byte, key_ok};
+use crate::memcache::key::{key_end, key_ok};
 use crate::memcache::number;
-use crate::memcache::request::{Limits, Parser, Request};
+use crate::memcache::request::{Limits, Parsed, Parser, Request};
 use crate::memcache::words::{Words, next_word};
 use crate::memcache::{Recovery, RequestError, Verb};
 
 /// `get`, `gets`, `gat`, `gats`, which may name any number of keys; the verb
-/// ends at `verb_end`. This is the hot path of a cache.
+/// ends at `verb_end`.
 pub(in crate::memcache) fn parse_get(
     parser: &mut Parser,
     line: &[u8],
@@ -16,7 +16,7 @@ pub(in crate::memcache) fn parse_get(
     verb: Verb,
     verb_end: usize,
     limits: &Limits,
-) -> Result<Request, RequestError> {
+) -> Parsed {
     let refuse = |reply| Err(RequestError::new(reply, Recovery::Skip(head)));
     let mut at = verb_end;
     if matches!(verb, Verb::Gat | Verb::Gats) {
@@ -34,9 +34,7 @@ pub(in crate::memcache) fn parse_get(
             at += 1;
         }
         let start = at;
-        while line.get(at).is_some_and(|&b| is_key_byte(b)) {
-            at += 1;
-        }
+        at = key_end(line, at);
         if at == start && at == line.len() {
             break;
         }
@@ -54,7 +52,7 @@ pub(in crate::memcache) fn parse_get(
         return refuse(if gat { "END" } else { says::ERROR });
     }
     let verb_start = line.iter().position(|&b| b != b' ').unwrap_or(0);
-    Ok(Request::plain(verb, head, verb_start..sent_end))
+    Ok(Some(Request::plain(verb, head, verb_start..sent_end)))
 }
 
 /// Any other text command.
@@ -65,7 +63,7 @@ pub(in crate::memcache) fn parse(
     verb: Verb,
     words: &Words,
     limits: &Limits,
-) -> Result<Request, RequestError> {
+) -> Parsed {
     let shape = Shape::of(verb);
     let last = words.len().saturating_sub(1);
     // A wrong number of words is an error even with `noreply`, because then
@@ -83,6 +81,9 @@ pub(in crate::memcache) fn parse(
         kept -= 1;
     }
 
+    if verb.is_administrative() && kept < shape.words_min {
+        return refuse(says::ERROR, Recovery::Skip(head));
+    }
     if verb == Verb::Delete {
         let old_form = words.word(line, 2) == b"0";
         if !(kept == 2 || kept == 3 && old_form) {
@@ -153,11 +154,12 @@ pub(in crate::memcache) fn parse(
     } else {
         line.len()
     };
-    Ok(Request {
+    let sent = words.range(0).start..end;
+    Ok(Some(Request {
         body,
         quiet,
-        ..Request::plain(verb, head, words.range(0).start..end)
-    })
+        ..Request::plain(verb, head, sent)
+    }))
 }
 
 /// Flags, expiry, length and unique number of a storage command: the length,

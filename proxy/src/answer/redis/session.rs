@@ -16,28 +16,26 @@ pub struct Session {
     pub version: Version,
     /// Whether it may use more than AUTH, HELLO, QUIT and RESET.
     pub authenticated: bool,
-    peer: Option<SocketAddr>,
-    reply: Reply,
-    rare: Option<Box<Rare>>,
+    pub(super) peer: Option<SocketAddr>,
+    pub(super) reply: Reply,
+    pub(super) rare: Option<Box<Rare>>,
 }
 
 /// What `CLIENT REPLY` asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-enum Reply {
-    #[default]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reply {
     On,
     Off,
     /// The next reply alone is dropped.
     Skip,
 }
 
+/// What most clients never say.
 #[derive(Debug, Default)]
-struct Rare {
-    name: Box<[u8]>,
-    library: Box<[u8]>,
-    library_version: Box<[u8]>,
-    no_evict: bool,
-    no_touch: bool,
+pub(super) struct Rare {
+    pub name: Box<[u8]>,
+    pub library: Box<[u8]>,
+    pub library_version: Box<[u8]>,
 }
 
 impl Session {
@@ -58,6 +56,7 @@ impl Session {
     /// Whether the reply to the request now at hand must be dropped
     /// (`CLIENT REPLY OFF` or `SKIP`). To be asked exactly once for every
     /// request that [`super::answer`] is *not* given, as asking uses up a `SKIP`.
+    #[inline]
     pub fn mute(&mut self) -> bool {
         match self.reply {
             Reply::On => false,
@@ -72,5 +71,44 @@ impl Session {
     /// The name given with `CLIENT SETNAME`; empty if none was.
     pub fn name(&self) -> &[u8] {
         self.rare.as_deref().map_or(&[], |rare| &rare.name)
+    }
+
+    /// Give the connection a name; an empty one takes it away.
+    pub(super) fn set_name(&mut self, name: &[u8]) {
+        if !name.is_empty() || self.rare.is_some() {
+            self.rare().name = name.into();
+        }
+    }
+
+    /// The rare parts, to be changed.
+    pub(super) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// As the connection was when it began, as `RESET` asks. The library's
+    /// name survives, as in Redis: it tells what the program is.
+    pub(super) fn reset(&mut self, password: bool) {
+        self.version = Version::Resp2;
+        self.authenticated = !password;
+        self.reply = Reply::On;
+        self.set_name(b"");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_client_costs_little() {
+        assert!(size_of::<Session>() <= 64, "{}", size_of::<Session>());
+    }
+
+    #[test]
+    fn a_skip_is_used_up() {
+        let mut session = Session::new(1, None, 0, false);
+        session.reply = Reply::Skip;
+        assert!(session.mute());
+        assert!(!session.mute());
     }
 }

@@ -67,7 +67,7 @@ impl Conversation {
                 return (at, Stop::Wait);
             }
             let rest = &bytes[at..];
-            let request = match parser.parse(rest, &worker.memcache_limits) {
+            let request = match parser.parse(rest, &worker.memcache_limits[self.client.listener]) {
                 Ok(Some(request)) => request,
                 Ok(None) => return (at, Stop::Partial),
                 Err(error) => match self.object(&error, rest) {
@@ -83,7 +83,9 @@ impl Conversation {
             };
             at += request.len();
             if !memcache::body_terminated(rest, &request) {
-                self.complain("CLIENT_ERROR bad data chunk");
+                if !request.quiet || request.dialect == memcache::Dialect::Meta {
+                    self.complain("CLIENT_ERROR bad data chunk");
+                }
                 continue;
             }
             let frame = Frame { bytes: whole, request: &request };
@@ -139,7 +141,7 @@ impl Conversation {
     ) -> Next {
         let request = frame.request;
         let verb = request.verb;
-        if worker.policies[self.client.listener].denies(verb.name().as_bytes()) {
+        if worker.policies[self.client.listener].denies(verb.name().as_bytes(), b"") {
             self.complain("CLIENT_ERROR the command is denied on this listener");
             return Next::Taken;
         }
@@ -280,9 +282,10 @@ impl Conversation {
         };
         let record = self.memcached_record(frame.request, first);
         let shape = if frame.request.quiet { Shape::Mute } else { Shape::Gather(gather) };
+        let limits = &worker.memcache_limits[self.client.listener];
         let answer = |pool: PoolId, line: &[u8], reply: &mut Vec<u8>| {
             let mut parser = Parser::default();
-            if let Ok(Some(request)) = parser.parse(line, &worker.memcache_limits) {
+            if let Ok(Some(request)) = parser.parse(line, limits) {
                 let frame = Frame { bytes: line, request: &request };
                 let keys: Vec<&[u8]> = parser.keys(line).collect();
                 answer_local(worker, pool, &frame, &keys, reply);

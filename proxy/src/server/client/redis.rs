@@ -117,7 +117,7 @@ impl Conversation {
     ) -> Next {
         let name = frame.arg(0);
         let known = command::lookup(name);
-        if let Some(refusal) = self.refusal(known, name) {
+        if let Some(refusal) = self.refusal(known, &frame) {
             return self.refuse_with(known, |out| refusal(name, out));
         }
         let Some(command) = known else {
@@ -137,7 +137,7 @@ impl Conversation {
             },
             Class::Local => self.answer_redis(worker, command, frame),
             Class::Refused(_) => match sole {
-                Some(plan) if worker.policies[self.client.listener].allows(command) => {
+                Some(plan) if worker.policies[self.client.listener].allows(command, frame.arg(1)) => {
                     self.pass(worker, known, plan, frame)
                 }
                 _ => self.refuse_with(known, |out| refuse::by_class(command, out)),
@@ -168,7 +168,7 @@ impl Conversation {
     fn refusal(
         &self,
         command: Option<&'static Command>,
-        name: &[u8],
+        frame: &Frame<'_>,
     ) -> Option<fn(&[u8], &mut Vec<u8>)> {
         let Dialogue::Redis(session) = &self.dialogue else {
             return None;
@@ -176,9 +176,9 @@ impl Conversation {
         if !session.authenticated && !command.is_some_and(answer::redis::permitted_before_auth) {
             return Some(|_, out| refuse::unauthenticated(out));
         }
-        if !self.may_pass(name) {
-            return Some(|_, out| {
-                encode::error(out, "NOPERM this command is denied on this listener");
+        if self.denies(frame.arg(0), frame.arg(1)) {
+            return Some(|name, out| {
+                refuse::denied(&String::from_utf8_lossy(name).to_ascii_lowercase(), out);
             });
         }
         let local = command.is_some_and(|command| command.class == Class::Local);
@@ -189,9 +189,9 @@ impl Conversation {
         None
     }
 
-    /// Whether the listener's policy lets a command of this name through.
-    pub(super) fn may_pass(&self, name: &[u8]) -> bool {
-        !self.worker.policies[self.client.listener].denies(name)
+    /// Whether the listener refuses this command.
+    pub(super) fn denies(&self, name: &[u8], subcommand: &[u8]) -> bool {
+        self.worker.policies[self.client.listener].denies(name, subcommand)
     }
 
     /// Answer with an error of the proxy's own; `text` begins with its code.

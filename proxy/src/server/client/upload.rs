@@ -82,7 +82,7 @@ impl Conversation {
             Dialogue::Redis(_) => bytes.len() + input.resp.bulk_missing(),
             Dialogue::Memcached => {
                 let mut parser = memcache::Parser::default();
-                match parser.parse(bytes, &self.worker.memcache_limits) {
+                match parser.parse(bytes, &self.worker.memcache_limits[self.client.listener]) {
                     Ok(Some(request)) => request.len(),
                     _ => bytes.len(),
                 }
@@ -122,7 +122,7 @@ impl Conversation {
     /// The one server that a request with this beginning can go to.
     fn destination(&self, input: &Input, bytes: &[u8]) -> Option<(ServerId, Record)> {
         let parser = &input.resp;
-        if parser.is_empty() || !self.may_pass(parser.arg(bytes, 0)) {
+        if parser.is_empty() || self.denies(parser.arg(bytes, 0), b"") {
             return None;
         }
         let listener = self.listener(&self.worker);
@@ -150,7 +150,7 @@ impl Conversation {
         let worker = Rc::clone(&self.worker);
         let listener = self.listener(&worker);
         let bytes = input.bytes.get(input.taken..).unwrap_or_default();
-        let Ok(Some(request)) = input.memcache.parse(bytes, &worker.memcache_limits) else {
+        let Ok(Some(request)) = input.memcache.parse(bytes, &worker.memcache_limits[self.client.listener]) else {
             self.input = Some(input);
             return;
         };

@@ -1,0 +1,205 @@
+//! `emberline explain`: where a request goes, and why, as a small tree.
+
+mod memcached;
+mod redis;
+mod tree;
+
+use std::process::ExitCode;
+
+use clap::Args;
+use emberline_protocol::Kind;
+use emberline_routing::{Ask, Plan};
+
+use super::embedded::Embedded;
+use super::{ConfigFile, load};
+use crate::running::{Listener, Protocol, Running};
+use tree::Tree;
+
+#[derive(Debug, Args)]
+pub struct Explain {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// The listener that the request comes in by [default: the first that speaks the request's protocol]
+    #[arg(short, long, value_name = "NAME")]
+    listener: Option<String>,
+    /// The request as a client would type it, such as 'GET user:1'
+    #[arg(value_name = "REQUEST", required = true)]
+    request: Vec<String>,
+}
+
+pub fn run(args: &Explain) -> ExitCode {
+    let running = match &args.file.config {
+        Some(path) => load(path),
+        None => Embedded::default().assemble().0.ok_or(ExitCode::FAILURE),
+    };
+    let running = match running {
+        Ok(running) => running,
+        Err(code) => return code,
+    };
+    match explain(&running, args.listener.as_deref(), &args.request.join(" ")) {
+        Ok(text) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(message) => {
+            eprintln!("emberline: {message}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Where a request goes, for a reader. Without a listener's name the first
+/// one is taken that speaks the protocol of the request.
+pub fn explain(running: &Running, listener: Option<&str>, request: &str) -> Result<String, String> {
+    let listener = match listener {
+        Some(name) => {
+            let found = running.listeners.iter().find(|one| one.name == name);
+            found.ok_or_else(|| {
+                let known: Vec<_> = running
+                    .listeners
+                    .iter()
+                    .map(|one| one.name.as_str())
+                    .collect();
+                format!(
+                    "there is no listener `{name}`, expected one of {}",
+                    known.join(", ")
+                )
+            })?
+        }
+        None => choose(running, request)?,
+    };
+    let scene = Scene { running, listener };
+    let mut root = Tree::new(request);
+    let mut at = Tree::new(format!(
+        "listener {} ({}, {})",
+        listener.name,
+        listener.protocol.name(),
+        listener.bind
+    ));
+    at.extend(match listener.protocol {
+        Protocol::Redis => redis::explain(&scene, request)?,
+        Protocol::Memcached => memcached::explain(&scene, request)?,
+    });
+    root.push(at);
+    Ok(root.render())
+}
+
+/// `get` is a command of both protocols. Redis' are written in capitals by
+/// custom, memcached's only work in small letters; so the case decides.
+fn choose<'r>(running: &'r Running, request: &str) -> Result<&'r Listener, String> {
+    let speaks = |protocol| {
+        running
+            .listeners
+            .iter()
+            .find(move |one| one.protocol == protocol)
+    };
+    let word = request.split_whitespace().next().unwrap_or_default();
+    let memcached = memcached::is_verb(word) && word.chars().all(|c| !c.is_ascii_uppercase());
+    let first = match memcached {
+        true => speaks(Protocol::Memcached),
+        false => speaks(Protocol::Redis),
+    };
+    let any = first.or(running.listeners.first());
+    any.ok_or_else(|| "the configuration has no listener".to_owned())
+}
+
+/// What a request is explained against.
+struct Scene<'r> {
+    running: &'r Running,
+    listener: &'r Listener,
+}
+
+impl Scene<'_> {
+    /// The way of one key, from the listener's route to a server.
+    fn way(&self, key: &[u8], kind: Kind) -> Tree {
+        let explanation = self.listener.router.explain(&Ask { key, kind });
+        let mut nodes: Vec<Tree> = Vec::new();
+        for step in &explanation.path {
+            nodes.push(Tree::new(format!("route {}: {}", step.route, step.why)));
+        }
+        let pool = self.running.pools.get(usize::from(explanation.pool.0));
+        let name = pool.map_or("?", |pool| pool.name.as_str());
+        match &explanation.placement {
+            None => {
+                let mut node = Tree::new(format!("pool {name}: local"));
+                node.push(self.place(explanation.plan));
+                nodes.push(node);
+            }
+            Some(placement) => {
+                let servers = pool.map_or(0, |pool| pool.servers.len());
+                let plural = if servers == 1 { "server" } else { "servers" };
+                let mut node = Tree::new(format!(
+                    "pool {name}: {} over {servers} {plural}",
+                    placement.distribution
+                ));
+                let part = placement.hashed_part.escape_ascii();
+                node.push(Tree::new(match placement.hash {
+                    Some((hash, value)) if placement.hashed_part != key => {
+                        format!("hash {hash}(\"{part}\") = {value}, the part inside the hash tag")
+                    }
+                    Some((hash, value)) => format!("hash {hash}(\"{part}\") = {value}"),
+                    None => "nothing to hash".to_owned(),
+                }));
+                let mut place = self.place(explanation.plan);
+                if placement.name != self.server(explanation.plan) {
+                    place.say(&format!(" (\"{}\" on the ring)", placement.name));
+                }
+                node.push(place);
+                nodes.push(node);
+            }
+        }
+        let key = Tree::new(format!("key \"{}\"", key.escape_ascii()));
+        Tree::chain(key, nodes)
+    }
+
+    /// What a plan does, in words.
+    fn place(&self, plan: Plan) -> Tree {
+        Tree::new(match plan {
+            Plan::Answer(id) => {
+                let pool = self.running.pools.get(usize::from(id.0));
+                let name = pool.map_or("?", |pool| pool.name.as_str());
+                format!("answer from the memory of pool {name}")
+            }
+            Plan::Send(_) => format!("send to {}", self.server(plan)),
+        })
+    }
+
+    fn server(&self, plan: Plan) -> &str {
+        let Plan::Send(id) = plan else { return "" };
+        let server = self.running.servers.get(id.0 as usize);
+        server.map_or("?", |server| server.name.as_str())
+    }
+
+    /// Everywhere that this listener's requests may go.
+    fn everywhere(&self, why: &str) -> Tree {
+        let targets = self.listener.router.targets();
+        let mut node = Tree::new(format!("every server, {} in all: {why}", targets.len()));
+        for plan in targets {
+            node.push(self.place(*plan));
+        }
+        node
+    }
+
+    /// What becomes of a request without a place of its own.
+    fn if_sole(&self, what: &str) -> Tree {
+        match self.listener.router.sole() {
+            Some(plan) => {
+                let mut node = Tree::new(format!("{what}: passes, as there is one place only"));
+                node.push(self.place(plan));
+                node
+            }
+            None => Tree::new(format!(
+                "refused: {what}, and there are {} places it might go",
+                self.listener.router.targets().len()
+            )),
+        }
+    }
+
+    fn denied(&self, names: &[String]) -> bool {
+        names.iter().any(|name| self.listener.deny.contains(name))
+    }
+
+    fn allowed(&self, names: &[String]) -> bool {
+        names.iter().any(|name| self.listener.allow.contains(name))
+    }
+}

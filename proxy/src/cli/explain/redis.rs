@@ -1,0 +1,103 @@
+//! Redis requests, explained.
+
+use emberline_protocol::redis::command::{blocking, keys, lookup};
+use emberline_protocol::redis::{Class, Command, FanOut, Limits, Parser, Split, Step};
+use emberline_routing::Ask;
+
+use super::Scene;
+use super::tree::Tree;
+
+/// What happens to a request that is typed as one line.
+pub fn explain(scene: &Scene<'_>, request: &str) -> Result<Vec<Tree>, String> {
+    // A line is what Redis itself reads when a human types at it, quotes and
+    // escapes included.
+    let line = format!("{}\r\n", request.replace(['\r', '\n'], " "));
+    let mut parser = Parser::default();
+    let step = parser.parse(line.as_bytes(), &Limits::default());
+    match step.map_err(|error| error.to_string())? {
+        Step::Frame { .. } => {}
+        Step::Empty { .. } | Step::Partial => return Err("there is no request".to_owned()),
+    }
+    let args: Vec<&[u8]> = parser.args(line.as_bytes()).collect();
+    let Some(command) = lookup(args.first().copied().unwrap_or_default()) else {
+        return Ok(vec![scene.if_sole("unknown command")]);
+    };
+    let names = names(command, &args);
+    if scene.denied(&names) {
+        return Ok(vec![Tree::new("refused: this listener denies it")]);
+    }
+    if blocking(command, &args) {
+        return Ok(vec![Tree::new(
+            "refused: it blocks, which is not supported by this proxy version",
+        )]);
+    }
+    match command.class {
+        Class::Local => Ok(vec![Tree::new("answered by the proxy itself")]),
+        Class::Refused(_) if scene.allowed(&names) => {
+            Ok(vec![scene.if_sole("allowed by this listener")])
+        }
+        Class::Refused(why) | Class::Later(why) => Ok(vec![Tree::new(format!("refused: {why}"))]),
+        Class::FanOut(FanOut::Scan) => {
+            Ok(vec![scene.if_sole(
+                "one cursor cannot walk several servers in this version",
+            )])
+        }
+        Class::FanOut(how) => Ok(vec![scene.everywhere(merge_of(how))]),
+        Class::Single | Class::SameShard | Class::Split(_) => keyed(scene, command, &args),
+    }
+}
+
+/// The command's name, and with its subcommand, as `allow` and `deny` say it.
+fn names(command: &Command, args: &[&[u8]]) -> Vec<String> {
+    let mut names = vec![command.name.to_owned()];
+    if let Some(sub) = args.get(1).and_then(|sub| command.subcommand(sub)) {
+        names.push(sub.name.to_owned());
+    }
+    names
+}
+
+fn keyed(scene: &Scene<'_>, command: &Command, args: &[&[u8]]) -> Result<Vec<Tree>, String> {
+    let mut at = Vec::new();
+    keys(command, args, &mut at).map_err(|error| error.to_string())?;
+    if at.is_empty() {
+        return Ok(vec![scene.if_sole("it names no key")]);
+    }
+    let keys: Vec<&[u8]> = at.iter().filter_map(|&i| args.get(i).copied()).collect();
+    let mut nodes = Vec::new();
+    if keys.len() > 1 {
+        let plan = |key| {
+            scene.listener.router.plan(&Ask {
+                key,
+                kind: command.kind,
+            })
+        };
+        let first = plan(keys[0]);
+        let together = keys.iter().all(|key| plan(key) == first);
+        nodes.push(Tree::new(match (command.class, together) {
+            (_, true) => "all keys are in one place: sent as it is".to_owned(),
+            (Class::Split(how), false) => format!("taken apart by server; {}", merged(how)),
+            _ => "refused with CROSSSLOT: its keys are in different places".to_owned(),
+        }));
+    }
+    nodes.extend(keys.iter().map(|key| scene.way(key, command.kind)));
+    Ok(nodes)
+}
+
+fn merged(how: Split) -> &'static str {
+    match how {
+        Split::Mget => "the values are put together in the order of the keys",
+        Split::Mset => "OK if every server says OK",
+        Split::Sum => "the counts are added up",
+    }
+}
+
+fn merge_of(how: FanOut) -> &'static str {
+    match how {
+        FanOut::FlushAll => "OK if all say OK",
+        FanOut::Sum | FanOut::Publish => "the counts are added up",
+        FanOut::Concat => "the lists are put together",
+        FanOut::RandomKey => "the first that has a key answers",
+        FanOut::Script | FanOut::Function | FanOut::PubSub => "merged as the subcommand asks",
+        FanOut::Scan => "one after the other",
+    }
+}

@@ -1,0 +1,101 @@
+//! The configuration as it is written: names, units, and what was left out.
+//!
+//! One file per table. The doc comments here are the descriptions in the JSON
+//! schema, so they are written for the user: default, unit, and what goes
+//! wrong when a value is too big or too small. The defaults are constants
+//! beside their fields; [`assemble`](super::assemble) fills them in.
+
+mod listener;
+mod pool;
+mod process;
+mod route;
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use toml::de::DeTable;
+
+use super::read::{At, Fields, Reader};
+
+pub use listener::Listener;
+pub use pool::{
+    CAPACITY, CONNECT_TIMEOUT, CONNECTIONS, INFLIGHT_MAX, PoolKind, PoolTable, REQUEST_TIMEOUT,
+    Server, VALUE_MAX,
+};
+pub use process::{
+    ADMIN_BIND, AdminBind, AdminTable, CLIENTS_MAX, MEMORY_MAX, ProxyTable, StatusTable,
+    TIMEOUT_DRAIN, TIMEOUT_HEAD, WORKERS_MAX,
+};
+pub use route::{Child, ROUTE_DEPTH_MAX, RouteTable};
+
+/// The configuration file of Emberline, a caching proxy for Redis and
+/// memcached.
+///
+/// String values may contain environment variables: `${NAME}`, or
+/// `${NAME:-text}` with a text for when it is not set; `$${` is a literal
+/// `${`. Unknown keys are errors.
+#[derive(Debug, Default, JsonSchema)]
+#[schemars(deny_unknown_fields, title = "Emberline configuration")]
+pub struct Config {
+    /// Settings of the process.
+    #[schemars(default)]
+    pub proxy: ProxyTable,
+    /// The admin API: full control over the process.
+    #[schemars(default)]
+    pub admin: AdminTable,
+    /// A read-only endpoint for probes and scrapers that come from another
+    /// machine: `/metrics`, `/healthz`, `/readyz`. There is none unless this
+    /// table is there.
+    pub status: Option<StatusTable>,
+    /// Where clients connect, by name. At least one.
+    pub listeners: Named<Listener>,
+    /// Groups of servers that share a keyspace, by name. At least one.
+    pub pools: Named<PoolTable>,
+    /// Rules that choose between pools, by name. Pools and routes share their
+    /// names: each may be used once.
+    #[schemars(default)]
+    pub routes: Named<RouteTable>,
+}
+
+/// Tables by name.
+pub type Named<T> = BTreeMap<String, At<T>>;
+
+impl Config {
+    /// Read a parsed document. Every mistake becomes a finding of `reader`.
+    pub fn read(document: &DeTable<'_>, reader: &mut Reader<'_>) -> Config {
+        let mut fields = Fields::new(document, 0..0, "the file");
+        let mut config = Config::default();
+        if let Some((table, span)) = fields.table(reader, "proxy") {
+            config.proxy = ProxyTable::read(Fields::new(table, span, "[proxy]"), reader);
+        }
+        if let Some((table, span)) = fields.table(reader, "admin") {
+            config.admin = AdminTable::read(Fields::new(table, span, "[admin]"), reader);
+        }
+        if let Some((table, span)) = fields.table(reader, "status") {
+            let fields = Fields::new(table, span, "[status]");
+            config.status = Some(StatusTable::read(fields, reader));
+        }
+        config.listeners = named(&mut fields, reader, "listeners", Listener::read);
+        config.pools = named(&mut fields, reader, "pools", PoolTable::read);
+        config.routes = named(&mut fields, reader, "routes", RouteTable::read);
+        fields.finish(reader);
+        config
+    }
+}
+
+fn named<T>(
+    fields: &mut Fields<'_, '_>,
+    reader: &mut Reader<'_>,
+    group: &'static str,
+    read: fn(Fields<'_, '_>, &mut Reader<'_>) -> T,
+) -> Named<T> {
+    let Some((table, _)) = fields.table(reader, group) else {
+        return Named::new();
+    };
+    let tables = reader.named(table, group);
+    let each = |(name, fields): (At<String>, Fields<'_, '_>)| {
+        let table = read(fields, reader);
+        (name.value, At::new(table, name.span))
+    };
+    tables.into_iter().map(each).collect()
+}

@@ -1,0 +1,344 @@
+//! `[pools.NAME]`.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use emberline_routing::{ByteSign, Distribution, Hash};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use toml::Spanned;
+use toml::de::DeValue;
+
+use crate::config::credentials::Password;
+use crate::config::read::{At, Fields, Reader, Refusal, Scalar, Word, word_schema};
+use crate::config::units::{ByteSize, Time};
+use crate::running::{Address, Partial, Protocol};
+
+/// The default of `connect_timeout`.
+pub const CONNECT_TIMEOUT: Time = Time::millis(250);
+/// The default of `request_timeout`.
+pub const REQUEST_TIMEOUT: Time = Time::secs(1);
+/// The default of `connections`.
+pub const CONNECTIONS: u16 = 1;
+/// The default of `inflight_max`.
+pub const INFLIGHT_MAX: usize = 1024;
+/// The default of `capacity`.
+pub const CAPACITY: ByteSize = ByteSize::mib(64);
+/// The default of `value_max`.
+pub const VALUE_MAX: ByteSize = ByteSize::mib(1);
+
+/// A group of servers that share a keyspace.
+#[derive(Debug, Default, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct PoolTable {
+    /// What its servers speak: "redis" or "memcached".
+    #[schemars(required, schema_with = "word_schema::<Protocol>")]
+    pub protocol: Option<At<Protocol>>,
+    /// "remote": servers elsewhere, the default. "local": a store inside this
+    /// process, which forgets everything when the process ends and is not
+    /// shared with other proxies.
+    #[schemars(schema_with = "word_schema::<PoolKind>", extend("default" = "remote"))]
+    pub kind: Option<At<PoolKind>>,
+    /// The servers of a remote pool, at most 10000 in the whole file. With
+    /// some distributions their order decides where keys are.
+    pub servers: Option<Vec<Server>>,
+    /// The hash of the key. Default "fnv1a_64", which is twemproxy's.
+    /// Changing it moves nearly every key. "crc32" yields 15 bits only and
+    /// puts nearly everything on one server with "ketama".
+    #[schemars(schema_with = "word_schema::<Hash>", extend("default" = "fnv1a_64"))]
+    pub hash: Option<At<Hash>>,
+    /// How hashes are spread over servers. Default "ketama", exactly as
+    /// twemproxy computes it. Changing it moves nearly every key.
+    #[schemars(schema_with = "word_schema::<Distribution>", extend("default" = "ketama"))]
+    pub distribution: Option<At<Distribution>>,
+    /// Two characters: only the part of a key between them is hashed, so that
+    /// related keys share a server. Default "{}" on Redis pools, "" (none) on
+    /// memcached pools.
+    #[schemars(with = "Option<String>")]
+    pub hash_tag: Option<At<String>>,
+    /// How a hash reads bytes from 0x80 up: "signed" as twemproxy on x86, the
+    /// default, or "unsigned" as Overlord. Concerns keys beyond ASCII.
+    #[schemars(schema_with = "word_schema::<ByteSign>", extend("default" = "signed"))]
+    pub byte_sign: Option<At<ByteSign>>,
+    /// How long a connect may take. Default "250ms". Too short: a busy
+    /// network looks like a dead server; too long: clients wait for one that
+    /// is.
+    #[schemars(extend("default" = CONNECT_TIMEOUT.to_string()))]
+    pub connect_timeout: Option<At<Time>>,
+    /// How long a reply may take. Default "1s". After it the client gets an
+    /// error and the connection is discarded, so too short a time turns one
+    /// slow command into many reconnects.
+    #[schemars(extend("default" = REQUEST_TIMEOUT.to_string()))]
+    pub request_timeout: Option<At<Time>>,
+    /// Connections to each server from each worker. Default 1: requests are
+    /// pipelined. More than a few help only where single replies are large.
+    #[schemars(range(min = 1, max = 64), extend("default" = CONNECTIONS))]
+    pub connections: Option<At<u16>>,
+    /// Requests in flight on one connection before clients are made to wait.
+    /// Default 1024. Too small: throughput suffers; too big: a slow server
+    /// gathers a queue that nobody is waiting for any more.
+    #[schemars(range(min = 1, max = 1_048_576), extend("default" = INFLIGHT_MAX))]
+    pub inflight_max: Option<At<usize>>,
+    /// What a read of many keys answers when one of their servers fails:
+    /// "error", the default, for all, or "missing": the keys that could not
+    /// be read look absent.
+    #[schemars(schema_with = "word_schema::<Partial>", extend("default" = "error"))]
+    pub partial: Option<At<Partial>>,
+    /// What requests for a server that is down get: "error", the default and
+    /// the only choice in this version.
+    #[schemars(schema_with = "word_schema::<OnDown>", extend("default" = "error"))]
+    pub on_down: Option<At<OnDown>>,
+    /// How much a local pool keeps, bookkeeping included. Default "64MiB", at
+    /// least "1MiB". When full, what was used least recently goes.
+    #[schemars(extend("default" = CAPACITY.to_string()))]
+    pub capacity: Option<At<ByteSize>>,
+    /// The user for AUTH towards the servers (Redis). Default: none. Wants a
+    /// password.
+    #[schemars(with = "Option<String>")]
+    pub username: Option<At<String>>,
+    /// The password for AUTH towards the servers (Redis). Default: none.
+    /// Written here it is readable by whoever reads the file: prefer
+    /// `password_file` or `password_env`.
+    #[schemars(with = "Option<String>")]
+    pub password: Option<At<String>>,
+    /// A file that holds the password; a line break at its end is left out.
+    /// Relative paths start from this file's directory.
+    #[schemars(with = "Option<String>")]
+    pub password_file: Option<At<String>>,
+    /// The environment variable that holds the password.
+    #[schemars(with = "Option<String>")]
+    pub password_env: Option<At<String>>,
+    /// The database that is selected on connect (Redis). Default 0. Clients
+    /// still see it as database 0.
+    #[schemars(extend("default" = 0))]
+    pub database: Option<At<u32>>,
+    /// The largest value that clients may store (memcached). Default "1MiB",
+    /// at most "1GiB". Bigger than the servers' own limit (`-I`): they
+    /// refuse what the proxy lets pass.
+    #[schemars(extend("default" = VALUE_MAX.to_string()))]
+    pub value_max: Option<At<ByteSize>>,
+    /// Where `servers` stands.
+    #[schemars(skip)]
+    pub servers_span: Option<Range<usize>>,
+}
+
+impl PoolTable {
+    pub(super) fn read(mut fields: Fields<'_, '_>, reader: &mut Reader<'_>) -> PoolTable {
+        let minutes = Time::secs(600);
+        let least = Time::millis(1);
+        let servers = fields.raw("servers");
+        let mut table = PoolTable {
+            protocol: fields.required(reader, "protocol"),
+            kind: fields.optional(reader, "kind"),
+            servers: servers.map(|value| read_servers(value, reader)),
+            servers_span: servers.map(Spanned::span),
+            hash: fields.optional(reader, "hash"),
+            distribution: fields.optional(reader, "distribution"),
+            hash_tag: fields.optional(reader, "hash_tag"),
+            byte_sign: fields.optional(reader, "byte_sign"),
+            connect_timeout: fields.bounded(reader, "connect_timeout", least, minutes),
+            request_timeout: fields.bounded(reader, "request_timeout", least, minutes),
+            connections: fields.bounded(reader, "connections", 1, 64),
+            inflight_max: fields.bounded(reader, "inflight_max", 1, 1 << 20),
+            partial: fields.optional(reader, "partial"),
+            on_down: read_on_down(&mut fields, reader),
+            capacity: fields.bounded(reader, "capacity", ByteSize::mib(1), ByteSize(1 << 50)),
+            username: fields.optional(reader, "username"),
+            database: fields.bounded(reader, "database", 0, i32::MAX as u32),
+            value_max: fields.bounded(reader, "value_max", ByteSize(1), ByteSize::mib(1024)),
+            ..PoolTable::default()
+        };
+        let password = Password::read(&mut fields, reader);
+        table.password = password.inline;
+        table.password_file = password.file;
+        table.password_env = password.env;
+        fields.finish(reader);
+        table
+    }
+
+    /// The three ways to give the password.
+    pub fn credentials(&self) -> Password {
+        Password {
+            inline: self.password.clone(),
+            file: self.password_file.clone(),
+            env: self.password_env.clone(),
+        }
+    }
+}
+
+/// Where a pool keeps its values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum PoolKind {
+    /// On servers.
+    #[default]
+    Remote,
+    /// In this process.
+    Local,
+}
+
+impl Word for PoolKind {
+    const WHAT: &'static str = "kind of pool";
+
+    fn all() -> &'static [PoolKind] {
+        &[PoolKind::Remote, PoolKind::Local]
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            PoolKind::Remote => "remote",
+            PoolKind::Local => "local",
+        }
+    }
+}
+
+/// What requests for a server that is down get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDown {
+    /// An error.
+    Error,
+}
+
+impl Word for OnDown {
+    const WHAT: &'static str = "answer for a server that is down";
+
+    fn all() -> &'static [OnDown] {
+        &[OnDown::Error]
+    }
+
+    fn word(self) -> &'static str {
+        "error"
+    }
+}
+
+/// `on_down` may name a gutter pool one day; that it does not yet is said in
+/// its own words, as the file may have been written for a later version.
+fn read_on_down(fields: &mut Fields<'_, '_>, reader: &mut Reader<'_>) -> Option<At<OnDown>> {
+    let value = fields.raw("on_down")?;
+    if let DeValue::String(text) = value.get_ref()
+        && text == "error"
+    {
+        return Some(At::new(OnDown::Error, value.span()));
+    }
+    reader.report.error_hint(
+        &value.span(),
+        "this version supports `on_down = \"error\"` alone",
+        Some("requests for a server that is down get an error".to_owned()),
+    );
+    None
+}
+
+/// A server of a pool.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Where it is.
+    pub address: At<Address>,
+    /// Its address as it was written, variables filled in.
+    pub text: String,
+    /// Its share of the keys.
+    pub weight: Option<At<u32>>,
+    /// Its name on the ring.
+    pub name: Option<At<String>>,
+}
+
+/// A server with a weight or a name.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(
+    dead_code,
+    reason = "the schema of a server that is written as a table"
+)]
+struct ServerTable {
+    /// "host:port", "[v6]:port" or "unix:/path".
+    address: String,
+    /// Its share of the keys relative to the other servers. Default 1. 0
+    /// drains it: it gets no keys, and the other servers get its share.
+    #[schemars(range(max = 65_535), extend("default" = 1))]
+    weight: Option<u32>,
+    /// Its name on the ring. Default: its address. A name keeps the keys in
+    /// their places when the address changes.
+    name: Option<String>,
+}
+
+impl JsonSchema for Server {
+    fn schema_name() -> Cow<'static, str> {
+        "Server".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let table = generator.subschema_for::<ServerTable>();
+        json_schema!({
+            "description": "An address, or a table with an address, a weight and a name.",
+            "anyOf": [{ "type": "string" }, table],
+        })
+    }
+}
+
+fn read_servers(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Vec<Server> {
+    let DeValue::Array(items) = value.get_ref() else {
+        let message = "`servers` is not an array of addresses";
+        let hint = Some("expected servers = [\"host:port\", ...]".to_owned());
+        reader.report.error_hint(&value.span(), message, hint);
+        return Vec::new();
+    };
+    if items.is_empty() {
+        let hint = Some("expected servers = [\"host:port\", ...]".to_owned());
+        reader
+            .report
+            .error_hint(&value.span(), "`servers` is empty", hint);
+    }
+    items
+        .iter()
+        .filter_map(|item| read_server(item, reader))
+        .collect()
+}
+
+fn read_server(item: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<Server> {
+    let DeValue::Table(table) = item.get_ref() else {
+        let (address, text) = read_address(item, reader)?;
+        return Some(Server {
+            address,
+            text,
+            weight: None,
+            name: None,
+        });
+    };
+    let mut fields = Fields::new(table, item.span(), "a server");
+    let address = match fields.raw("address") {
+        Some(value) => read_address(value, reader),
+        None => {
+            fields.missing(reader, "address", Address::expected());
+            None
+        }
+    };
+    let weight = fields.bounded(reader, "weight", 0, 65_535);
+    let name = fields.optional::<String>(reader, "name");
+    fields.finish(reader);
+    let (address, text) = address?;
+    Some(Server {
+        address,
+        text,
+        weight,
+        name,
+    })
+}
+
+fn read_address(
+    value: &Spanned<DeValue<'_>>,
+    reader: &mut Reader<'_>,
+) -> Option<(At<Address>, String)> {
+    let At { value, span } = reader.scalar::<Written>(value, "a server")?;
+    Some((At::new(value.0, span), value.1))
+}
+
+/// An address together with its text.
+struct Written(Address, String);
+
+impl Scalar for Written {
+    fn expected() -> String {
+        Address::expected()
+    }
+
+    fn from_text(text: &str) -> Result<Written, Refusal> {
+        let address = Address::from_text(text)?;
+        Ok(Written(address, text.to_owned()))
+    }
+}

@@ -1,0 +1,503 @@
+//! From parsed TOML to typed values, noting every mistake on the way.
+//!
+//! `serde` would stop at the first error; a user wants all of them. So tables
+//! are read key by key: [`Fields`] hands out the values that are asked for,
+//! each mistake becomes a diagnostic and the reading goes on, and what nobody
+//! asked for is an unknown key. Every value keeps its place in the text, for
+//! the checks that come later.
+
+use std::ops::{Deref, Range};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use toml::Spanned;
+use toml::de::{DeString, DeTable, DeValue};
+
+use super::expand::expand;
+use super::report::Report;
+use super::suggest::did_you_mean;
+use super::units::{ByteSize, Time};
+use crate::running::{Address, Bind};
+
+/// A value and its place in the text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct At<T> {
+    /// The value.
+    pub value: T,
+    /// Byte offsets in the text.
+    pub span: Range<usize>,
+}
+
+impl<T> At<T> {
+    /// A value that stands at this place.
+    pub fn new(value: T, span: Range<usize>) -> At<T> {
+        At { value, span }
+    }
+}
+
+impl<T> Deref for At<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for At<T> {
+    fn inline_schema() -> bool {
+        T::inline_schema()
+    }
+
+    fn schema_id() -> std::borrow::Cow<'static, str> {
+        T::schema_id()
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
+    }
+}
+
+/// What reading needs, and where its findings go.
+pub struct Reader<'a> {
+    /// The findings.
+    pub report: &'a mut Report,
+    /// Environment variables by name.
+    pub variable: &'a dyn Fn(&str) -> Option<String>,
+}
+
+/// A table being read.
+pub struct Fields<'t, 'i> {
+    table: &'t DeTable<'i>,
+    /// The table's place: its header.
+    pub span: Range<usize>,
+    /// What it is called in messages: `[pools.sessions]`.
+    pub title: String,
+    asked: Vec<&'static str>,
+}
+
+impl<'t, 'i> Fields<'t, 'i> {
+    /// Begin to read a table.
+    pub fn new(table: &'t DeTable<'i>, span: Range<usize>, title: impl Into<String>) -> Self {
+        Fields {
+            table,
+            span,
+            title: title.into(),
+            asked: Vec::new(),
+        }
+    }
+
+    /// The value of a key as it was parsed.
+    pub fn raw(&mut self, key: &'static str) -> Option<&'t Spanned<DeValue<'i>>> {
+        self.asked.push(key);
+        self.table.get(key)
+    }
+
+    /// The value of a key that may be left out.
+    pub fn optional<T: Scalar>(
+        &mut self,
+        reader: &mut Reader<'_>,
+        key: &'static str,
+    ) -> Option<At<T>> {
+        let value = self.raw(key)?;
+        reader.scalar(value, &format!("`{key}`"))
+    }
+
+    /// The value of a key that must be there.
+    pub fn required<T: Scalar>(
+        &mut self,
+        reader: &mut Reader<'_>,
+        key: &'static str,
+    ) -> Option<At<T>> {
+        if !self.table.contains_key(key) {
+            self.asked.push(key);
+            self.missing(reader, key, T::expected());
+            return None;
+        }
+        self.optional(reader, key)
+    }
+
+    /// Note that a key is missing.
+    pub fn missing(&self, reader: &mut Reader<'_>, key: &str, expected: String) {
+        reader.report.error_hint(
+            &self.span,
+            format!("`{key}` is missing in {}", self.title),
+            Some(format!("expected {key} = {expected}")),
+        );
+    }
+
+    /// A number within these bounds, in words for the message.
+    pub fn bounded<T: Scalar + PartialOrd + std::fmt::Display>(
+        &mut self,
+        reader: &mut Reader<'_>,
+        key: &'static str,
+        least: T,
+        most: T,
+    ) -> Option<At<T>> {
+        let found = self.optional::<T>(reader, key)?;
+        if found.value < least || found.value > most {
+            let message = format!("`{key}` is {}, expected {least} to {most}", found.value);
+            reader.report.error(&found.span, message);
+            return None;
+        }
+        Some(found)
+    }
+
+    /// A table by its key.
+    pub fn table(
+        &mut self,
+        reader: &mut Reader<'_>,
+        key: &'static str,
+    ) -> Option<(&'t DeTable<'i>, Range<usize>)> {
+        let value = self.raw(key)?;
+        reader.table(value, &format!("`{key}`"))
+    }
+
+    /// Note every key that nobody asked for.
+    pub fn finish(self, reader: &mut Reader<'_>) {
+        for (key, _) in self.table.iter() {
+            let name: &str = key.get_ref();
+            if !self.asked.contains(&name) {
+                reader.report.error_hint(
+                    &key.span(),
+                    format!("unknown key `{name}` in {}", self.title),
+                    did_you_mean(name, self.asked.iter().copied()),
+                );
+            }
+        }
+    }
+}
+
+impl Reader<'_> {
+    /// A single value, its environment variables filled in; `what` it is
+    /// called in messages.
+    pub fn scalar<T: Scalar>(&mut self, value: &Spanned<DeValue<'_>>, what: &str) -> Option<At<T>> {
+        let span = value.span();
+        let read = match value.get_ref() {
+            DeValue::String(text) => match expand(text, self.variable) {
+                Ok(text) => T::from_text(&text),
+                Err(message) => Err(Refusal::because(message)),
+            },
+            DeValue::Integer(number) => {
+                match i64::from_str_radix(number.as_str(), number.radix()) {
+                    Ok(number) => T::from_integer(number),
+                    Err(_) => Err(Refusal::because("this number is too large".to_owned())),
+                }
+            }
+            DeValue::Boolean(truth) => T::from_bool(*truth),
+            _ => Err(Refusal::Kind),
+        };
+        match read {
+            Ok(read) => Some(At::new(read, span)),
+            Err(Refusal::Kind) => {
+                let (kind, expected) = (article(value.get_ref().type_str()), T::expected());
+                let message = format!("{what} is {kind}, expected {expected}");
+                self.report.error(&span, message);
+                None
+            }
+            Err(Refusal::Value { message, hint }) => {
+                self.report.error_hint(&span, message, hint);
+                None
+            }
+        }
+    }
+
+    /// A table.
+    pub fn table<'t, 'i>(
+        &mut self,
+        value: &'t Spanned<DeValue<'i>>,
+        what: &str,
+    ) -> Option<(&'t DeTable<'i>, Range<usize>)> {
+        match value.get_ref() {
+            DeValue::Table(table) => Some((table, value.span())),
+            other => {
+                let kind = article(other.type_str());
+                let message = format!("{what} is {kind}, expected a table");
+                self.report.error(&value.span(), message);
+                None
+            }
+        }
+    }
+
+    /// The elements of an array of single values; those that are wrong are
+    /// noted and left out.
+    pub fn list<T: Scalar>(&mut self, value: &Spanned<DeValue<'_>>, key: &str) -> Vec<At<T>> {
+        match value.get_ref() {
+            DeValue::Array(items) => {
+                let what = format!("an element of `{key}`");
+                let read = |item| self.scalar(item, &what);
+                items.iter().filter_map(read).collect()
+            }
+            other => {
+                let (kind, expected) = (article(other.type_str()), T::expected());
+                let message = format!("`{key}` is {kind}, expected an array, each {expected}");
+                self.report.error(&value.span(), message);
+                Vec::new()
+            }
+        }
+    }
+
+    /// The tables inside a table such as `[pools]`, by their names.
+    pub fn named<'t, 'i>(
+        &mut self,
+        table: &'t DeTable<'i>,
+        group: &str,
+    ) -> Vec<(At<String>, Fields<'t, 'i>)> {
+        let mut found = Vec::new();
+        for (key, value) in table.iter() {
+            let name: &str = key.get_ref();
+            let title = format!("[{group}.{name}]");
+            let Some((inner, span)) = self.table(value, &title) else {
+                continue;
+            };
+            if let Err(message) = check_name(name) {
+                self.report.error(&key.span(), message);
+            }
+            let name = At::new(name.to_owned(), key.span());
+            found.push((name, Fields::new(inner, span, title)));
+        }
+        found
+    }
+}
+
+/// Names stand in logs, metrics and addresses of the admin API.
+fn check_name(name: &str) -> Result<(), String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if name.is_empty() || name.len() > 64 || !name.chars().all(plain) {
+        return Err(format!(
+            "\"{}\" cannot be a name: use at most 64 letters, digits, `_`, `-` and `.`",
+            name.chars().take(64).collect::<String>().escape_debug()
+        ));
+    }
+    Ok(())
+}
+
+fn article(kind: &str) -> String {
+    match kind {
+        "integer" | "array" => format!("an {kind}"),
+        _ => format!("a {kind}"),
+    }
+}
+
+/// Why a value is not taken.
+pub enum Refusal {
+    /// It is a number where a text is wanted, or the like.
+    Kind,
+    /// The value itself is wrong.
+    Value {
+        /// What is wrong.
+        message: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+}
+
+impl Refusal {
+    fn because(message: String) -> Refusal {
+        Refusal::Value {
+            message,
+            hint: None,
+        }
+    }
+}
+
+/// What a single TOML value can become.
+pub trait Scalar: Sized {
+    /// What to write, in words: "a string", "a number".
+    fn expected() -> String;
+
+    /// From a string.
+    fn from_text(_: &str) -> Result<Self, Refusal> {
+        Err(Refusal::Kind)
+    }
+
+    /// From an integer.
+    fn from_integer(_: i64) -> Result<Self, Refusal> {
+        Err(Refusal::Kind)
+    }
+
+    /// From `true` or `false`.
+    fn from_bool(_: bool) -> Result<Self, Refusal> {
+        Err(Refusal::Kind)
+    }
+}
+
+impl Scalar for String {
+    fn expected() -> String {
+        "a string".to_owned()
+    }
+
+    fn from_text(text: &str) -> Result<String, Refusal> {
+        Ok(text.to_owned())
+    }
+}
+
+macro_rules! whole_number {
+    ($($kind:ty),*) => { $(
+        impl Scalar for $kind {
+            fn expected() -> String {
+                "a whole number".to_owned()
+            }
+
+            fn from_integer(number: i64) -> Result<$kind, Refusal> {
+                <$kind>::try_from(number).map_err(|_| {
+                    Refusal::because(format!("{number} is not a number from 0 to {}", <$kind>::MAX))
+                })
+            }
+        }
+    )* };
+}
+
+whole_number!(u16, u32, usize);
+
+macro_rules! written {
+    ($($kind:ty: $expected:literal),* $(,)?) => { $(
+        impl Scalar for $kind {
+            fn expected() -> String {
+                $expected.to_owned()
+            }
+
+            fn from_text(text: &str) -> Result<$kind, Refusal> {
+                text.parse().map_err(Refusal::because)
+            }
+        }
+    )* };
+}
+
+written! {
+    Time: "a time such as \"250ms\"",
+    Address: "an address such as \"10.0.0.1:6379\"",
+    Bind: "an address such as \"127.0.0.1:6379\" or \"unix:/path\"",
+}
+
+impl Scalar for ByteSize {
+    fn expected() -> String {
+        "a size such as \"64MiB\"".to_owned()
+    }
+
+    fn from_text(text: &str) -> Result<ByteSize, Refusal> {
+        text.parse().map_err(Refusal::because)
+    }
+
+    fn from_integer(number: i64) -> Result<ByteSize, Refusal> {
+        let bytes = u64::try_from(number).map(ByteSize);
+        bytes.map_err(|_| Refusal::because(format!("{number} is not a number of bytes")))
+    }
+}
+
+/// One of a closed set of words.
+pub trait Word: Copy + 'static {
+    /// What it chooses: "distribution".
+    const WHAT: &'static str;
+
+    /// Every one of them, in the order of the documentation.
+    fn all() -> &'static [Self];
+
+    /// How it is written.
+    fn word(self) -> &'static str;
+}
+
+impl<T: Word> Scalar for T {
+    fn expected() -> String {
+        let words: Vec<_> = T::all()
+            .iter()
+            .map(|one| format!("\"{}\"", one.word()))
+            .collect();
+        match words.len() {
+            1..=3 => words.join(" or "),
+            _ => format!("one of {}", words.join(", ")),
+        }
+    }
+
+    fn from_text(text: &str) -> Result<T, Refusal> {
+        let known = || T::all().iter().copied();
+        known().find(|one| one.word() == text).ok_or_else(|| {
+            let hint = did_you_mean(text, known().map(T::word));
+            let shown: String = text.chars().take(64).collect();
+            Refusal::Value {
+                message: format!("unknown {} \"{shown}\"", T::WHAT),
+                hint: hint.or_else(|| Some(format!("expected {}", T::expected()))),
+            }
+        })
+    }
+}
+
+/// The schema of one of a closed set of words.
+pub fn word_schema<T: Word>(_: &mut SchemaGenerator) -> Schema {
+    let words: Vec<_> = T::all().iter().map(|one| one.word()).collect();
+    schemars::json_schema!({ "type": "string", "enum": words })
+}
+
+/// A key and its value, in the order of the text.
+pub fn in_order<'t, 'i>(
+    table: &'t DeTable<'i>,
+) -> Vec<(&'t Spanned<DeString<'i>>, &'t Spanned<DeValue<'i>>)> {
+    let mut entries: Vec<_> = table.iter().collect();
+    entries.sort_by_key(|(key, _)| key.span().start);
+    entries
+}
+
+impl Word for crate::running::Protocol {
+    const WHAT: &'static str = "protocol";
+
+    fn all() -> &'static [Self] {
+        &[Self::Redis, Self::Memcached]
+    }
+
+    fn word(self) -> &'static str {
+        self.name()
+    }
+}
+
+impl Word for crate::running::Partial {
+    const WHAT: &'static str = "choice for partial reads";
+
+    fn all() -> &'static [Self] {
+        &[Self::Error, Self::Missing]
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Missing => "missing",
+        }
+    }
+}
+
+impl Word for emberline_routing::Hash {
+    const WHAT: &'static str = "hash";
+
+    fn all() -> &'static [Self] {
+        &Self::ALL
+    }
+
+    fn word(self) -> &'static str {
+        self.name()
+    }
+}
+
+impl Word for emberline_routing::Distribution {
+    const WHAT: &'static str = "distribution";
+
+    fn all() -> &'static [Self] {
+        &Self::ALL
+    }
+
+    fn word(self) -> &'static str {
+        self.name()
+    }
+}
+
+impl Word for emberline_routing::ByteSign {
+    const WHAT: &'static str = "byte sign";
+
+    fn all() -> &'static [Self] {
+        &Self::ALL
+    }
+
+    fn word(self) -> &'static str {
+        self.name()
+    }
+}
