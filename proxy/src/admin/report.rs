@@ -18,8 +18,15 @@ pub(super) fn pools(state: &State) -> Value {
         .zip(&state.running.pools)
         .map(|(id, pool)| {
             let requests = totals::requests(&state.meters, |at| at == Some(id));
-            let routers = state.running.listeners.iter().map(|listener| &listener.router);
-            let spec = routers.filter_map(|router| router.pool(id)).map(placement::Pool::spec).next();
+            let routers = state
+                .running
+                .listeners
+                .iter()
+                .map(|listener| &listener.router);
+            let spec = routers
+                .filter_map(|router| router.pool(id))
+                .map(placement::Pool::spec)
+                .next();
             let servers = pool.servers.clone().enumerate().filter_map(|(index, id)| {
                 let weight = spec.and_then(|spec| Some(spec.members.get(index)?.weight));
                 server(state, id, weight)

@@ -111,7 +111,10 @@ pub fn verbs(meters: &[impl AsRef<Meter>], verbs: &[Verb]) -> u64 {
         };
         for spot in layout.spots().filter(wanted) {
             let cells = meter.requests().iter().skip(spot.cell);
-            total += cells.take(Verdict::ALL.len()).map(Counter::value).sum::<u64>();
+            total += cells
+                .take(Verdict::ALL.len())
+                .map(Counter::value)
+                .sum::<u64>();
         }
     }
     total

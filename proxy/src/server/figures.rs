@@ -15,15 +15,17 @@ pub fn gather(state: &State, buffered: usize) -> Figures {
     let listeners = (0..state.running.listeners.len()).map(|at| totals::listener(meters, at));
     let requests = totals::requests(meters, |_| true);
     let mut figures = Figures {
-        started: state
-            .started
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
+        started: state.started.duration_since(UNIX_EPOCH).map_or(0, |since| {
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        }),
         rejected: totals::sheds(meters)[Shed::Clients as usize],
         requests: requests.iter().sum(),
         errors: requests.iter().sum::<u64>() - requests[Verdict::Ok as usize],
         buffered: buffered as u64,
-        gets: totals::verbs(meters, &[Verb::Get, Verb::Gets, Verb::Gat, Verb::Gats, Verb::MetaGet]),
+        gets: totals::verbs(
+            meters,
+            &[Verb::Get, Verb::Gets, Verb::Gat, Verb::Gats, Verb::MetaGet],
+        ),
         sets: totals::verbs(
             meters,
             &[

@@ -87,7 +87,9 @@ impl Hub {
 
     /// Worker `index` says how much its clients' buffers hold.
     fn report(&self, index: usize, buffered: usize) {
-        self.workers[index].buffered.store(buffered, Ordering::Relaxed);
+        self.workers[index]
+            .buffered
+            .store(buffered, Ordering::Relaxed);
     }
 
     fn drain(&self) {
@@ -99,7 +101,10 @@ impl Hub {
 
     /// Figures of the whole process, for the answers that print them.
     fn figures(&self) -> Figures {
-        let buffered = self.workers.iter().map(|seat| seat.buffered.load(Ordering::Relaxed));
+        let buffered = self
+            .workers
+            .iter()
+            .map(|seat| seat.buffered.load(Ordering::Relaxed));
         figures::gather(&self.state, buffered.sum())
     }
 }
@@ -155,8 +160,15 @@ impl Handle {
 /// When an address cannot be bound or a thread cannot be started; the text
 /// names which.
 pub fn start(running: Arc<Running>) -> io::Result<Handle> {
-    let bound: Vec<Bound> = running.listeners.iter().map(Bound::new).collect::<io::Result<_>>()?;
-    let names = running.listeners.iter().map(|listener| listener.name.clone());
+    let bound: Vec<Bound> = running
+        .listeners
+        .iter()
+        .map(Bound::new)
+        .collect::<io::Result<_>>()?;
+    let names = running
+        .listeners
+        .iter()
+        .map(|listener| listener.name.clone());
     let addresses = names
         .zip(&bound)
         .map(|(name, bound)| Ok((name, bound.address()?)))
@@ -166,7 +178,9 @@ pub fn start(running: Arc<Running>) -> io::Result<Handle> {
     let (senders, receivers): (Vec<_>, Vec<_>) =
         (0..count).map(|_| mpsc::unbounded_channel()).unzip();
     // One more than the workers: the last is the acceptor's.
-    let meters: Vec<Arc<Meter>> = (0..=count).map(|_| Arc::new(Meter::new(&running))).collect();
+    let meters: Vec<Arc<Meter>> = (0..=count)
+        .map(|_| Arc::new(Meter::new(&running)))
+        .collect();
     let state = Arc::new(admin::State::new(
         Arc::clone(&running),
         meters.clone(),
@@ -202,7 +216,13 @@ pub fn start(running: Arc<Running>) -> io::Result<Handle> {
         let _ = stopped.await;
     })?);
     state.set_ready();
-    Ok(Handle { hub, addresses, stop: Some(stop), threads, _admin: admin })
+    Ok(Handle {
+        hub,
+        addresses,
+        stop: Some(stop),
+        threads,
+        _admin: admin,
+    })
 }
 
 /// Run `work` on a thread with a runtime of its own.

@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
+use emberline_protocol::Kind;
 use emberline_protocol::redis::command::{self, Class, Command, FanOut, Split};
 use emberline_protocol::redis::encode::{self, Version};
 use emberline_protocol::redis::request::{Limits, Parser, Request, RequestError, Step};
-use emberline_protocol::Kind;
 use emberline_routing::{Ask, Plan, PoolId};
 
 use super::scatter::Fragments;
@@ -55,7 +55,11 @@ impl Conversation {
     pub(super) fn take_up_redis(&mut self, bytes: &[u8], parsers: &mut Parsers) -> (usize, Stop) {
         let worker = Rc::clone(&self.worker);
         let listener = self.listener(&worker);
-        let Parsers { resp: parser, splitter, .. } = parsers;
+        let Parsers {
+            resp: parser,
+            splitter,
+            ..
+        } = parsers;
         let mut at = 0;
         while at < bytes.len() {
             if !self.admitted() {
@@ -64,7 +68,11 @@ impl Conversation {
             let limits = self.limits(&worker);
             match parser.parse(&bytes[at..], limits) {
                 Ok(Step::Frame { len, inline }) => {
-                    let frame = Frame { bytes: &bytes[at..at + len], parser, inline };
+                    let frame = Frame {
+                        bytes: &bytes[at..at + len],
+                        parser,
+                        inline,
+                    };
                     match self.take_up_command(&worker, listener, frame, splitter) {
                         Next::Taken => at += len,
                         Next::Wait => {
@@ -130,14 +138,19 @@ impl Conversation {
         match command.class {
             Class::Single => match command::single_key(command, frame.parser.len()) {
                 Ok(at) => {
-                    let ask = Ask { key: frame.arg(at), kind: command.kind };
+                    let ask = Ask {
+                        key: frame.arg(at),
+                        kind: command.kind,
+                    };
                     self.pass(worker, known, listener.router.plan(&ask), frame)
                 }
                 Err(error) => self.refuse(known, &format!("ERR {error}")),
             },
             Class::Local => self.answer_redis(worker, command, frame),
             Class::Refused(_) => match sole {
-                Some(plan) if worker.policies[self.client.listener].allows(command, frame.arg(1)) => {
+                Some(plan)
+                    if worker.policies[self.client.listener].allows(command, frame.arg(1)) =>
+                {
                     self.pass(worker, known, plan, frame)
                 }
                 _ => self.refuse_with(known, |out| refuse::by_class(command, out)),
@@ -146,21 +159,23 @@ impl Conversation {
             _ if !command::arity_ok(command, frame.parser.len()) => {
                 self.refuse_with(known, |out| refuse::arity(command.name, out))
             }
-            _ if command::blocking(command, &frame.request()) => {
-                self.refuse(known, "ERR blocking commands are not supported by this proxy")
-            }
-            Class::FanOut(FanOut::PubSub) => {
-                self.refuse(known, "ERR publish and subscribe are not supported by this proxy")
-            }
-            Class::FanOut(_) | Class::SameShard | Class::Split(_) if sole.is_some() => {
-                match sole {
-                    Some(plan) => self.pass(worker, known, plan, frame),
-                    None => Next::Taken,
-                }
-            }
+            _ if command::blocking(command, &frame.request()) => self.refuse(
+                known,
+                "ERR blocking commands are not supported by this proxy",
+            ),
+            Class::FanOut(FanOut::PubSub) => self.refuse(
+                known,
+                "ERR publish and subscribe are not supported by this proxy",
+            ),
+            Class::FanOut(_) | Class::SameShard | Class::Split(_) if sole.is_some() => match sole {
+                Some(plan) => self.pass(worker, known, plan, frame),
+                None => Next::Taken,
+            },
             Class::SameShard => self.same_shard(worker, listener, command, frame),
             Class::Split(split) => self.split(worker, listener, command, split, frame, splitter),
-            Class::FanOut(fan_out) => self.fan_out(worker, listener, command, fan_out, frame, splitter),
+            Class::FanOut(fan_out) => {
+                self.fan_out(worker, listener, command, fan_out, frame, splitter)
+            }
         }
     }
 
@@ -273,7 +288,11 @@ impl Conversation {
                 Next::Wait
             }
             Ok(backend) => {
-                let shape = if self.mute() { Shape::Mute } else { Shape::Plain };
+                let shape = if self.mute() {
+                    Shape::Mute
+                } else {
+                    Shape::Plain
+                };
                 let seq = self.push(shape, record);
                 let entry = Entry::new(Rc::clone(&self.client), seq, 0, worker.now());
                 backend.push(worker, entry, |out| frame.write(out));
@@ -299,7 +318,10 @@ impl Conversation {
             return self.refuse(Some(command), &format!("ERR {error}"));
         }
         let mut plans = keys.iter().map(|&at| {
-            let ask = Ask { key: frame.arg(at), kind: command.kind };
+            let ask = Ask {
+                key: frame.arg(at),
+                kind: command.kind,
+            };
             listener.router.plan(&ask)
         });
         // A script without keys runs where all such scripts run.
@@ -329,7 +351,10 @@ impl Conversation {
         }
         let keys = (1..frame.parser.len()).step_by(step);
         splitter.assign(keys.map(|at| {
-            let ask = Ask { key: frame.arg(at), kind: command.kind };
+            let ask = Ask {
+                key: frame.arg(at),
+                kind: command.kind,
+            };
             listener.router.plan(&ask)
         }));
         if let [plan] = *splitter.plans() {
@@ -366,7 +391,9 @@ impl Conversation {
         let Some(&first) = targets.first() else {
             return self.refuse(Some(command), "ERR this listener leads to no server");
         };
-        let subcommand = frame.arg(1.min(frame.parser.len() - 1)).to_ascii_lowercase();
+        let subcommand = frame
+            .arg(1.min(frame.parser.len() - 1))
+            .to_ascii_lowercase();
         let turn = [(worker.random() % targets.len() as u64) as u32];
         let mut order = None;
         let merge = match (fan_out, subcommand.as_slice()) {
@@ -378,13 +405,19 @@ impl Conversation {
                 Merge::Any
             }
             (FanOut::Publish, _) => {
-                let ask = Ask { key: frame.arg(1), kind: Kind::Other };
+                let ask = Ask {
+                    key: frame.arg(1),
+                    kind: Kind::Other,
+                };
                 return self.pass(worker, Some(command), listener.router.plan(&ask), frame);
             }
             (FanOut::Script, b"exists") => Merge::And,
             (FanOut::Script, b"load" | b"flush" | b"kill") => Merge::First,
-            (FanOut::Function, b"load" | b"delete" | b"flush" | b"restore" | b"kill") => Merge::First,
-            (FanOut::Function, b"list" | b"dump" | b"stats" | b"help") | (FanOut::Script, b"help") => {
+            (FanOut::Function, b"load" | b"delete" | b"flush" | b"restore" | b"kill") => {
+                Merge::First
+            }
+            (FanOut::Function, b"list" | b"dump" | b"stats" | b"help")
+            | (FanOut::Script, b"help") => {
                 return self.pass(worker, Some(command), first, frame);
             }
             (FanOut::Scan, _) => {
@@ -421,7 +454,11 @@ impl Conversation {
         let mut gather = Box::new(Gather::new(merge, partial, plans.len()));
         gather.order(order.unwrap_or_default());
         let record = self.record(Some(command), plans.first().copied());
-        let shape = if self.mute() { Shape::Mute } else { Shape::Gather(gather) };
+        let shape = if self.mute() {
+            Shape::Mute
+        } else {
+            Shape::Gather(gather)
+        };
         let version = self.version();
         let answer = |pool: PoolId, request: &[u8], reply: &mut Vec<u8>| {
             let mut parser = Parser::default();
@@ -456,7 +493,11 @@ impl Conversation {
             answer::redis::answer(command, &frame.request(), session, context, &mut reply)
         });
         self.client.wire.set(Wire::Redis(session.version));
-        let verdict = if reply.starts_with(b"-") { Verdict::Error } else { Verdict::Ok };
+        let verdict = if reply.starts_with(b"-") {
+            Verdict::Error
+        } else {
+            Verdict::Ok
+        };
         self.answer(record, verdict, |out| out.extend_from_slice(&reply));
         worker.scratch.replace(reply);
         match then {
