@@ -81,6 +81,10 @@ pub struct Worker {
     pub memcache_limits: Vec<memcache::Limits>,
     epoch: Instant,
     clock: Cell<u64>,
+    #[expect(
+        clippy::vec_box,
+        reason = "lent as they are, so that lending moves a pointer"
+    )]
     pipelines: RefCell<Vec<Box<Pipeline>>>,
     seats: Vec<Seat>,
     clients: RefCell<Slab<Rc<Client>>>,
