@@ -4,8 +4,10 @@
 //! configuration that cannot be used.
 
 mod check;
+mod demo;
 mod embedded;
 mod explain;
+mod healthcheck;
 mod serve;
 mod texts;
 
@@ -45,6 +47,10 @@ enum Command {
     Check(check::Check),
     /// Show where requests go, and why
     Explain(explain::Explain),
+    /// Serve the embedded pools, load them and show live figures
+    Demo(demo::Demo),
+    /// Ask a running Emberline whether it is ready; exits with 0 or 1
+    Healthcheck(healthcheck::Healthcheck),
     /// Print the JSON schema of the configuration
     Schema,
     /// Print the completions of a shell
@@ -66,6 +72,8 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Healthcheck(args) => healthcheck::run(args),
         Command::Schema => texts::schema(),
         Command::Completions { shell } => texts::completions(shell, CommandLine::command()),
         Command::Man => texts::man(CommandLine::command()),

@@ -67,7 +67,11 @@ pub struct Entry {
 #[derive(Debug)]
 enum Owner {
     /// A client's request, or a fragment of one.
-    Client { client: Rc<Client>, seq: u64, fragment: u32 },
+    Client {
+        client: Rc<Client>,
+        seq: u64,
+        fragment: u32,
+    },
     /// Our own first words; an error in reply ends the connection.
     Handshake(Vec<u8>),
     /// Already answered with an error: the reply is thrown away.
@@ -77,7 +81,15 @@ enum Owner {
 impl Entry {
     /// The entry of a client's request.
     pub fn new(client: Rc<Client>, seq: u64, fragment: u32, now: u64) -> Entry {
-        Entry { owner: Owner::Client { client, seq, fragment }, since: now, holds: false }
+        Entry {
+            owner: Owner::Client {
+                client,
+                seq,
+                fragment,
+            },
+            since: now,
+            holds: false,
+        }
     }
 
     /// The entry of a request whose bytes are still coming: its time does not
@@ -160,11 +172,6 @@ impl Backend {
     pub fn unsent(&self) -> usize {
         let out = self.out.borrow();
         out.bytes.len() - out.sent
-    }
-
-    /// Requests in flight.
-    pub fn inflight(&self) -> usize {
-        self.fifo.borrow().len()
     }
 
     /// Wake `client` when there is room again.
@@ -292,13 +299,23 @@ impl Backend {
 
 impl Entry {
     fn deliver(&self, worker: &Worker, bytes: &[u8], done: bool) {
-        if let Owner::Client { client, seq, fragment } = &self.owner {
+        if let Owner::Client {
+            client,
+            seq,
+            fragment,
+        } = &self.owner
+        {
             client.deliver(worker, *seq, *fragment, bytes, done);
         }
     }
 
     fn fail(self, worker: &Worker, text: &str, verdict: Verdict) {
-        if let Owner::Client { client, seq, fragment } = &self.owner {
+        if let Owner::Client {
+            client,
+            seq,
+            fragment,
+        } = &self.owner
+        {
             client.fail(worker, *seq, *fragment, text, verdict);
         }
         self.end();
@@ -324,7 +341,9 @@ async fn run(worker: Rc<Worker>, backend: Rc<Backend>) {
         Err(_) => Err(Fault::Down("connecting timed out".into())),
     };
     worker.tick();
-    worker.meter.upstream_connect(backend.server, connected.is_ok());
+    worker
+        .meter
+        .upstream_connect(backend.server, connected.is_ok());
     let fault = match connected {
         Ok(socket) => {
             let mut link = Link::new(&worker, &backend, socket);
@@ -567,7 +586,11 @@ impl<'a> Link<'a> {
                 }
                 return Ok(());
             }
-            Owner::Client { client, seq, fragment } => {
+            Owner::Client {
+                client,
+                seq,
+                fragment,
+            } => {
                 client.deliver(self.worker, *seq, *fragment, bytes, true);
                 self.worker.meter.upstream(self.backend.server, Verdict::Ok);
                 if !std::mem::replace(&mut self.answered, true) {
@@ -679,12 +702,18 @@ impl<'a> Link<'a> {
                 waiting += 1;
             } else if !matches!(entry.owner, Owner::Nobody) {
                 let owner = std::mem::replace(&mut entry.owner, Owner::Nobody);
-                late.push(Entry { owner, since: entry.since, holds: entry.holds });
+                late.push(Entry {
+                    owner,
+                    since: entry.since,
+                    holds: entry.holds,
+                });
                 entry.holds = false;
             }
         }
         for entry in late {
-            self.worker.meter.upstream(self.backend.server, Verdict::Timeout);
+            self.worker
+                .meter
+                .upstream(self.backend.server, Verdict::Timeout);
             entry.fail(self.worker, &text, Verdict::Timeout);
         }
         if waiting == 0 {

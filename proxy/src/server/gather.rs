@@ -104,7 +104,8 @@ impl Gather {
     /// Remember a key's bytes, in the request's order.
     pub fn key(&mut self, key: &[u8]) {
         self.keys.extend_from_slice(key);
-        self.ends.push(u32::try_from(self.keys.len()).unwrap_or(u32::MAX));
+        self.ends
+            .push(u32::try_from(self.keys.len()).unwrap_or(u32::MAX));
     }
 
     /// Bytes buffered.
@@ -152,7 +153,10 @@ impl Gather {
             return true;
         }
         let tolerant = self.partial == Partial::Missing
-            && matches!(self.merge, Merge::Mget | Merge::Values | Merge::Sum | Merge::Concat);
+            && matches!(
+                self.merge,
+                Merge::Mget | Merge::Values | Merge::Sum | Merge::Concat
+            );
         let failed = |part: &&Part| wire.is_error(&part.reply);
         if let Some(error) = self.parts.iter().find(failed)
             && (!tolerant || self.parts.iter().all(|part| wire.is_error(&part.reply)))
@@ -166,7 +170,10 @@ impl Gather {
             Merge::And => self.and(out),
             Merge::Concat => self.concat(out),
             Merge::Values => self.values(out),
-            Merge::First => self.parts.first().map(|part| out.extend_from_slice(&part.reply)),
+            Merge::First => self
+                .parts
+                .first()
+                .map(|part| out.extend_from_slice(&part.reply)),
             Merge::Any => self.any(out),
         };
         if merged.is_none() {
@@ -201,7 +208,11 @@ impl Gather {
 
     fn sum(&self, out: &mut Vec<u8>) -> Option<()> {
         let mut sum = 0i64;
-        for part in self.parts.iter().filter(|part| !part.reply.starts_with(b"-")) {
+        for part in self
+            .parts
+            .iter()
+            .filter(|part| !part.reply.starts_with(b"-"))
+        {
             sum = sum.checked_add(reply::integer(&part.reply)?)?;
         }
         encode::integer(out, sum);
@@ -227,11 +238,18 @@ impl Gather {
 
     fn concat(&self, out: &mut Vec<u8>) -> Option<()> {
         let mut parts = Vec::with_capacity(self.parts.len());
-        for part in self.parts.iter().filter(|part| !part.reply.starts_with(b"-")) {
+        for part in self
+            .parts
+            .iter()
+            .filter(|part| !part.reply.starts_with(b"-"))
+        {
             parts.push(reply::elements(&part.reply).ok()?);
         }
         encode::array(out, parts.iter().map(reply::Elements::len).sum());
-        parts.into_iter().flatten().for_each(|element| out.extend_from_slice(element));
+        parts
+            .into_iter()
+            .flatten()
+            .for_each(|element| out.extend_from_slice(element));
         Some(())
     }
 
@@ -239,7 +257,10 @@ impl Gather {
         let null = |part: &&Part| part.reply.starts_with(b"_") || part.reply.starts_with(b"$-1");
         let start = self.order.first().copied().unwrap_or(0) as usize % self.parts.len().max(1);
         let turned = self.parts.iter().cycle().skip(start).take(self.parts.len());
-        let part = turned.clone().find(|part| !null(part)).or(self.parts.first())?;
+        let part = turned
+            .clone()
+            .find(|part| !null(part))
+            .or(self.parts.first())?;
         out.extend_from_slice(&part.reply);
         Some(())
     }
@@ -254,7 +275,10 @@ impl Gather {
         for (&fragment, &end) in self.order.iter().zip(&self.ends) {
             let key = self.keys.get(start..end as usize)?;
             start = end as usize;
-            if let Some(value) = parts.get_mut(fragment as usize)?.next_if(|value| value.key == key) {
+            if let Some(value) = parts
+                .get_mut(fragment as usize)?
+                .next_if(|value| value.key == key)
+            {
                 out.extend_from_slice(value.bytes);
             }
         }

@@ -182,10 +182,16 @@ impl Pipeline {
                     return if done {
                         let complete = Some((slot.record, slot.failed));
                         self.pop_front();
-                        Delivered { ready: true, complete }
+                        Delivered {
+                            ready: true,
+                            complete,
+                        }
                     } else {
                         slot.progress = Progress::Flowing;
-                        Delivered { ready: true, complete: None }
+                        Delivered {
+                            ready: true,
+                            complete: None,
+                        }
                     };
                 }
                 self.hold(index, bytes);
@@ -272,7 +278,10 @@ impl Pipeline {
         if index == 0 {
             self.drain();
         }
-        Delivered { ready: index == 0, complete }
+        Delivered {
+            ready: index == 0,
+            complete,
+        }
     }
 
     fn pop_front(&mut self) {

@@ -33,10 +33,10 @@ use super::gather::Wire;
 use super::pipeline::{Delivered, Pipeline, Record, Shape};
 use super::socket::Socket;
 use super::worker::Worker;
-pub use scatter::Ways;
 use crate::answer::redis::Session;
 use crate::metrics::Verdict;
 use crate::running::{Listener, Protocol};
+pub use scatter::Ways;
 
 /// Requests of one client that may be unanswered before it has to wait.
 const INFLIGHT_MAX: usize = 1024;
@@ -129,7 +129,11 @@ impl Client {
     fn settle(&self, worker: &Worker, delivered: Delivered, verdict: Option<Verdict>) {
         if let Some((record, failed)) = delivered.complete {
             let own = if failed { Verdict::Error } else { Verdict::Ok };
-            worker.count(self.listener, record, verdict.filter(|_| failed).unwrap_or(own));
+            worker.count(
+                self.listener,
+                record,
+                verdict.filter(|_| failed).unwrap_or(own),
+            );
         }
         if delivered.ready {
             self.wake();
@@ -138,7 +142,10 @@ impl Client {
 
     /// Bytes queued for it.
     pub fn queued(&self) -> usize {
-        self.pipeline.borrow().as_ref().map_or(0, |pipeline| pipeline.queued())
+        self.pipeline
+            .borrow()
+            .as_ref()
+            .map_or(0, |pipeline| pipeline.queued())
     }
 
     /// `backend` stops reading until this client has read; false if there is
@@ -170,7 +177,10 @@ impl Client {
     }
 
     fn outstanding(&self) -> usize {
-        self.pipeline.borrow().as_ref().map_or(0, |pipeline| pipeline.len())
+        self.pipeline
+            .borrow()
+            .as_ref()
+            .map_or(0, |pipeline| pipeline.len())
     }
 }
 
@@ -313,7 +323,12 @@ impl Conversation {
 
     /// Everything was asked: leave when everything is answered.
     fn poll_goodbye(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let idle = self.client.pipeline.borrow().as_ref().is_none_or(|pipeline| pipeline.is_idle());
+        let idle = self
+            .client
+            .pipeline
+            .borrow()
+            .as_ref()
+            .is_none_or(|pipeline| pipeline.is_idle());
         if !idle {
             return Poll::Pending;
         }
@@ -443,7 +458,8 @@ impl Conversation {
             memcache: std::mem::take(&mut input.memcache),
             splitter: Splitter::default(),
         };
-        let (taken, stop) = self.take_up(bytes.get(input.taken..).unwrap_or_default(), &mut parsers);
+        let (taken, stop) =
+            self.take_up(bytes.get(input.taken..).unwrap_or_default(), &mut parsers);
         input.bytes = bytes;
         input.taken += taken;
         input.resp = parsers.resp;
@@ -528,7 +544,10 @@ impl Conversation {
 
     /// Tell the worker how much this client's buffers hold.
     fn account(&mut self) {
-        let input = self.input.as_ref().map_or(0, |input| input.bytes.capacity());
+        let input = self
+            .input
+            .as_ref()
+            .map_or(0, |input| input.bytes.capacity());
         let now = input + self.client.queued();
         if now != self.accounted {
             self.worker.account(self.accounted, now);
