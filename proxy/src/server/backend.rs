@@ -45,6 +45,9 @@ use crate::running::{Pool, Protocol};
 /// Requests waiting to be written above which uploads pause.
 pub const OUT_HIGH: usize = 256 * 1024;
 
+/// The reply to our own first words may have this size. HELLO's is below 1 KiB.
+const HANDSHAKE_MAX: usize = 64 * 1024;
+
 /// A client with more queued than this stops a reply that is still arriving.
 const CLIENT_HIGH: usize = 1024 * 1024;
 
@@ -448,6 +451,11 @@ impl<'a> Link<'a> {
             Ok(()) => {}
             Err(why) => return Poll::Ready(End::Failed(why)),
         }
+        // Behind both, as each makes room: replies may have emptied the queue,
+        // and then nothing else would wake those who wait for it.
+        if backend.unsent() < OUT_HIGH && !backend.is_full() {
+            backend.release_waiting();
+        }
         if let Poll::Ready(why) = self.poll_timeout(context) {
             return Poll::Ready(End::Failed(why));
         }
@@ -477,11 +485,6 @@ impl<'a> Link<'a> {
         } else if out.sent > OUT_HIGH {
             let sent = std::mem::take(&mut out.sent);
             out.bytes.drain(..sent);
-        }
-        let room = out.bytes.len() - out.sent < OUT_HIGH;
-        drop(out);
-        if room && !backend.is_full() {
-            backend.release_waiting();
         }
         Ok(())
     }
@@ -560,7 +563,7 @@ impl<'a> Link<'a> {
                     at += len;
                     if !self.push {
                         self.started = true;
-                        self.pass(&fresh[..len]);
+                        self.pass(&fresh[..len])?;
                     }
                 }
             }
@@ -605,12 +608,15 @@ impl<'a> Link<'a> {
     }
 
     /// More of the front entry's reply, which does not end yet.
-    fn pass(&mut self, bytes: &[u8]) {
+    fn pass(&mut self, bytes: &[u8]) -> Result<(), Arc<str>> {
         let now = self.worker.now();
         let mut slow = None;
         if let Some(entry) = self.backend.fifo.borrow_mut().front_mut() {
             entry.since = now;
             match &mut entry.owner {
+                Owner::Handshake(reply) if reply.len() > HANDSHAKE_MAX => {
+                    return Err("its reply to the handshake is too long".into());
+                }
                 Owner::Handshake(reply) => reply.extend_from_slice(bytes),
                 Owner::Client { client, .. } if client.queued() > CLIENT_HIGH => {
                     slow = Some(Rc::clone(client));
@@ -622,6 +628,7 @@ impl<'a> Link<'a> {
         if let Some(client) = slow {
             self.pause(&client);
         }
+        Ok(())
     }
 
     /// Stop reading until `client` has read. Nobody else shall wait for it:

@@ -430,6 +430,11 @@ impl Conversation {
         } else {
             let mut parsers = worker.parsers.borrow_mut();
             let (taken, stop) = self.take_up(bytes, &mut parsers);
+            if stop == Stop::Partial {
+                // The next client's bytes do not continue this one's.
+                parsers.resp.reset();
+                parsers.memcache.reset();
+            }
             drop(parsers);
             self.keep(&bytes[taken..], stop);
         }
