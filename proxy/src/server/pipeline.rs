@@ -119,6 +119,17 @@ impl Pipeline {
         self.out.len() - self.sent + self.held
     }
 
+    /// Whether more than `limit` bytes wait for the client to read, as far as
+    /// that matters to the server that answers request `seq`.
+    ///
+    /// Bytes of later requests cannot leave before those of earlier ones have
+    /// come, and fragments of one request only together. So whoever holds up
+    /// the front is measured by what can be written now alone.
+    pub fn is_congested(&self, seq: u64, limit: usize) -> bool {
+        let bytes = if seq > self.first { self.queued() } else { self.ready().len() };
+        bytes > limit
+    }
+
     /// The bytes to be written next.
     pub fn ready(&self) -> &[u8] {
         self.out.get(self.sent..).unwrap_or_default()
@@ -188,6 +199,14 @@ impl Pipeline {
             return Delivered::default();
         };
         let slot = &mut self.slots[index];
+        if let Shape::Quiet(verb) = slot.shape
+            && !done
+            && !memcache::suppressed(verb, bytes)
+        {
+            // A reply in pieces begins with a whole line: it is a value to be
+            // seen, and need not be held until it is whole.
+            slot.shape = Shape::Plain;
+        }
         match &mut slot.shape {
             Shape::Plain => {
                 if matches!(slot.progress, Progress::Waiting) {

@@ -148,8 +148,10 @@ impl Commands {
     }
 
     fn key_of(&mut self, kind: Kind) -> Vec<u8> {
+        // The number comes first: what differs in the last bytes only, fnv1a
+        // sends to the same server.
         let number = self.random.below(4);
-        format!("{}:{kind:?}:{number}", self.prefix).into_bytes()
+        format!("{number}:{kind:?}:{}", self.prefix).into_bytes()
     }
 
     fn any_kind_key(&mut self) -> Vec<u8> {
@@ -163,9 +165,9 @@ impl Commands {
         format!("{{{}}}:{kind:?}:{number}", self.prefix).into_bytes()
     }
 
-    /// The first two keys of the kind hold long values too.
+    /// The first key of the kind holds long values too.
     fn value_for(&mut self, key: &[u8]) -> Vec<u8> {
-        let long = key.ends_with(b"0") && self.random.one_in(12);
+        let long = key.starts_with(b"0") && self.random.one_in(12);
         match long {
             true => {
                 let len = self.random.below(self.value_max + 1);

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use emberline_protocol::Kind;
-use emberline_protocol::memcache::{self, Parser, Recovery, Request, RequestError, Verb};
+use emberline_protocol::memcache::{self, Parser, Recovery, Request, RequestError};
 use emberline_protocol::redis::Version;
 use emberline_routing::{Ask, Plan, PoolId};
 
@@ -165,11 +165,11 @@ impl Conversation {
             self.complain("SERVER_ERROR the proxy's buffers are full, try again later");
             return Next::Taken;
         }
-        if verb == Verb::FlushAll {
+        if verb.is_for_all() {
             splitter.assign(listener.router.targets().iter().copied());
             return match *splitter.plans() {
                 [plan] => self.pass_memcached(worker, frame, parser, plan),
-                _ => self.flush_everywhere(worker, frame, splitter),
+                _ => self.tell_everybody(worker, frame, splitter),
             };
         }
         let kind = verb.kind();
@@ -274,7 +274,8 @@ impl Conversation {
         })
     }
 
-    fn flush_everywhere(
+    /// Hand the request to every server; OK if all of them say so.
+    fn tell_everybody(
         &mut self,
         worker: &Rc<Worker>,
         frame: &Frame<'_>,
