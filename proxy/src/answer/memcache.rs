@@ -21,7 +21,7 @@ pub fn is_local(verb: Verb) -> bool {
     matches!(
         verb,
         Verb::Version | Verb::Verbosity | Verb::Stats | Verb::Quit | Verb::MetaNoop
-    ) || verb.is_administrative()
+    ) || verb.is_administrative() && !verb.is_for_all()
 }
 
 /// Answer one request. `line` is its command line, with or without the line

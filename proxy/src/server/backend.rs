@@ -481,6 +481,11 @@ impl<'a> Link<'a> {
             Ok(()) => {}
             Err(why) => return Poll::Ready(End::Failed(why)),
         }
+        // Behind both, as each makes room: replies may have emptied the queue,
+        // and then nothing else would wake those who wait for it.
+        if backend.unsent() < OUT_HIGH && !backend.is_full() {
+            backend.release_waiting();
+        }
         if let Poll::Ready(why) = self.poll_timeout(context) {
             return Poll::Ready(End::Failed(why));
         }

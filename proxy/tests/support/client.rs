@@ -146,6 +146,7 @@ impl Client {
             match self.stream.read(&mut more) {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof),
                 Ok(count) => self.buffer.extend_from_slice(&more[..count]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.kind()),
             }
         }
@@ -178,6 +179,22 @@ impl Client {
         bytes
     }
 
+    /// Whatever comes, until it is a whole line that begins with `-`, the
+    /// connection ends, or nothing more comes for this long.
+    pub fn raw_reply(&mut self, patience: Duration) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut more = [0; 65536];
+        self.stream.set_read_timeout(Some(patience)).unwrap();
+        while !(bytes.starts_with(b"-") && bytes.ends_with(b"\r\n")) {
+            match self.stream.read(&mut more) {
+                Ok(0) | Err(_) => break,
+                Ok(count) => bytes.extend_from_slice(&more[..count]),
+            }
+        }
+        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        bytes
+    }
+
     /// Whether nothing comes for this long.
     pub fn is_silent(&mut self, time: Duration) -> bool {
         if self.taken < self.buffer.len() {
@@ -192,6 +209,11 @@ impl Client {
     /// Say that nothing more will be sent.
     pub fn finish(&mut self) {
         self.stream.shutdown(Shutdown::Write).unwrap();
+    }
+
+    /// Close both ways, whether or not the other end has.
+    pub fn finish_quietly(&mut self) {
+        let _ = self.stream.shutdown(Shutdown::Both);
     }
 
     /// A second handle, to write while another thread reads.

@@ -20,11 +20,13 @@
 #![allow(clippy::unwrap_used)]
 
 mod client;
+mod commands;
 mod process;
 mod random;
 mod scripted;
 
 pub use client::{Client, command, replies};
+pub use commands::{Asked, Commands};
 pub use process::{Emberline, Server, TempDir, free_port};
 pub use random::Random;
 pub use scripted::{Scripted, drain_requests};

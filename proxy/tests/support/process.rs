@@ -226,6 +226,10 @@ impl Server {
         self.child = None;
     }
 
+    pub fn is_running(&self) -> bool {
+        self.child.is_some()
+    }
+
     /// Start again, empty, on the same port.
     pub fn restart(&mut self) {
         self.child = None;

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use emberline_protocol::Kind;
-use emberline_protocol::memcache::{self, Parser, Recovery, Request, RequestError, Verb};
+use emberline_protocol::memcache::{self, Parser, Recovery, Request, RequestError};
 use emberline_protocol::redis::Version;
 use emberline_routing::{Ask, Plan, PoolId};
 
@@ -165,11 +165,11 @@ impl Conversation {
             self.complain("SERVER_ERROR the proxy's buffers are full, try again later");
             return Next::Taken;
         }
-        if verb == Verb::FlushAll {
+        if verb.is_for_all() {
             splitter.assign(listener.router.targets().iter().copied());
             return match *splitter.plans() {
                 [plan] => self.pass_memcached(worker, frame, parser, plan),
-                _ => self.flush_everywhere(worker, frame, splitter),
+                _ => self.tell_everybody(worker, frame, splitter),
             };
         }
         let kind = verb.kind();
@@ -262,7 +262,9 @@ impl Conversation {
         let partial = splitter.plans().first().map_or(Partial::Error, |plan| {
             worker.pool(worker.pool_of_plan(*plan)).partial
         });
-        let mut gather = Box::new(Gather::new(Merge::Values, partial, splitter.plans().len()));
+        let mut gather = self.with_pipeline(|pipeline| {
+            pipeline.lend_gather(Merge::Values, partial, splitter.plans().len())
+        });
         gather.order(splitter.order());
         parser.keys(frame.bytes).for_each(|key| gather.key(key));
         self.scatter_memcached(worker, frame, splitter.plans(), gather, |fragment, out| {
@@ -272,22 +274,19 @@ impl Conversation {
         })
     }
 
-    fn flush_everywhere(
+    /// Hand the request to every server; OK if all of them say so.
+    fn tell_everybody(
         &mut self,
         worker: &Rc<Worker>,
         frame: &Frame<'_>,
         splitter: &Splitter,
     ) -> Next {
-        let gather = Gather::new(Merge::First, Partial::Error, splitter.plans().len());
-        self.scatter_memcached(
-            worker,
-            frame,
-            splitter.plans(),
-            Box::new(gather),
-            |_, out| {
-                frame.write(out);
-            },
-        )
+        let gather = self.with_pipeline(|pipeline| {
+            pipeline.lend_gather(Merge::First, Partial::Error, splitter.plans().len())
+        });
+        self.scatter_memcached(worker, frame, splitter.plans(), gather, |_, out| {
+            frame.write(out);
+        })
     }
 
     /// Send one fragment to each of `plans`: `write` appends it.

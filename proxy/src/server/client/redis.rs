@@ -15,7 +15,7 @@ use crate::answer::{self, redis::refuse};
 use crate::metrics::Verdict;
 use crate::running::{Listener, Partial};
 use crate::server::backend::Entry;
-use crate::server::gather::{Gather, Merge, Wire};
+use crate::server::gather::{Merge, Wire};
 use crate::server::pipeline::{Record, Shape};
 use crate::server::worker::Worker;
 
@@ -479,7 +479,8 @@ impl Conversation {
             }
             _ => Partial::Error,
         };
-        let mut gather = Box::new(Gather::new(merge, partial, plans.len()));
+        let mut gather =
+            self.with_pipeline(|pipeline| pipeline.lend_gather(merge, partial, plans.len()));
         gather.order(order.unwrap_or_default());
         let record = self.record(Some(command), plans.first().copied());
         let shape = if self.mute() {

@@ -1,0 +1,173 @@
+//! Random pipelines through the proxy and straight to a server: the same bytes
+//! come back.
+//!
+//! Fifty clients, each on its own keys, half of them in RESP3, send what
+//! [`Commands`](support::Commands) makes up, cut at random places, over two
+//! servers and two workers. `EMBERLINE_PIPELINES` says how many pipelines in
+//! all, `EMBERLINE_SEED` where the random numbers start.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use support::{Asked, Client, Commands, Emberline, Server, command, setting, show};
+
+const CLIENTS: u64 = 50;
+
+/// Values up to this size are written, now and then.
+const VALUE_MAX: usize = 100 * 1024;
+
+/// What is sent without anybody reading at the same time.
+const UNREAD_MAX: usize = 32 * 1024;
+
+#[test]
+fn pipelines_are_answered_as_by_a_direct_server() {
+    let Some(servers) = Server::redis_many(2) else {
+        return;
+    };
+    let Some(direct) = Server::redis() else {
+        return;
+    };
+    let mut proxy = Emberline::redis(&servers);
+    let pipelines = setting("EMBERLINE_PIPELINES", 20_000);
+    let seed = setting("EMBERLINE_SEED", 1);
+    println!("EMBERLINE_SEED={seed} EMBERLINE_PIPELINES={pipelines}");
+
+    let failed = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for number in 0..CLIENTS {
+            let (proxy, direct, failed) = (&proxy, &direct, &failed);
+            let share = pipelines / CLIENTS + u64::from(number < pipelines % CLIENTS);
+            scope.spawn(move || {
+                let mut pair = Pair::new(proxy, direct, number, seed);
+                for pipeline in 0..share {
+                    if failed.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    if let Err(difference) = pair.run_one() {
+                        failed.store(true, Ordering::Relaxed);
+                        panic!("seed {seed}, client {number}, pipeline {pipeline}: {difference}");
+                    }
+                }
+            });
+        }
+    });
+    proxy.assert_alive();
+    let used = servers
+        .iter()
+        .all(|server| server.client().call(&["DBSIZE"]) != b":0\r\n");
+    assert!(used || pipelines < 1000, "all keys went to one server");
+}
+
+/// One client, twice: through the proxy and without.
+struct Pair {
+    commands: Commands,
+    proxied: Client,
+    direct: Client,
+}
+
+impl Pair {
+    fn new(proxy: &Emberline, direct: &Server, number: u64, seed: u64) -> Pair {
+        let seed = seed.wrapping_mul(1_000_003).wrapping_add(number);
+        let mut pair = Pair {
+            commands: Commands::new(seed, &format!("c{number}"), VALUE_MAX),
+            proxied: proxy.client(),
+            direct: direct.client(),
+        };
+        if number % 2 == 1 {
+            for client in [&mut pair.proxied, &mut pair.direct] {
+                assert!(client.call(&["HELLO", "3"]).starts_with(b"%"));
+            }
+        }
+        pair
+    }
+
+    fn run_one(&mut self) -> Result<(), String> {
+        let pipeline = self.commands.pipeline();
+        let bytes: Vec<u8> = pipeline
+            .iter()
+            .flat_map(|asked| asked.bytes.clone())
+            .collect();
+        let pieces = self.commands.pieces(&bytes);
+        let sides = [self.proxied.writer(), self.direct.writer()];
+        if bytes.len() < UNREAD_MAX {
+            sides.into_iter().for_each(|side| write(side, &pieces));
+            return self.compare(&pipeline);
+        }
+        std::thread::scope(|scope| {
+            for side in sides {
+                scope.spawn(|| write(side, &pieces));
+            }
+            self.compare(&pipeline)
+        })
+    }
+
+    fn compare(&mut self, pipeline: &[Asked]) -> Result<(), String> {
+        for (index, asked) in pipeline.iter().enumerate() {
+            for _ in 0..asked.replies {
+                let expected = self.direct.reply();
+                let reply = self.proxied.try_reply();
+                if reply.as_ref() != Ok(&expected) {
+                    let reply = reply.map_or_else(|kind| format!("({kind})"), |reply| show(&reply));
+                    return Err(format!(
+                        "request {index} of {}\n  asked:  {}\n  direct: {}\n  proxy:  {reply}",
+                        pipeline.len(),
+                        show(&asked.bytes),
+                        show(&expected),
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write(mut side: TcpStream, pieces: &[&[u8]]) {
+    for piece in pieces {
+        // The other end may hang up on us: what is read says why.
+        if side.write_all(piece).is_err() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_session_changes_its_protocol_between_requests() {
+    let Some(servers) = Server::redis_many(2) else {
+        return;
+    };
+    let Some(direct) = Server::redis() else {
+        return;
+    };
+    let proxy = Emberline::redis(&servers);
+    let mut clients = [proxy.client(), direct.client()];
+    let mut said: [Vec<Vec<u8>>; 2] = Default::default();
+    for (client, said) in clients.iter_mut().zip(&mut said) {
+        let mut bytes = Vec::new();
+        for protocol in ["3", "2", "3", "2"] {
+            bytes.extend(command(&["HSET", "h", "f", protocol]));
+            bytes.extend(command(&["HELLO", protocol]));
+            bytes.extend(command(&["HGETALL", "h"]));
+            bytes.extend(command(&["GET", "missing"]));
+            bytes.extend(command(&["MGET", "missing", "h", "other", "b"]));
+        }
+        client.send(&bytes);
+        for index in 0..20 {
+            let reply = client.reply();
+            // What HELLO says differs in ids and versions.
+            said.push(if index % 5 == 1 {
+                reply[..1].to_vec()
+            } else {
+                reply
+            });
+        }
+    }
+    let [proxied, direct] = said;
+    for (proxied, direct) in proxied.iter().zip(&direct) {
+        assert_eq!(show(proxied), show(direct));
+    }
+}
