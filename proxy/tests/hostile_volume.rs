@@ -13,27 +13,34 @@ use std::time::{Duration, Instant};
 use hostile_support::{
     Bystander, addresses, assert_growth, memcached_proxy, redis_proxy, reset_peak, until_closed,
 };
-use support::{Client, Emberline, Server, command, show};
+use support::{Client, Emberline, Server, command, setting, show};
 
-/// Others must be answered within this, whatever somebody else does.
-const LATENCY_MAX: Duration = Duration::from_secs(1);
+/// Others must be answered within this, whatever somebody else does. On a
+/// machine with nothing else to do it is well below a second; the default has
+/// room for a debug build on a busy one.
+fn latency_max() -> Duration {
+    Duration::from_millis(setting("EMBERLINE_TEST_LATENCY_MS", 3000))
+}
+
+/// Slow enough not to expire on a busy machine. A client that holds others up
+/// is cut off after half of it.
+const POOL: &str = "request_timeout = \"2s\"";
 
 fn redis(proxy: &str) -> Option<(Vec<Server>, Emberline)> {
     let servers = Server::redis_many(2)?;
-    let proxy = redis_proxy(&addresses(&servers), proxy, "request_timeout = \"800ms\"");
+    let proxy = redis_proxy(&addresses(&servers), proxy, POOL);
     Some((servers, proxy))
 }
 
 fn memcached(proxy: &str) -> Option<(Vec<Server>, Emberline)> {
     let servers = Server::memcached_many(2)?;
-    let pool = "request_timeout = \"800ms\"";
-    let proxy = memcached_proxy(&addresses(&servers), proxy, pool);
+    let proxy = memcached_proxy(&addresses(&servers), proxy, POOL);
     Some((servers, proxy))
 }
 
 fn finish(mut proxy: Emberline, bystander: Bystander) {
     let worst = bystander.finish();
-    assert!(worst < LATENCY_MAX, "somebody else waited {worst:?}");
+    assert!(worst < latency_max(), "somebody else waited {worst:?}");
     proxy.assert_alive();
 }
 
@@ -142,15 +149,19 @@ fn two_hundred_thousand_commands_in_one_pipeline_are_answered_in_order() {
     finish(proxy, bystander);
 }
 
-/// Write `request` again and again until the other end takes no more for a while.
+/// Write `request` again and again until the other end takes no more for a
+/// while, or has taken enough.
 fn stuff(address: SocketAddr, request: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(address).unwrap();
     stream
         .set_write_timeout(Some(Duration::from_millis(700)))
         .unwrap();
     let requests = request.repeat((256 * 1024 / request.len()).max(1));
-    let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(3) && stream.write_all(&requests).is_ok() {}
+    for _ in 0..32 {
+        if stream.write_all(&requests).is_err() {
+            break;
+        }
+    }
     stream
 }
 
@@ -406,7 +417,7 @@ fn a_slow_reader_of_a_large_value_holds_nobody_up() {
     assert_growth(&proxy, before, 48);
     for bystander in bystanders {
         let worst = bystander.finish();
-        assert!(worst < LATENCY_MAX, "somebody else waited {worst:?}");
+        assert!(worst < latency_max(), "somebody else waited {worst:?}");
     }
     proxy.assert_alive();
 }

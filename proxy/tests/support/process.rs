@@ -404,9 +404,14 @@ impl Emberline {
         self.memcached.expect("it has a memcached listener")
     }
 
-    /// A client of its Redis listener, or else of its memcached listener.
+    /// Its Redis listener's address, or else its memcached listener's.
+    pub fn client_address(&self) -> SocketAddr {
+        self.redis.or(self.memcached).expect("it has a listener")
+    }
+
+    /// A client of that listener.
     pub fn client(&self) -> Client {
-        Client::connect(self.redis.or(self.memcached).expect("it has a listener"))
+        Client::connect(self.client_address())
     }
 
     pub fn pid(&self) -> u32 {
