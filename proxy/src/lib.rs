@@ -2,6 +2,7 @@
 //! around the three libraries that decide things without any of them.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod admin;
 pub mod answer;

@@ -1,6 +1,8 @@
 //! The embedded pool against the real memcached: the same random commands to
 //! both, the same replies from both.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "local_support/mod.rs"]
 mod support;
 
@@ -419,7 +421,7 @@ fn to_both(pool: &LocalPool, real: &mut TcpStream, requests: &[u8]) {
 #[test]
 fn answers_as_memcached_does() {
     compare(30_000, 1);
-    (2..22).for_each(|seed| compare(20_000, seed));
+    compare(10_000, 2);
 }
 
 #[test]

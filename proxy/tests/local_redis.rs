@@ -1,6 +1,8 @@
 //! The embedded pool against the real redis-server: the same random commands
 //! to both, the same replies from both.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "local_support/mod.rs"]
 mod support;
 
@@ -127,7 +129,7 @@ const COMMANDS: &[&str] = &[
     "SET K I",
 ];
 
-fn word<'a>(kind: &'a str, random: &mut Random, now: u64) -> String {
+fn word(kind: &str, random: &mut Random, now: u64) -> String {
     let past = (now - 5_000).to_string();
     let soon = (now + 500_000).to_string();
     // Never the same twice: the servers' clocks are a millisecond apart, and

@@ -56,6 +56,11 @@ impl Pool {
         }
     }
 
+    /// Everything that decides where it puts its keys.
+    pub fn spec(&self) -> &PoolSpec {
+        &self.spec
+    }
+
     /// The pool's name in the configuration.
     pub fn name(&self) -> &str {
         &self.spec.name

@@ -104,6 +104,14 @@ impl Router {
         &self.pools
     }
 
+    /// The pool with this id, if the tree has it and it has servers.
+    pub fn pool(&self, id: PoolId) -> Option<&Pool> {
+        leaves(&self.root).into_iter().find_map(|leaf| match leaf {
+            Leaf::Pool(pool) if pool.id() == id => Some(pool),
+            Leaf::Pool(_) | Leaf::Local(_) => None,
+        })
+    }
+
     /// Why this request goes where [`plan`](Router::plan) sends it.
     pub fn explain(&self, ask: &Ask<'_>) -> Explanation {
         let mut path = Vec::new();

@@ -133,8 +133,15 @@ impl Verb {
         matches!(self, Verb::Get | Verb::Gets | Verb::Gat | Verb::Gats)
     }
 
-    /// Whether this administers a server rather than uses it: nothing that a
-    /// proxy can pass to one of many without saying which.
+    /// Whether the command is meant for every server there is: nobody who says
+    /// `flush_all` or `cache_memlimit` to a proxy means one server of several.
+    pub const fn is_for_all(self) -> bool {
+        matches!(self, Verb::FlushAll | Verb::CacheMemlimit)
+    }
+
+    /// Whether this administers a server rather than uses it. Unless it
+    /// [is for all](Self::is_for_all), it is nothing that a proxy can pass to
+    /// one of many without saying which.
     pub const fn is_administrative(self) -> bool {
         matches!(
             self,

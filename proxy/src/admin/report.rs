@@ -4,7 +4,7 @@
 
 use std::time::SystemTime;
 
-use emberline_routing::{PoolId, ServerId};
+use emberline_routing::{self as placement, PoolId, ServerId};
 use serde_json::{Map, Value, json};
 
 use super::State;
@@ -18,11 +18,25 @@ pub(super) fn pools(state: &State) -> Value {
         .zip(&state.running.pools)
         .map(|(id, pool)| {
             let requests = totals::requests(&state.meters, |at| at == Some(id));
-            let servers = pool.servers.clone().filter_map(|id| server(state, id));
+            let routers = state
+                .running
+                .listeners
+                .iter()
+                .map(|listener| &listener.router);
+            let spec = routers
+                .filter_map(|router| router.pool(id))
+                .map(placement::Pool::spec)
+                .next();
+            let servers = pool.servers.clone().enumerate().filter_map(|(index, id)| {
+                let weight = spec.and_then(|spec| Some(spec.members.get(index)?.weight));
+                server(state, id, weight)
+            });
             json!({
                 "name": pool.name,
                 "protocol": pool.protocol.name(),
                 "kind": if pool.local.is_some() { "local" } else { "servers" },
+                "distribution": spec.map(|spec| spec.distribution.to_string()),
+                "hash": spec.map(|spec| spec.hash.to_string()),
                 "requests": requests.iter().sum::<u64>(),
                 "errors": errors(&requests),
                 "latency": latency(&pool_durations(state, id)),
@@ -32,12 +46,13 @@ pub(super) fn pools(state: &State) -> Value {
     json!({ "pools": pools.collect::<Vec<_>>() })
 }
 
-fn server(state: &State, id: u32) -> Option<Value> {
+fn server(state: &State, id: u32, weight: Option<u32>) -> Option<Value> {
     let server = state.running.servers.get(id as usize)?;
     let totals = totals::server(&state.meters, ServerId(id));
     Some(json!({
         "name": server.name,
         "address": address(&server.address),
+        "weight": weight,
         "state": totals.health.name(),
         "inflight": totals.inflight,
         "requests": totals.requests.iter().sum::<u64>(),
@@ -75,7 +90,7 @@ pub(super) fn stats(state: &State) -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
         "uptime_seconds": uptime.unwrap_or_default().as_secs(),
-        "workers": state.meters.len(),
+        "workers": running.proxy.workers,
         "ready": state.unready().is_none(),
         "cpu_seconds": process::cpu_time(),
         "memory_bytes": process::resident(),

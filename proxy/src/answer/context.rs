@@ -27,8 +27,7 @@ impl fmt::Debug for Context<'_> {
     }
 }
 
-/// Figures of the whole process, summed over its workers. What the caller
-/// does not count may stay zero.
+/// Figures of the whole process, summed over its workers.
 #[derive(Clone, Debug, Default)]
 pub struct Figures {
     /// When the process started, in milliseconds since the Unix epoch.
@@ -51,10 +50,6 @@ pub struct Figures {
     pub buffered: u64,
     /// memcached retrievals since the start.
     pub gets: u64,
-    /// Of those, the ones that found a value.
-    pub hits: u64,
-    /// Of those, the ones that did not.
-    pub misses: u64,
     /// memcached stores since the start.
     pub sets: u64,
     /// memcached touches since the start.

@@ -21,7 +21,7 @@ pub fn is_local(verb: Verb) -> bool {
     matches!(
         verb,
         Verb::Version | Verb::Verbosity | Verb::Stats | Verb::Quit | Verb::MetaNoop
-    ) || verb.is_administrative()
+    ) || verb.is_administrative() && !verb.is_for_all()
 }
 
 /// Answer one request. `line` is its command line, with or without the line
@@ -125,17 +125,12 @@ fn general(context: &Context<'_>, figures: &Figures, out: &mut Vec<u8>) {
     stat(out, "cmd_set", figures.sets);
     stat(out, "cmd_flush", figures.flushes);
     stat(out, "cmd_touch", figures.touches);
-    stat(out, "get_hits", figures.hits);
-    stat(out, "get_misses", figures.misses);
     stat(out, "bytes_read", figures.bytes_in);
     stat(out, "bytes_written", figures.bytes_out);
     stat(out, "limit_maxbytes", context.running.proxy.memory_max);
     stat(out, "accepting_conns", 1);
     stat(out, "threads", context.running.proxy.workers);
     stat(out, "bytes", figures.buffered);
-    stat(out, "curr_items", 0);
-    stat(out, "total_items", 0);
-    stat(out, "evictions", 0);
     for pool in &context.running.pools {
         if pool.protocol == Protocol::Memcached {
             let name = format!("pool_{}_servers", pool.name);

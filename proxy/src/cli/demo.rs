@@ -21,6 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use self::figures::Second;
 use self::load::{Load, Shape};
 use super::embedded::{Embedded, MEMCACHED_BIND, REDIS_BIND};
+use super::terminal;
 use crate::config::model::AdminBind;
 use crate::metrics::process::cpu_time;
 use crate::running::{Bind, Protocol};
@@ -31,7 +32,7 @@ pub struct Demo {
     /// Stop after this many seconds [default: on Ctrl-C]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: Option<u64>,
-    /// Requests per second, over both protocols
+    /// Reads per second, over both protocols; a miss adds a write
     #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(2..=50_000))]
     rate: u32,
     /// Different keys
@@ -45,7 +46,7 @@ pub fn run(args: &Demo) -> ExitCode {
         // Whoever reads the figures has had enough: `emberline demo | head`.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("emberline: {error}");
+            terminal::complain(error);
             ExitCode::FAILURE
         }
     }
@@ -115,7 +116,7 @@ fn show(
     }
     writeln!(
         out,
-        "{} requests per second over {} keys, Zipf 1.0; a key that is missing is written for 5 s",
+        "{} reads per second over {} keys, Zipf 1.0; a key that is missing is written, to live 5 s",
         args.rate, args.keys
     )?;
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -4,9 +4,12 @@
 //! configuration that cannot be used.
 
 mod check;
+mod demo;
 mod embedded;
 mod explain;
+mod healthcheck;
 mod serve;
+mod terminal;
 mod texts;
 
 use std::path::{Path, PathBuf};
@@ -45,6 +48,10 @@ enum Command {
     Check(check::Check),
     /// Show where requests go, and why
     Explain(explain::Explain),
+    /// Serve the embedded pools, load them and show live figures
+    Demo(demo::Demo),
+    /// Ask a running Emberline whether it is ready; exits with 0 or 1
+    Healthcheck(healthcheck::Healthcheck),
     /// Print the JSON schema of the configuration
     Schema,
     /// Print the completions of a shell
@@ -66,6 +73,8 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Healthcheck(args) => healthcheck::run(args),
         Command::Schema => texts::schema(),
         Command::Completions { shell } => texts::completions(shell, CommandLine::command()),
         Command::Man => texts::man(CommandLine::command()),
@@ -84,9 +93,9 @@ struct ConfigFile {
 fn load(path: &Path) -> Result<Running, ExitCode> {
     let source = open(path)?;
     let (running, report) = config::load(&source, &Environment::process());
-    eprint!("{}", report.render(&source));
+    terminal::show(&report, &source);
     running.ok_or_else(|| {
-        eprintln!("{}", verdict(path, &report));
+        terminal::note(format_args!("{}\n", verdict(path, &report)));
         ExitCode::from(EXIT_CONFIG)
     })
 }
@@ -95,7 +104,7 @@ fn load(path: &Path) -> Result<Running, ExitCode> {
 /// that one which is not there is a mistake on the command line.
 fn open(path: &Path) -> Result<Source, ExitCode> {
     config::open(path).map_err(|error| {
-        eprintln!("emberline: cannot read {}: {error}", path.display());
+        terminal::complain(format_args!("cannot read {}: {error}", path.display()));
         match error.kind() {
             std::io::ErrorKind::NotFound => ExitCode::from(2),
             _ => ExitCode::from(EXIT_CONFIG),

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::embedded::Embedded;
-use super::{EXIT_CONFIG, load};
+use super::{EXIT_CONFIG, load, terminal};
 use crate::config::model::AdminBind;
+use crate::log;
 use crate::running::{Address, Bind, Running};
 use crate::server;
 
@@ -35,9 +36,16 @@ pub struct Serve {
     /// Where the admin API listens, or "off" [default: 127.0.0.1:9779]
     #[arg(long, value_name = "ADDRESS", value_parser = admin_bind)]
     admin_bind: Option<AdminBind>,
+    /// How the log on standard error looks; EMBERLINE_LOG sets what is logged
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
+    log_format: log::Format,
 }
 
 pub fn run(args: &Serve) -> ExitCode {
+    if let Err(error) = log::init(args.log_format) {
+        terminal::complain(error);
+        return ExitCode::from(EXIT_CONFIG);
+    }
     let running = match running(args) {
         Ok(running) => running,
         Err(code) => return code,
@@ -45,7 +53,7 @@ pub fn run(args: &Serve) -> ExitCode {
     match server::serve(Arc::new(running)) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("emberline: {error}");
+            terminal::complain(error);
             ExitCode::FAILURE
         }
     }
@@ -75,7 +83,7 @@ fn running(args: &Serve) -> Result<Running, ExitCode> {
     let (running, report) = embedded.assemble();
     running.ok_or_else(|| {
         for one in report.diagnostics() {
-            eprintln!("emberline: {}", one.message);
+            terminal::complain(&one.message);
         }
         ExitCode::from(EXIT_CONFIG)
     })

@@ -25,8 +25,8 @@ pub fn check(
             .collect();
         let name = words.join("|");
         let (known, hint) = match protocol {
-            Some(Protocol::Redis) => redis(&name),
-            Some(Protocol::Memcached) => memcached(&name),
+            Some(Protocol::Redis) => redis(&name, report.is_full()),
+            Some(Protocol::Memcached) => memcached(&name, report.is_full()),
             None => continue,
         };
         if !known {
@@ -43,28 +43,32 @@ pub fn check(
     names
 }
 
-fn redis(name: &str) -> (bool, Option<String>) {
+/// Whether Redis has this command, and else, unless that is to be brief, what
+/// comes close.
+fn redis(name: &str, brief: bool) -> (bool, Option<String>) {
+    let near = |name, known: &mut dyn Iterator<Item = &'static str>| match brief {
+        true => None,
+        false => did_you_mean(name, known),
+    };
     let base = name.split('|').next().unwrap_or_default();
     let Some(command) = lookup(base.as_bytes()) else {
-        return (
-            false,
-            did_you_mean(base, COMMANDS.iter().map(|command| command.name)),
-        );
+        let mut known = COMMANDS.iter().map(|command| command.name);
+        return (false, near(base, &mut known));
     };
     if name == base {
         return (true, None);
     }
-    let subcommands = || command.subcommands.iter().map(|subcommand| subcommand.name);
-    (
-        subcommands().any(|known| known == name),
-        did_you_mean(name, subcommands()),
-    )
+    let subcommands = || command.subcommands.iter().map(|sub| sub.name);
+    let known = subcommands().any(|known| known == name);
+    (known, near(name, &mut subcommands()))
 }
 
-fn memcached(name: &str) -> (bool, Option<String>) {
+fn memcached(name: &str, brief: bool) -> (bool, Option<String>) {
     let verbs = || Verb::ALL.iter().map(|verb| verb.name());
-    (
-        verbs().any(|known| known == name),
-        did_you_mean(name, verbs()),
-    )
+    let known = verbs().any(|known| known == name);
+    let hint = match known || brief {
+        true => None,
+        false => did_you_mean(name, verbs()),
+    };
+    (known, hint)
 }

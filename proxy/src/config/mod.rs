@@ -16,6 +16,7 @@ mod commands;
 mod credentials;
 mod expand;
 pub mod model;
+mod pools;
 mod read;
 mod report;
 mod routes;
@@ -23,6 +24,7 @@ mod schema;
 mod source;
 mod suggest;
 mod units;
+mod words;
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -145,7 +147,14 @@ fn parse(source: &Source, environment: &Environment<'_>) -> (Config, Report) {
     for error in errors {
         broken |= error.message() != "duplicate key";
         let span = error.span().unwrap_or(source.text.len()..source.text.len());
-        report.error(&span, error.message());
+        let message = match error.message() {
+            "duplicate key" => {
+                let key = &source.text[source.clamp(&span)];
+                format!("duplicate key `{key}`")
+            }
+            message => message.to_owned(),
+        };
+        report.error(&span, message);
     }
     if broken {
         return (Config::default(), report);

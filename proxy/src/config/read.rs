@@ -160,11 +160,13 @@ impl<'t, 'i> Fields<'t, 'i> {
         for (key, _) in self.table.iter() {
             let name: &str = key.get_ref();
             if !self.asked.contains(&name) {
-                reader.report.error_hint(
-                    &key.span(),
-                    format!("unknown key `{name}` in {}", self.title),
-                    did_you_mean(name, self.asked.iter().copied()),
-                );
+                let known = self.asked.iter().copied();
+                let hint = match reader.report.is_full() {
+                    true => None,
+                    false => did_you_mean(name, known),
+                };
+                let message = format!("unknown key `{name}` in {}", self.title);
+                reader.report.error_hint(&key.span(), message, hint);
             }
         }
     }
@@ -387,49 +389,6 @@ impl Scalar for ByteSize {
     }
 }
 
-/// One of a closed set of words.
-pub trait Word: Copy + 'static {
-    /// What it chooses: "distribution".
-    const WHAT: &'static str;
-
-    /// Every one of them, in the order of the documentation.
-    fn all() -> &'static [Self];
-
-    /// How it is written.
-    fn word(self) -> &'static str;
-}
-
-impl<T: Word> Scalar for T {
-    fn expected() -> String {
-        let words: Vec<_> = T::all()
-            .iter()
-            .map(|one| format!("\"{}\"", one.word()))
-            .collect();
-        match words.len() {
-            1..=3 => words.join(" or "),
-            _ => format!("one of {}", words.join(", ")),
-        }
-    }
-
-    fn from_text(text: &str) -> Result<T, Refusal> {
-        let known = || T::all().iter().copied();
-        known().find(|one| one.word() == text).ok_or_else(|| {
-            let hint = did_you_mean(text, known().map(T::word));
-            let shown: String = text.chars().take(64).collect();
-            Refusal::Value {
-                message: format!("unknown {} \"{shown}\"", T::WHAT),
-                hint: hint.or_else(|| Some(format!("expected {}", T::expected()))),
-            }
-        })
-    }
-}
-
-/// The schema of one of a closed set of words.
-pub fn word_schema<T: Word>(_: &mut SchemaGenerator) -> Schema {
-    let words: Vec<_> = T::all().iter().map(|one| one.word()).collect();
-    schemars::json_schema!({ "type": "string", "enum": words })
-}
-
 /// A key and its value, in the order of the text.
 pub fn in_order<'t, 'i>(
     table: &'t DeTable<'i>,
@@ -437,67 +396,4 @@ pub fn in_order<'t, 'i>(
     let mut entries: Vec<_> = table.iter().collect();
     entries.sort_by_key(|(key, _)| key.span().start);
     entries
-}
-
-impl Word for crate::running::Protocol {
-    const WHAT: &'static str = "protocol";
-
-    fn all() -> &'static [Self] {
-        &[Self::Redis, Self::Memcached]
-    }
-
-    fn word(self) -> &'static str {
-        self.name()
-    }
-}
-
-impl Word for crate::running::Partial {
-    const WHAT: &'static str = "choice for partial reads";
-
-    fn all() -> &'static [Self] {
-        &[Self::Error, Self::Missing]
-    }
-
-    fn word(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Missing => "missing",
-        }
-    }
-}
-
-impl Word for emberline_routing::Hash {
-    const WHAT: &'static str = "hash";
-
-    fn all() -> &'static [Self] {
-        &Self::ALL
-    }
-
-    fn word(self) -> &'static str {
-        self.name()
-    }
-}
-
-impl Word for emberline_routing::Distribution {
-    const WHAT: &'static str = "distribution";
-
-    fn all() -> &'static [Self] {
-        &Self::ALL
-    }
-
-    fn word(self) -> &'static str {
-        self.name()
-    }
-}
-
-impl Word for emberline_routing::ByteSign {
-    const WHAT: &'static str = "byte sign";
-
-    fn all() -> &'static [Self] {
-        &Self::ALL
-    }
-
-    fn word(self) -> &'static str {
-        self.name()
-    }
 }

@@ -48,6 +48,8 @@ pub struct Report {
 /// Findings beyond this many are counted, not shown: a binary file would
 /// otherwise fill the screen.
 const SHOWN_MAX: usize = 100;
+/// Characters of a message or a hint that are shown; both may quote the file.
+const TEXT_MAX: usize = 300;
 /// Characters of a source line that are shown.
 const LINE_MAX: usize = 120;
 /// Characters in front of the place in a line that is cut.
@@ -90,6 +92,12 @@ impl Report {
         self.count(Severity::Error) > 0
     }
 
+    /// Whether further findings will not be shown, so that finding a hint for
+    /// them is wasted time.
+    pub fn is_full(&self) -> bool {
+        self.diagnostics.len() >= SHOWN_MAX
+    }
+
     /// Whether there is nothing to say.
     pub fn is_empty(&self) -> bool {
         self.diagnostics.is_empty()
@@ -128,9 +136,9 @@ impl Report {
             Some(span) => {
                 let at = source.position(span.start);
                 let (name, line, column) = (&source.name, at.line, at.column);
-                format!("{name}:{line}:{column}: {}", printable(&one.message))
+                format!("{name}:{line}:{column}: {}", readable(&one.message))
             }
-            None => printable(&one.message),
+            None => readable(&one.message),
         })
     }
 
@@ -155,10 +163,10 @@ fn render_one(out: &mut String, one: &Diagnostic, source: &Source) {
         Severity::Error => "error",
         Severity::Warning => "warning",
     };
-    let _ = writeln!(out, "{word}: {}", printable(&one.message));
+    let _ = writeln!(out, "{word}: {}", readable(&one.message));
     let Some(span) = &one.span else {
         if let Some(hint) = &one.hint {
-            let _ = writeln!(out, "  {}", printable(hint));
+            let _ = writeln!(out, "  {}", readable(hint));
         }
         return;
     };
@@ -188,7 +196,7 @@ fn render_one(out: &mut String, one: &Diagnostic, source: &Source) {
     let _ = write!(out, "{:gutter$} | {:caret$}{}", "", "", "^".repeat(width));
     match &one.hint {
         Some(hint) => {
-            let _ = writeln!(out, " {}", printable(hint));
+            let _ = writeln!(out, " {}", readable(hint));
         }
         None => out.push('\n'),
     }
@@ -213,6 +221,16 @@ fn printable(text: &str) -> String {
         c => c,
     };
     text.chars().map(safe).collect()
+}
+
+/// A message or a hint, of bounded length.
+fn readable(text: &str) -> String {
+    let mut shown = printable(text);
+    if let Some((end, _)) = shown.char_indices().nth(TEXT_MAX) {
+        shown.truncate(end);
+        shown.push_str("...");
+    }
+    shown
 }
 
 /// The line with the value of a `password` key starred out, however the key

@@ -57,11 +57,15 @@ fn check_names(config: &Config, report: &mut Report) {
                 .keys()
                 .chain(config.routes.keys())
                 .map(String::as_str);
+            let hint = match report.is_full() {
+                true => None,
+                false => did_you_mean(&name.value, known.take(1000)),
+            };
             let shown: String = name.value.chars().take(64).collect();
             report.error_hint(
                 &name.span,
                 format!("there is no pool and no route named \"{shown}\""),
-                did_you_mean(&name.value, known.take(1000)),
+                hint,
             );
         }
     }
@@ -117,6 +121,10 @@ fn references_of(child: &Child) -> Vec<&At<String>> {
     }
 }
 
+/// Circles that are told before the search for more is given up; each costs
+/// time to describe.
+const CIRCLES_MAX: usize = 16;
+
 /// How many routes stand on the longest way from each named route to a pool;
 /// `None` if there is a cycle, which is reported.
 fn heights<'c>(config: &'c Config, report: &mut Report) -> Option<HashMap<&'c str, usize>> {
@@ -126,7 +134,7 @@ fn heights<'c>(config: &'c Config, report: &mut Report) -> Option<HashMap<&'c st
         references: Vec<&'c At<String>>,
     }
     let mut heights: HashMap<&str, usize> = HashMap::new();
-    let mut cyclic = false;
+    let mut circles = 0;
     for start in config.routes.keys() {
         let mut path: Vec<Open<'c>> = Vec::new();
         let mut on_path: HashSet<&str> = HashSet::new();
@@ -145,7 +153,10 @@ fn heights<'c>(config: &'c Config, report: &mut Report) -> Option<HashMap<&'c st
             let Some(open) = path.last_mut() else { break };
             match open.references.pop() {
                 Some(reference) if on_path.contains(reference.value.as_str()) => {
-                    cyclic = true;
+                    circles += 1;
+                    if circles > CIRCLES_MAX {
+                        return None;
+                    }
                     let from = path.iter().position(|open| open.name == reference.value);
                     let around = path[from.unwrap_or(0)..].iter().map(|open| open.name);
                     let mut names: Vec<_> = around.take(8).collect();
@@ -168,7 +179,7 @@ fn heights<'c>(config: &'c Config, report: &mut Report) -> Option<HashMap<&'c st
             }
         }
     }
-    (!cyclic).then_some(heights)
+    (circles == 0).then_some(heights)
 }
 
 /// The height of a route whose named children's are known. Recurses no deeper

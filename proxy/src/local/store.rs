@@ -33,7 +33,10 @@ pub const NEVER: u64 = u64::MAX;
 
 /// What an entry costs beside its key and value, in bytes: the entry, moka's
 /// bookkeeping and the place in the index, as measured with many small keys.
-const OVERHEAD: u64 = 512;
+const OVERHEAD: u64 = 600;
+
+/// A flushed table of fewer keys than this is freed by the worker itself.
+const FREED_HERE: usize = 10_000;
 
 /// What one key holds.
 #[derive(Debug)]
@@ -204,8 +207,13 @@ impl Store {
             .table
             .swap(Arc::new(Table::new(self.capacity, &self.hasher)));
         drop(held);
-        // The old entries are freed outside the locks.
-        drop(old);
+        if old.index.len() < FREED_HERE {
+            return;
+        }
+        // Freeing a full table takes long enough for a worker's other clients
+        // to notice. Where no thread can be had, it is freed here after all.
+        let freeing = std::thread::Builder::new().name("flush".to_owned());
+        let _ = freeing.spawn(move || drop(old));
     }
 
     /// How many keys are alive.

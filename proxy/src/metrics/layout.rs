@@ -72,6 +72,11 @@ impl Layout {
         self.cells
     }
 
+    /// What a listener speaks.
+    pub(super) fn protocol(&self, listener: usize) -> Option<Protocol> {
+        self.listeners.get(listener).map(|block| block.protocol)
+    }
+
     /// How many pairs of a listener and a pool (or none) there are.
     pub(super) fn places(&self) -> usize {
         self.listeners.iter().map(|block| block.pools.len()).sum()

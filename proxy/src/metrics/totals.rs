@@ -2,10 +2,13 @@
 //!
 //! What `/pools` and `/stats` show; the scrape uses the same sums.
 
+use emberline_protocol::memcache::Verb;
 use emberline_routing::{PoolId, ServerId};
 
 use super::duration::{BUCKETS, bounds};
-use super::meter::{Class, Health, Meter, Verdict};
+use super::layout::Spot;
+use super::meter::{Class, Counter, Health, Meter, Verdict};
+use crate::running::Protocol;
 
 /// One server over all workers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +97,27 @@ pub fn requests(
         }
     }
     totals
+}
+
+/// Client requests with one of these memcached verbs, whatever their verdict.
+pub fn verbs(meters: &[impl AsRef<Meter>], verbs: &[Verb]) -> u64 {
+    let mut total = 0;
+    for meter in meters {
+        let meter = meter.as_ref();
+        let layout = meter.layout();
+        let wanted = |spot: &Spot| {
+            layout.protocol(spot.listener) == Some(Protocol::Memcached)
+                && verbs.iter().any(|verb| usize::from(verb.id()) == spot.slot)
+        };
+        for spot in layout.spots().filter(wanted) {
+            let cells = meter.requests().iter().skip(spot.cell);
+            total += cells
+                .take(Verdict::ALL.len())
+                .map(Counter::value)
+                .sum::<u64>();
+        }
+    }
+    total
 }
 
 /// Things turned away, in the order of `Shed::ALL`.

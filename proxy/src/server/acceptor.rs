@@ -47,7 +47,10 @@ impl Bound {
                 Bind::Unix(path) => format!("unix:{}", path.display()),
             };
             let name = &listener.name;
-            io::Error::new(error.kind(), format!("listener {name} cannot use {address}: {error}"))
+            io::Error::new(
+                error.kind(),
+                format!("listener {name} cannot use {address}: {error}"),
+            )
         })
     }
 
@@ -57,14 +60,20 @@ impl Bound {
             Bound::Tcp(listener) => listener.local_addr().map(Bind::Tcp),
             Bound::Unix(listener) => {
                 let address = listener.local_addr()?;
-                Ok(Bind::Unix(address.as_pathname().unwrap_or(Path::new("")).to_path_buf()))
+                Ok(Bind::Unix(
+                    address.as_pathname().unwrap_or(Path::new("")).to_path_buf(),
+                ))
             }
         }
     }
 }
 
 fn bind_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Transport::TCP))?;
+    let socket = RawSocket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Transport::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&SockAddr::from(address))?;

@@ -14,6 +14,7 @@ mod acceptor;
 mod backend;
 mod client;
 mod fault;
+mod figures;
 mod gather;
 mod pipeline;
 mod policy;
@@ -54,6 +55,8 @@ pub struct Hub {
 #[derive(Debug)]
 struct Seat {
     clients: AtomicUsize,
+    /// Bytes that its clients' buffers hold, as of its last report.
+    buffered: AtomicUsize,
     messages: mpsc::UnboundedSender<Message>,
 }
 
@@ -82,6 +85,13 @@ impl Hub {
         self.workers[index].clients.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// Worker `index` says how much its clients' buffers hold.
+    fn report(&self, index: usize, buffered: usize) {
+        self.workers[index]
+            .buffered
+            .store(buffered, Ordering::Relaxed);
+    }
+
     fn drain(&self) {
         self.state.set_draining();
         for seat in &self.workers {
@@ -89,9 +99,13 @@ impl Hub {
         }
     }
 
-    /// Figures of the whole process.
+    /// Figures of the whole process, for the answers that print them.
     fn figures(&self) -> Figures {
-        Figures::default()
+        let buffered = self
+            .workers
+            .iter()
+            .map(|seat| seat.buffered.load(Ordering::Relaxed));
+        figures::gather(&self.state, buffered.sum())
     }
 }
 
@@ -146,8 +160,15 @@ impl Handle {
 /// When an address cannot be bound or a thread cannot be started; the text
 /// names which.
 pub fn start(running: Arc<Running>) -> io::Result<Handle> {
-    let bound: Vec<Bound> = running.listeners.iter().map(Bound::new).collect::<io::Result<_>>()?;
-    let names = running.listeners.iter().map(|listener| listener.name.clone());
+    let bound: Vec<Bound> = running
+        .listeners
+        .iter()
+        .map(Bound::new)
+        .collect::<io::Result<_>>()?;
+    let names = running
+        .listeners
+        .iter()
+        .map(|listener| listener.name.clone());
     let addresses = names
         .zip(&bound)
         .map(|(name, bound)| Ok((name, bound.address()?)))
@@ -157,14 +178,20 @@ pub fn start(running: Arc<Running>) -> io::Result<Handle> {
     let (senders, receivers): (Vec<_>, Vec<_>) =
         (0..count).map(|_| mpsc::unbounded_channel()).unzip();
     // One more than the workers: the last is the acceptor's.
-    let meters: Vec<Arc<Meter>> = (0..=count).map(|_| Arc::new(Meter::new(&running))).collect();
+    let meters: Vec<Arc<Meter>> = (0..=count)
+        .map(|_| Arc::new(Meter::new(&running)))
+        .collect();
     let state = Arc::new(admin::State::new(
         Arc::clone(&running),
         meters.clone(),
         SystemTime::now(),
     ));
     let admin = admin::spawn(Arc::clone(&state))?;
-    let seat = |messages| Seat { clients: AtomicUsize::new(0), messages };
+    let seat = |messages| Seat {
+        clients: AtomicUsize::new(0),
+        buffered: AtomicUsize::new(0),
+        messages,
+    };
     let hub = Arc::new(Hub {
         running,
         state: Arc::clone(&state),
@@ -189,7 +216,13 @@ pub fn start(running: Arc<Running>) -> io::Result<Handle> {
         let _ = stopped.await;
     })?);
     state.set_ready();
-    Ok(Handle { hub, addresses, stop: Some(stop), threads, _admin: admin })
+    Ok(Handle {
+        hub,
+        addresses,
+        stop: Some(stop),
+        threads,
+        _admin: admin,
+    })
 }
 
 /// Run `work` on a thread with a runtime of its own.

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use emberline_protocol::redis::{self as resp, Version};
 use emberline_protocol::memcache;
+use emberline_protocol::redis::{self as resp, Version};
 use emberline_routing::{Plan, PoolId, ServerId};
 use slab::Slab;
 use tokio::sync::mpsc;
@@ -33,8 +33,9 @@ use crate::running::{Listener, Pool, Protocol, Running, Server};
 /// Bytes read at once from any socket.
 const READ: usize = 64 * 1024;
 
-/// Pipelines kept for clients that become busy.
-const PIPELINES: usize = 512;
+/// Pipelines kept for clients that become busy: enough for those of one turn,
+/// few enough that their buffers do not add up to much.
+const PIPELINES: usize = 64;
 
 /// Connections kept for requests that need one to themselves, per server.
 const SPARES: usize = 2;
@@ -81,6 +82,10 @@ pub struct Worker {
     pub memcache_limits: Vec<memcache::Limits>,
     epoch: Instant,
     clock: Cell<u64>,
+    #[expect(
+        clippy::vec_box,
+        reason = "lent as they are, so that lending moves a pointer"
+    )]
     pipelines: RefCell<Vec<Box<Pipeline>>>,
     seats: Vec<Seat>,
     clients: RefCell<Slab<Rc<Client>>>,
@@ -92,7 +97,9 @@ pub struct Worker {
 
 impl std::fmt::Debug for Worker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Worker").field("index", &self.index).finish_non_exhaustive()
+        f.debug_struct("Worker")
+            .field("index", &self.index)
+            .finish_non_exhaustive()
     }
 }
 
@@ -205,9 +212,13 @@ impl Worker {
     /// Once a second: clients that have started a request and do not go on.
     fn sweep(&self) {
         self.tick();
+        self.hub.report(self.index, self.held.get());
         let limit = nanos(self.running.proxy.timeout_head);
         for (_, client) in self.clients.borrow().iter() {
-            if client.waits_since().is_some_and(|since| since + limit < self.now()) {
+            if client
+                .waits_since()
+                .is_some_and(|since| since + limit < self.now())
+            {
                 client.kill("it began a request and did not finish it in time");
             }
         }
@@ -271,7 +282,9 @@ impl Worker {
     pub fn unix_millis(&self) -> u64 {
         SystemTime::now()
             .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+            .map_or(0, |since| {
+                u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+            })
     }
 
     /// Let `work` see what the proxy's own answers may need to know.
@@ -300,7 +313,8 @@ impl Worker {
 
     /// Account for buffers that have grown or shrunk.
     pub fn account(&self, before: usize, after: usize) {
-        self.held.set((self.held.get() + after).saturating_sub(before));
+        self.held
+            .set((self.held.get() + after).saturating_sub(before));
     }
 
     /// Whether buffers hold so much that new requests are shed.
@@ -313,8 +327,13 @@ impl Worker {
         let pool = record.pool.map(PoolId);
         self.meter.request(listener, pool, record.command, verdict);
         if let Some(pool) = pool {
-            let class = if record.read { Class::Read } else { Class::Write };
-            self.meter.latency(pool, class, self.now().saturating_sub(record.started));
+            let class = if record.read {
+                Class::Read
+            } else {
+                Class::Write
+            };
+            self.meter
+                .latency(pool, class, self.now().saturating_sub(record.started));
         }
     }
 
@@ -388,7 +407,10 @@ impl Worker {
     pub fn forget(&self, backend: &Rc<Backend>) {
         let seat = &self.seats[backend.server.0 as usize];
         for slot in seat.connections.borrow_mut().iter_mut() {
-            if slot.as_ref().is_some_and(|other| Rc::ptr_eq(other, backend)) {
+            if slot
+                .as_ref()
+                .is_some_and(|other| Rc::ptr_eq(other, backend))
+            {
                 *slot = None;
             }
         }
@@ -406,7 +428,12 @@ impl Worker {
         *seat.retry.borrow_mut() = Some((self.now() + jittered, Arc::clone(why)));
         if failures == 1 {
             let pool = &self.pool_of(server).name;
-            warn!(pool, server = self.server_name(server), why = &**why, "server is down");
+            warn!(
+                pool,
+                server = self.server_name(server),
+                why = &**why,
+                "server is down"
+            );
         }
         self.meter.upstream_health(server, Health::Down);
     }
@@ -414,7 +441,12 @@ impl Worker {
     /// A connection that had worked has ended.
     pub fn lost(&self, server: ServerId, why: &Arc<str>) {
         let pool = &self.pool_of(server).name;
-        warn!(pool, server = self.server_name(server), why = &**why, "connection lost");
+        warn!(
+            pool,
+            server = self.server_name(server),
+            why = &**why,
+            "connection lost"
+        );
     }
 
     /// A connection has had its first reply.
@@ -422,7 +454,11 @@ impl Worker {
         let seat = &self.seats[server.0 as usize];
         if seat.failures.replace(0) > 0 {
             let pool = &self.pool_of(server).name;
-            info!(pool, server = self.server_name(server), "server is up again");
+            info!(
+                pool,
+                server = self.server_name(server),
+                "server is up again"
+            );
         }
         *seat.retry.borrow_mut() = None;
         self.meter.upstream_health(server, Health::Up);

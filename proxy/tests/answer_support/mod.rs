@@ -30,6 +30,7 @@ pub fn running(protocol: Protocol, password: Option<&str>) -> Running {
             password: password.map(|text| Secret::new(text.into())),
             allow: Vec::new(),
             deny: Vec::new(),
+            value_max: 1 << 20,
         }],
         pools: Vec::new(),
         servers: Vec::new(),

@@ -31,7 +31,7 @@ pub fn explain(scene: &Scene<'_>, request: &str) -> Result<Vec<Tree>, String> {
         return Ok(vec![Tree::new("refused: this listener denies it")]);
     }
     match verb {
-        Verb::FlushAll => return Ok(vec![scene.everywhere("OK if all say OK")]),
+        _ if verb.is_for_all() => return Ok(vec![scene.everywhere("OK if all say OK")]),
         _ if verb.is_administrative() => {
             return Ok(vec![Tree::new("refused: it administers a server")]);
         }

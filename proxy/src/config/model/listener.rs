@@ -5,7 +5,8 @@ use schemars::JsonSchema;
 use super::Child;
 use super::route::read_child;
 use crate::config::credentials::Password;
-use crate::config::read::{At, Fields, Reader, word_schema};
+use crate::config::read::{At, Fields, Reader};
+use crate::config::words::word_schema;
 use crate::running::{Bind, Protocol};
 
 /// A place where clients connect.
@@ -16,7 +17,7 @@ pub struct Listener {
     /// and meta, told apart by their bytes).
     #[schemars(required, schema_with = "word_schema::<Protocol>")]
     pub protocol: Option<At<Protocol>>,
-    /// Where it listens: "host:port", "[v6]:port" or "unix:/path". The host
+    /// Where it listens: `host:port`, `[v6]:port` or `unix:/path`. The host
     /// is an IP address; "0.0.0.0" is every one that this machine has, and
     /// wants a password or a network that is trusted.
     #[schemars(required, with = "String")]

@@ -9,8 +9,9 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use crate::config::credentials::Password;
-use crate::config::read::{At, Fields, Reader, Refusal, Scalar, Word, word_schema};
+use crate::config::read::{At, Fields, Reader, Refusal, Scalar};
 use crate::config::units::{ByteSize, Time};
+use crate::config::words::{Word, word_schema};
 use crate::running::{Address, Partial, Protocol};
 
 /// The default of `connect_timeout`.
@@ -247,7 +248,7 @@ pub struct Server {
     reason = "the schema of a server that is written as a table"
 )]
 struct ServerTable {
-    /// "host:port", "[v6]:port" or "unix:/path".
+    /// `host:port`, `[v6]:port` or `unix:/path`.
     address: String,
     /// Its share of the keys relative to the other servers. Default 1. 0
     /// drains it: it gets no keys, and the other servers get its share.

@@ -8,7 +8,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use toml::Spanned;
 use toml::de::DeValue;
 
-use crate::config::read::{At, Fields, Reader, Refusal, Scalar, Word, in_order, word_schema};
+use crate::config::read::{At, Fields, Reader, Refusal, Scalar, in_order};
+use crate::config::words::{Word, word_schema};
 
 /// How deep routes may nest, in place and by name together. Nobody needs
 /// more, and what walks the tree may recurse.
@@ -97,7 +98,8 @@ fn read_route(mut fields: Fields<'_, '_>, depth: usize, reader: &mut Reader<'_>)
             if let Some((children, _)) = reader.table(value, "`children`") {
                 for (key, value) in in_order(children) {
                     let prefix = At::new(key.get_ref().to_string(), key.span());
-                    let inner = format!("{title}[{:?}]", prefix.value);
+                    let shown: String = prefix.value.chars().take(32).collect();
+                    let inner = format!("{title}[{shown:?}]");
                     let child = read_child(value, &inner, depth, reader);
                     table.children.extend(child.map(|child| (prefix, child)));
                 }

@@ -32,6 +32,8 @@ pub fn answer(store: &Store, call: &Call<'_>, out: &mut Vec<u8>) {
         Verb::Incr => count(store, call, &words, Change::Add, out),
         Verb::Decr => count(store, call, &words, Change::Subtract, out),
         Verb::Touch => touch(store, call, &words),
+        // The capacity is the operator's to set, in the configuration.
+        Verb::CacheMemlimit => Some("MEMLIMIT_ADJUST_FAILED out of bounds or unable to adjust"),
         verb => {
             refuse(verb, out);
             None

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use emberline_protocol::Kind;
-use emberline_protocol::memcache::{self, Parser, Recovery, Request, RequestError, Verb};
+use emberline_protocol::memcache::{self, Parser, Recovery, Request, RequestError};
 use emberline_protocol::redis::Version;
 use emberline_routing::{Ask, Plan, PoolId};
 
@@ -60,7 +60,11 @@ impl Conversation {
     ) -> (usize, Stop) {
         let worker = Rc::clone(&self.worker);
         let listener = self.listener(&worker);
-        let Parsers { memcache: parser, splitter, .. } = parsers;
+        let Parsers {
+            memcache: parser,
+            splitter,
+            ..
+        } = parsers;
         let mut at = 0;
         while at < bytes.len() {
             if self.upload.is_some() || !self.admitted() {
@@ -88,7 +92,10 @@ impl Conversation {
                 }
                 continue;
             }
-            let frame = Frame { bytes: whole, request: &request };
+            let frame = Frame {
+                bytes: whole,
+                request: &request,
+            };
             match self.take_up_verb(&worker, listener, &frame, parser, splitter) {
                 Next::Taken => {}
                 Next::Wait => {
@@ -127,8 +134,13 @@ impl Conversation {
     }
 
     fn complain(&mut self, text: &str) {
-        let record = Record { command: crate::metrics::OTHER, ..Record::default() };
-        self.answer(record, Verdict::Error, |out| memcache::encode::line(out, text));
+        let record = Record {
+            command: crate::metrics::OTHER,
+            ..Record::default()
+        };
+        self.answer(record, Verdict::Error, |out| {
+            memcache::encode::line(out, text)
+        });
     }
 
     fn take_up_verb(
@@ -153,11 +165,11 @@ impl Conversation {
             self.complain("SERVER_ERROR the proxy's buffers are full, try again later");
             return Next::Taken;
         }
-        if verb == Verb::FlushAll {
+        if verb.is_for_all() {
             splitter.assign(listener.router.targets().iter().copied());
             return match *splitter.plans() {
                 [plan] => self.pass_memcached(worker, frame, parser, plan),
-                _ => self.flush_everywhere(worker, frame, splitter),
+                _ => self.tell_everybody(worker, frame, splitter),
             };
         }
         let kind = verb.kind();
@@ -166,7 +178,11 @@ impl Conversation {
             let plan = listener.router.plan(&Ask { key, kind });
             return self.pass_memcached(worker, frame, parser, plan);
         }
-        splitter.assign(parser.keys(frame.bytes).map(|key| listener.router.plan(&Ask { key, kind })));
+        splitter.assign(
+            parser
+                .keys(frame.bytes)
+                .map(|key| listener.router.plan(&Ask { key, kind })),
+        );
         match *splitter.plans() {
             [] => {
                 self.complain("ERROR");
@@ -246,7 +262,9 @@ impl Conversation {
         let partial = splitter.plans().first().map_or(Partial::Error, |plan| {
             worker.pool(worker.pool_of_plan(*plan)).partial
         });
-        let mut gather = Box::new(Gather::new(Merge::Values, partial, splitter.plans().len()));
+        let mut gather = self.with_pipeline(|pipeline| {
+            pipeline.lend_gather(Merge::Values, partial, splitter.plans().len())
+        });
         gather.order(splitter.order());
         parser.keys(frame.bytes).for_each(|key| gather.key(key));
         self.scatter_memcached(worker, frame, splitter.plans(), gather, |fragment, out| {
@@ -256,14 +274,17 @@ impl Conversation {
         })
     }
 
-    fn flush_everywhere(
+    /// Hand the request to every server; OK if all of them say so.
+    fn tell_everybody(
         &mut self,
         worker: &Rc<Worker>,
         frame: &Frame<'_>,
         splitter: &Splitter,
     ) -> Next {
-        let gather = Gather::new(Merge::First, Partial::Error, splitter.plans().len());
-        self.scatter_memcached(worker, frame, splitter.plans(), Box::new(gather), |_, out| {
+        let gather = self.with_pipeline(|pipeline| {
+            pipeline.lend_gather(Merge::First, Partial::Error, splitter.plans().len())
+        });
+        self.scatter_memcached(worker, frame, splitter.plans(), gather, |_, out| {
             frame.write(out);
         })
     }
@@ -281,12 +302,19 @@ impl Conversation {
             return Next::Taken;
         };
         let record = self.memcached_record(frame.request, first);
-        let shape = if frame.request.quiet { Shape::Mute } else { Shape::Gather(gather) };
+        let shape = if frame.request.quiet {
+            Shape::Mute
+        } else {
+            Shape::Gather(gather)
+        };
         let limits = &worker.memcache_limits[self.client.listener];
         let answer = |pool: PoolId, line: &[u8], reply: &mut Vec<u8>| {
             let mut parser = Parser::default();
             if let Ok(Some(request)) = parser.parse(line, limits) {
-                let frame = Frame { bytes: line, request: &request };
+                let frame = Frame {
+                    bytes: line,
+                    request: &request,
+                };
                 let keys: Vec<&[u8]> = parser.keys(line).collect();
                 answer_local(worker, pool, &frame, &keys, reply);
             }
@@ -300,9 +328,18 @@ impl Conversation {
         let mut reply = worker.scratch.take();
         reply.clear();
         let then = worker.with_context(self.client.listener, |context| {
-            answer::memcache::answer(request.verb, frame.line(), request.quiet, context, &mut reply)
+            answer::memcache::answer(
+                request.verb,
+                frame.line(),
+                request.quiet,
+                context,
+                &mut reply,
+            )
         });
-        let record = Record { command: memcache_command(request.verb), ..Record::default() };
+        let record = Record {
+            command: memcache_command(request.verb),
+            ..Record::default()
+        };
         self.answer(record, Verdict::Ok, |out| out.extend_from_slice(&reply));
         worker.scratch.replace(reply);
         match then {
@@ -312,7 +349,13 @@ impl Conversation {
     }
 }
 
-fn answer_local(worker: &Worker, pool: PoolId, frame: &Frame<'_>, keys: &[&[u8]], out: &mut Vec<u8>) {
+fn answer_local(
+    worker: &Worker,
+    pool: PoolId,
+    frame: &Frame<'_>,
+    keys: &[&[u8]],
+    out: &mut Vec<u8>,
+) {
     match &worker.pool(pool).local {
         Some(local) => {
             let now = worker.unix_millis();

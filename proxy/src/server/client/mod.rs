@@ -33,16 +33,24 @@ use super::gather::Wire;
 use super::pipeline::{Delivered, Pipeline, Record, Shape};
 use super::socket::Socket;
 use super::worker::Worker;
-pub use scatter::Ways;
 use crate::answer::redis::Session;
 use crate::metrics::Verdict;
 use crate::running::{Listener, Protocol};
+pub use scatter::Ways;
 
 /// Requests of one client that may be unanswered before it has to wait.
 const INFLIGHT_MAX: usize = 1024;
 
 /// Bytes queued for a client above which its requests have to wait.
 const QUEUED_MAX: usize = 1024 * 1024;
+
+/// Bytes of replies that a client may have asked for, going by the size of its
+/// last ones. A thousand requests for large values would keep their server,
+/// and whoever shares it, busy for seconds.
+const ASKED_MAX: usize = 8 * 1024 * 1024;
+
+/// The size of a reply of which nothing is known: enough for 64 requests.
+const REPLY_SIZE: usize = ASKED_MAX / 64;
 
 /// What the client's task and the connections to the servers share.
 #[derive(Debug)]
@@ -55,6 +63,8 @@ pub struct Client {
     pub listener: usize,
     wire: Cell<Wire>,
     pipeline: RefCell<Option<Box<Pipeline>>>,
+    /// The mean size of its last replies.
+    reply_size: Cell<usize>,
     /// Its requests in flight over connections that take no new ones.
     holds: Cell<u32>,
     /// Connections that do not read until this client does.
@@ -77,6 +87,7 @@ impl Client {
             listener,
             wire: Cell::new(wire),
             pipeline: RefCell::default(),
+            reply_size: Cell::new(REPLY_SIZE),
             holds: Cell::new(0),
             pausers: RefCell::default(),
             waker: RefCell::default(),
@@ -108,6 +119,9 @@ impl Client {
             Some(pipeline) => pipeline.deliver(seq, fragment, bytes, done, self.wire.get()),
             None => return,
         };
+        let size = self.reply_size.get();
+        let ended = if done { size / 16 } else { 0 };
+        self.reply_size.set(size - ended + bytes.len() / 16);
         self.settle(worker, delivered, None);
     }
 
@@ -129,7 +143,11 @@ impl Client {
     fn settle(&self, worker: &Worker, delivered: Delivered, verdict: Option<Verdict>) {
         if let Some((record, failed)) = delivered.complete {
             let own = if failed { Verdict::Error } else { Verdict::Ok };
-            worker.count(self.listener, record, verdict.filter(|_| failed).unwrap_or(own));
+            worker.count(
+                self.listener,
+                record,
+                verdict.filter(|_| failed).unwrap_or(own),
+            );
         }
         if delivered.ready {
             self.wake();
@@ -138,7 +156,19 @@ impl Client {
 
     /// Bytes queued for it.
     pub fn queued(&self) -> usize {
-        self.pipeline.borrow().as_ref().map_or(0, |pipeline| pipeline.queued())
+        self.pipeline
+            .borrow()
+            .as_ref()
+            .map_or(0, |pipeline| pipeline.queued())
+    }
+
+    /// Whether it has more than `limit` bytes to read before the server that
+    /// answers its request `seq` should go on.
+    pub fn is_congested(&self, seq: u64, limit: usize) -> bool {
+        self.pipeline
+            .borrow()
+            .as_ref()
+            .is_some_and(|pipeline| pipeline.is_congested(seq, limit))
     }
 
     /// `backend` stops reading until this client has read; false if there is
@@ -147,7 +177,10 @@ impl Client {
         if self.gone.get() || self.killed.get().is_some() {
             return false;
         }
-        self.pausers.borrow_mut().push(Rc::clone(backend));
+        let mut pausers = self.pausers.borrow_mut();
+        if !pausers.iter().any(|other| Rc::ptr_eq(other, backend)) {
+            pausers.push(Rc::clone(backend));
+        }
         true
     }
 
@@ -170,7 +203,10 @@ impl Client {
     }
 
     fn outstanding(&self) -> usize {
-        self.pipeline.borrow().as_ref().map_or(0, |pipeline| pipeline.len())
+        self.pipeline
+            .borrow()
+            .as_ref()
+            .map_or(0, |pipeline| pipeline.len())
     }
 }
 
@@ -313,7 +349,12 @@ impl Conversation {
 
     /// Everything was asked: leave when everything is answered.
     fn poll_goodbye(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let idle = self.client.pipeline.borrow().as_ref().is_none_or(|pipeline| pipeline.is_idle());
+        let idle = self
+            .client
+            .pipeline
+            .borrow()
+            .as_ref()
+            .is_none_or(|pipeline| pipeline.is_idle());
         if !idle {
             return Poll::Pending;
         }
@@ -338,14 +379,14 @@ impl Conversation {
                 Poll::Pending => break,
             }
         }
-        let queued = pipeline.queued();
+        let unread = pipeline.ready().len();
         if pipeline.is_idle()
             && let Some(pipeline) = lent.take()
         {
             self.worker.return_pipeline(pipeline);
         }
         drop(lent);
-        if queued < QUEUED_MAX / 4 {
+        if unread < QUEUED_MAX / 4 {
             for backend in self.client.pausers.take() {
                 backend.wake();
             }
@@ -362,7 +403,11 @@ impl Conversation {
             Some(pipeline) => (pipeline.len(), pipeline.queued()),
             None => (0, 0),
         };
-        if self.barrier && outstanding > 0 || outstanding >= INFLIGHT_MAX || queued > QUEUED_MAX {
+        if self.barrier && outstanding > 0
+            || outstanding >= INFLIGHT_MAX
+            || queued > QUEUED_MAX
+            || outstanding.saturating_mul(self.client.reply_size.get()) > ASKED_MAX
+        {
             return false;
         }
         self.barrier = false;
@@ -415,6 +460,11 @@ impl Conversation {
         } else {
             let mut parsers = worker.parsers.borrow_mut();
             let (taken, stop) = self.take_up(bytes, &mut parsers);
+            if stop == Stop::Partial {
+                // The next client's bytes do not continue this one's.
+                parsers.resp.reset();
+                parsers.memcache.reset();
+            }
             drop(parsers);
             self.keep(&bytes[taken..], stop);
         }
@@ -438,7 +488,8 @@ impl Conversation {
             memcache: std::mem::take(&mut input.memcache),
             splitter: Splitter::default(),
         };
-        let (taken, stop) = self.take_up(bytes.get(input.taken..).unwrap_or_default(), &mut parsers);
+        let (taken, stop) =
+            self.take_up(bytes.get(input.taken..).unwrap_or_default(), &mut parsers);
         input.bytes = bytes;
         input.taken += taken;
         input.resp = parsers.resp;
@@ -523,7 +574,10 @@ impl Conversation {
 
     /// Tell the worker how much this client's buffers hold.
     fn account(&mut self) {
-        let input = self.input.as_ref().map_or(0, |input| input.bytes.capacity());
+        let input = self
+            .input
+            .as_ref()
+            .map_or(0, |input| input.bytes.capacity());
         let now = input + self.client.queued();
         if now != self.accounted {
             self.worker.account(self.accounted, now);

@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
-use emberline_protocol::redis::command::{self, Class, Command, FanOut, Split};
+use emberline_protocol::Kind;
+use emberline_protocol::redis::command::{self, Class, Command, FanOut, KeyError, Split};
 use emberline_protocol::redis::encode::{self, Version};
 use emberline_protocol::redis::request::{Limits, Parser, Request, RequestError, Step};
-use emberline_protocol::Kind;
 use emberline_routing::{Ask, Plan, PoolId};
 
 use super::scatter::Fragments;
@@ -15,7 +15,7 @@ use crate::answer::{self, redis::refuse};
 use crate::metrics::Verdict;
 use crate::running::{Listener, Partial};
 use crate::server::backend::Entry;
-use crate::server::gather::{Gather, Merge, Wire};
+use crate::server::gather::{Merge, Wire};
 use crate::server::pipeline::{Record, Shape};
 use crate::server::worker::Worker;
 
@@ -51,11 +51,34 @@ impl<'a> Frame<'a> {
     }
 }
 
+/// Why a client may not have a command at all.
+enum Refusal {
+    Unauthenticated,
+    Denied,
+    Overloaded,
+}
+
+impl Refusal {
+    fn write(&self, name: &[u8], out: &mut Vec<u8>) {
+        match self {
+            Refusal::Unauthenticated => refuse::unauthenticated(out),
+            Refusal::Denied => {
+                refuse::denied(&String::from_utf8_lossy(name).to_ascii_lowercase(), out);
+            }
+            Refusal::Overloaded => encode::error(out, "ERR the proxy's buffers are full"),
+        }
+    }
+}
+
 impl Conversation {
     pub(super) fn take_up_redis(&mut self, bytes: &[u8], parsers: &mut Parsers) -> (usize, Stop) {
         let worker = Rc::clone(&self.worker);
         let listener = self.listener(&worker);
-        let Parsers { resp: parser, splitter, .. } = parsers;
+        let Parsers {
+            resp: parser,
+            splitter,
+            ..
+        } = parsers;
         let mut at = 0;
         while at < bytes.len() {
             if !self.admitted() {
@@ -64,7 +87,11 @@ impl Conversation {
             let limits = self.limits(&worker);
             match parser.parse(&bytes[at..], limits) {
                 Ok(Step::Frame { len, inline }) => {
-                    let frame = Frame { bytes: &bytes[at..at + len], parser, inline };
+                    let frame = Frame {
+                        bytes: &bytes[at..at + len],
+                        parser,
+                        inline,
+                    };
                     match self.take_up_command(&worker, listener, frame, splitter) {
                         Next::Taken => at += len,
                         Next::Wait => {
@@ -118,7 +145,7 @@ impl Conversation {
         let name = frame.arg(0);
         let known = command::lookup(name);
         if let Some(refusal) = self.refusal(known, &frame) {
-            return self.refuse_with(known, |out| refusal(name, out));
+            return self.refuse_with(known, |out| refusal.write(name, out));
         }
         let Some(command) = known else {
             return match listener.router.sole() {
@@ -130,14 +157,21 @@ impl Conversation {
         match command.class {
             Class::Single => match command::single_key(command, frame.parser.len()) {
                 Ok(at) => {
-                    let ask = Ask { key: frame.arg(at), kind: command.kind };
+                    let ask = Ask {
+                        key: frame.arg(at),
+                        kind: command.kind,
+                    };
                     self.pass(worker, known, listener.router.plan(&ask), frame)
                 }
+                // `XINFO HELP` and the like: any server says the same.
+                Err(KeyError::NoKey(_)) => self.pass_anywhere(worker, listener, command, frame),
                 Err(error) => self.refuse(known, &format!("ERR {error}")),
             },
             Class::Local => self.answer_redis(worker, command, frame),
             Class::Refused(_) => match sole {
-                Some(plan) if worker.policies[self.client.listener].allows(command, frame.arg(1)) => {
+                Some(plan)
+                    if worker.policies[self.client.listener].allows(command, frame.arg(1)) =>
+                {
                     self.pass(worker, known, plan, frame)
                 }
                 _ => self.refuse_with(known, |out| refuse::by_class(command, out)),
@@ -146,45 +180,41 @@ impl Conversation {
             _ if !command::arity_ok(command, frame.parser.len()) => {
                 self.refuse_with(known, |out| refuse::arity(command.name, out))
             }
-            _ if command::blocking(command, &frame.request()) => {
-                self.refuse(known, "ERR blocking commands are not supported by this proxy")
-            }
-            Class::FanOut(FanOut::PubSub) => {
-                self.refuse(known, "ERR publish and subscribe are not supported by this proxy")
-            }
-            Class::FanOut(_) | Class::SameShard | Class::Split(_) if sole.is_some() => {
-                match sole {
-                    Some(plan) => self.pass(worker, known, plan, frame),
-                    None => Next::Taken,
-                }
-            }
+            _ if command::blocking(command, &frame.request()) => self.refuse(
+                known,
+                "ERR blocking commands are not supported by this proxy",
+            ),
+            Class::FanOut(FanOut::PubSub) => self.refuse(
+                known,
+                "ERR publish and subscribe are not supported by this proxy",
+            ),
+            Class::FanOut(_) | Class::SameShard | Class::Split(_) if sole.is_some() => match sole {
+                Some(plan) => self.pass(worker, known, plan, frame),
+                None => Next::Taken,
+            },
             Class::SameShard => self.same_shard(worker, listener, command, frame),
             Class::Split(split) => self.split(worker, listener, command, split, frame, splitter),
-            Class::FanOut(fan_out) => self.fan_out(worker, listener, command, fan_out, frame, splitter),
+            Class::FanOut(fan_out) => {
+                self.fan_out(worker, listener, command, fan_out, frame, splitter)
+            }
         }
     }
 
     /// Why this client may not have this command, if it may not.
-    fn refusal(
-        &self,
-        command: Option<&'static Command>,
-        frame: &Frame<'_>,
-    ) -> Option<fn(&[u8], &mut Vec<u8>)> {
+    fn refusal(&self, command: Option<&'static Command>, frame: &Frame<'_>) -> Option<Refusal> {
         let Dialogue::Redis(session) = &self.dialogue else {
             return None;
         };
         if !session.authenticated && !command.is_some_and(answer::redis::permitted_before_auth) {
-            return Some(|_, out| refuse::unauthenticated(out));
+            return Some(Refusal::Unauthenticated);
         }
         if self.denies(frame.arg(0), frame.arg(1)) {
-            return Some(|name, out| {
-                refuse::denied(&String::from_utf8_lossy(name).to_ascii_lowercase(), out);
-            });
+            return Some(Refusal::Denied);
         }
         let local = command.is_some_and(|command| command.class == Class::Local);
         if self.worker.is_overloaded() && !local {
             self.worker.shed();
-            return Some(|_, out| encode::error(out, "ERR the proxy's buffers are full"));
+            return Some(Refusal::Overloaded);
         }
         None
     }
@@ -273,7 +303,11 @@ impl Conversation {
                 Next::Wait
             }
             Ok(backend) => {
-                let shape = if self.mute() { Shape::Mute } else { Shape::Plain };
+                let shape = if self.mute() {
+                    Shape::Mute
+                } else {
+                    Shape::Plain
+                };
                 let seq = self.push(shape, record);
                 let entry = Entry::new(Rc::clone(&self.client), seq, 0, worker.now());
                 backend.push(worker, entry, |out| frame.write(out));
@@ -284,6 +318,20 @@ impl Conversation {
                 self.reply(record, fault.verdict(), |out| encode::error(out, &text));
                 Next::Taken
             }
+        }
+    }
+
+    /// Hand a request without keys to the first place of the route.
+    fn pass_anywhere(
+        &mut self,
+        worker: &Rc<Worker>,
+        listener: &Listener,
+        command: &'static Command,
+        frame: Frame<'_>,
+    ) -> Next {
+        match listener.router.targets().first() {
+            Some(&plan) => self.pass(worker, Some(command), plan, frame),
+            None => self.refuse(Some(command), "ERR this listener leads to no server"),
         }
     }
 
@@ -299,13 +347,15 @@ impl Conversation {
             return self.refuse(Some(command), &format!("ERR {error}"));
         }
         let mut plans = keys.iter().map(|&at| {
-            let ask = Ask { key: frame.arg(at), kind: command.kind };
+            let ask = Ask {
+                key: frame.arg(at),
+                kind: command.kind,
+            };
             listener.router.plan(&ask)
         });
-        // A script without keys runs where all such scripts run.
-        let first = plans.next().or(listener.router.targets().first().copied());
-        let Some(plan) = first else {
-            return self.refuse(Some(command), "ERR this listener leads to no server");
+        let Some(plan) = plans.next() else {
+            // A script without keys runs where all such scripts run.
+            return self.pass_anywhere(worker, listener, command, frame);
         };
         if plans.any(|other| other != plan) {
             let text = "CROSSSLOT Keys in request don't hash to the same slot";
@@ -329,7 +379,10 @@ impl Conversation {
         }
         let keys = (1..frame.parser.len()).step_by(step);
         splitter.assign(keys.map(|at| {
-            let ask = Ask { key: frame.arg(at), kind: command.kind };
+            let ask = Ask {
+                key: frame.arg(at),
+                kind: command.kind,
+            };
             listener.router.plan(&ask)
         }));
         if let [plan] = *splitter.plans() {
@@ -363,10 +416,12 @@ impl Conversation {
         splitter: &mut Splitter,
     ) -> Next {
         let targets = listener.router.targets();
-        let Some(&first) = targets.first() else {
+        if targets.is_empty() {
             return self.refuse(Some(command), "ERR this listener leads to no server");
-        };
-        let subcommand = frame.arg(1.min(frame.parser.len() - 1)).to_ascii_lowercase();
+        }
+        let subcommand = frame
+            .arg(1.min(frame.parser.len() - 1))
+            .to_ascii_lowercase();
         let turn = [(worker.random() % targets.len() as u64) as u32];
         let mut order = None;
         let merge = match (fan_out, subcommand.as_slice()) {
@@ -378,14 +433,20 @@ impl Conversation {
                 Merge::Any
             }
             (FanOut::Publish, _) => {
-                let ask = Ask { key: frame.arg(1), kind: Kind::Other };
+                let ask = Ask {
+                    key: frame.arg(1),
+                    kind: Kind::Other,
+                };
                 return self.pass(worker, Some(command), listener.router.plan(&ask), frame);
             }
             (FanOut::Script, b"exists") => Merge::And,
             (FanOut::Script, b"load" | b"flush" | b"kill") => Merge::First,
-            (FanOut::Function, b"load" | b"delete" | b"flush" | b"restore" | b"kill") => Merge::First,
-            (FanOut::Function, b"list" | b"dump" | b"stats" | b"help") | (FanOut::Script, b"help") => {
-                return self.pass(worker, Some(command), first, frame);
+            (FanOut::Function, b"load" | b"delete" | b"flush" | b"restore" | b"kill") => {
+                Merge::First
+            }
+            (FanOut::Function, b"list" | b"dump" | b"stats" | b"help")
+            | (FanOut::Script, b"help") => {
+                return self.pass_anywhere(worker, listener, command, frame);
             }
             (FanOut::Scan, _) => {
                 let text = "ERR SCAN over several servers is not supported by this proxy";
@@ -418,10 +479,15 @@ impl Conversation {
             }
             _ => Partial::Error,
         };
-        let mut gather = Box::new(Gather::new(merge, partial, plans.len()));
+        let mut gather =
+            self.with_pipeline(|pipeline| pipeline.lend_gather(merge, partial, plans.len()));
         gather.order(order.unwrap_or_default());
         let record = self.record(Some(command), plans.first().copied());
-        let shape = if self.mute() { Shape::Mute } else { Shape::Gather(gather) };
+        let shape = if self.mute() {
+            Shape::Mute
+        } else {
+            Shape::Gather(gather)
+        };
         let version = self.version();
         let answer = |pool: PoolId, request: &[u8], reply: &mut Vec<u8>| {
             let mut parser = Parser::default();
@@ -456,7 +522,11 @@ impl Conversation {
             answer::redis::answer(command, &frame.request(), session, context, &mut reply)
         });
         self.client.wire.set(Wire::Redis(session.version));
-        let verdict = if reply.starts_with(b"-") { Verdict::Error } else { Verdict::Ok };
+        let verdict = if reply.starts_with(b"-") {
+            Verdict::Error
+        } else {
+            Verdict::Ok
+        };
         self.answer(record, verdict, |out| out.extend_from_slice(&reply));
         worker.scratch.replace(reply);
         match then {

@@ -86,7 +86,8 @@ impl Conversation {
             }
             (Plan::Send(server), Some(Err(fault))) => {
                 let text = fault.text(worker.server_name(server));
-                self.client.fail(worker, seq, fragment, &text, fault.verdict());
+                self.client
+                    .fail(worker, seq, fragment, &text, fault.verdict());
             }
             (Plan::Send(_), None) => {}
             (Plan::Answer(pool), _) => {

@@ -88,7 +88,10 @@ mod tests {
         for _ in 0..2 {
             let plans = [1, 2, 1, 3, 2].map(|id| Plan::Send(ServerId(id)));
             splitter.assign(plans.into_iter());
-            assert_eq!(splitter.plans(), [1, 2, 3].map(|id| Plan::Send(ServerId(id))));
+            assert_eq!(
+                splitter.plans(),
+                [1, 2, 3].map(|id| Plan::Send(ServerId(id)))
+            );
             assert_eq!(splitter.order(), [0, 1, 0, 2, 1]);
             assert_eq!(splitter.keys(0), [0, 2]);
             assert_eq!(splitter.keys(1), [1, 4]);

@@ -63,12 +63,21 @@ impl Rest {
 impl Upload {
     /// Throw away what is still to come of a request.
     pub fn swallow(rest: Rest) -> Upload {
-        Upload { rest, sink: None, tail: Vec::new(), done: false }
+        Upload {
+            rest,
+            sink: None,
+            tail: Vec::new(),
+            done: false,
+        }
     }
 
     /// Whether more may be read from the client.
     pub fn has_room(&self) -> bool {
-        !self.done && self.sink.as_ref().is_none_or(|sink| sink.is_closed() || sink.unsent() < OUT_HIGH)
+        !self.done
+            && self
+                .sink
+                .as_ref()
+                .is_none_or(|sink| sink.is_closed() || sink.unsent() < OUT_HIGH)
     }
 }
 
@@ -99,7 +108,9 @@ impl Conversation {
             }
             return;
         }
-        let Some(input) = self.input.take() else { return };
+        let Some(input) = self.input.take() else {
+            return;
+        };
         match self.dialogue {
             Dialogue::Redis(_) => self.begin_redis(input, coming),
             Dialogue::Memcached => self.begin_memcached(input),
@@ -133,7 +144,10 @@ impl Conversation {
                 Class::Single => {
                     let at = command::single_key(command, parser.args_announced()).ok()?;
                     let key = (at < parser.len()).then(|| parser.arg(bytes, at))?;
-                    listener.router.plan(&Ask { key, kind: command.kind })
+                    listener.router.plan(&Ask {
+                        key,
+                        kind: command.kind,
+                    })
                 }
                 Class::SameShard | Class::Split(_) => sole?,
                 _ => return None,
@@ -150,7 +164,10 @@ impl Conversation {
         let worker = Rc::clone(&self.worker);
         let listener = self.listener(&worker);
         let bytes = input.bytes.get(input.taken..).unwrap_or_default();
-        let Ok(Some(request)) = input.memcache.parse(bytes, &worker.memcache_limits[self.client.listener]) else {
+        let Ok(Some(request)) = input
+            .memcache
+            .parse(bytes, &worker.memcache_limits[self.client.listener])
+        else {
             self.input = Some(input);
             return;
         };
@@ -167,7 +184,9 @@ impl Conversation {
                     Ok(sink) => {
                         let seq = self.push(shape, record);
                         let entry = Entry::uploading(Rc::clone(&self.client), seq);
-                        sink.push(&worker, entry, |out| memcache::forward(out, bytes, &request));
+                        sink.push(&worker, entry, |out| {
+                            memcache::forward(out, bytes, &request)
+                        });
                         self.start(rest, sink, body);
                     }
                     Err(fault) => {
@@ -191,7 +210,11 @@ impl Conversation {
         match worker.lend_backend(server, version) {
             Ok(sink) => {
                 let seq = self.push(Shape::Plain, record);
-                sink.push(&worker, Entry::uploading(Rc::clone(&self.client), seq), |_| ());
+                sink.push(
+                    &worker,
+                    Entry::uploading(Rc::clone(&self.client), seq),
+                    |_| (),
+                );
                 self.start(rest, sink, bytes);
             }
             Err(fault) => self.refuse_upload(rest, &fault.text(worker.server_name(server)), bytes),
@@ -209,7 +232,9 @@ impl Conversation {
     /// Answer with an error at once and throw the request away as it comes.
     fn refuse_upload(&mut self, rest: Rest, text: &str, bytes: &[u8]) {
         let wire = self.client.wire.get();
-        self.answer(Record::default(), Verdict::Refused, |out| wire.error(text, out));
+        self.answer(Record::default(), Verdict::Refused, |out| {
+            wire.error(text, out)
+        });
         self.upload = Some(Box::new(Upload::swallow(rest)));
         self.pump(bytes);
     }
@@ -221,7 +246,9 @@ impl Conversation {
 
     /// Pass on what has just been read.
     pub(super) fn pump(&mut self, bytes: &[u8]) {
-        let Some(upload) = &mut self.upload else { return };
+        let Some(upload) = &mut self.upload else {
+            return;
+        };
         let mut joined = std::mem::take(&mut upload.tail);
         let bytes = if joined.is_empty() {
             bytes
@@ -234,7 +261,9 @@ impl Conversation {
             Err(text) => {
                 self.abandon_upload();
                 let wire = self.client.wire.get();
-                self.answer(Record::default(), Verdict::Error, |out| wire.error(&text, out));
+                self.answer(Record::default(), Verdict::Error, |out| {
+                    wire.error(&text, out)
+                });
                 self.closing = true;
                 return;
             }
@@ -262,7 +291,9 @@ impl Conversation {
 
     /// See whether the upload has been answered; true if it is over.
     pub(super) fn poll_upload(&mut self) -> bool {
-        let Some(upload) = &self.upload else { return false };
+        let Some(upload) = &self.upload else {
+            return false;
+        };
         if !upload.done {
             if let Some(sink) = upload.sink.as_ref().filter(|_| !upload.has_room()) {
                 sink.wait(&self.client);

@@ -1,0 +1,339 @@
+//! `[pools.NAME]`: checked against itself, numbered, and placed on its ring.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use emberline_routing::{
+    Distribution, EmptyTag, HashTag, Member, Pool as Placing, PoolId, PoolSpec, Route, ServerId,
+};
+
+use super::assemble::SERVERS_MAX;
+use super::model::{self, PoolKind, PoolTable};
+use super::{Environment, Report};
+use crate::local::LocalPool;
+use crate::running::{self, Protocol};
+
+/// The pools as they are numbered.
+#[derive(Default)]
+pub struct Pools {
+    /// By id.
+    pub pools: Vec<running::Pool>,
+    /// By id; a pool's servers stand together.
+    pub servers: Vec<running::Server>,
+    /// What a reference to each pool becomes.
+    pub routes: HashMap<String, Route>,
+}
+
+impl Pools {
+    /// Check a pool and give it the next id.
+    pub fn add(
+        &mut self,
+        name: &str,
+        table: &PoolTable,
+        span: &Range<usize>,
+        environment: &Environment<'_>,
+        report: &mut Report,
+    ) {
+        let protocol = table.protocol.as_ref().map(|at| at.value);
+        let kind = table.kind.as_ref().map(|at| at.value).unwrap_or_default();
+        check_keys(name, table, kind, protocol, report);
+        let password = table.credentials().resolve(environment, report);
+        let authenticates = kind == PoolKind::Remote && protocol == Some(Protocol::Redis);
+        if let (Some(username), None) = (&table.username, table.credentials().given())
+            && authenticates
+        {
+            report.error(&username.span, "`username` is given without a password");
+        }
+
+        let id = PoolId(u16::try_from(self.pools.len()).unwrap_or(u16::MAX));
+        let first = u32::try_from(self.servers.len()).unwrap_or(u32::MAX);
+        let route = match kind {
+            PoolKind::Local => Some(Route::Local(id)),
+            PoolKind::Remote => self.placing(name, table, id, span, report).map(Route::Pool),
+        };
+        let Some((route, protocol)) = route.zip(protocol) else {
+            return;
+        };
+        let (capacity, value_max) = (table.capacity.as_ref(), table.value_max.as_ref());
+        let local = (kind == PoolKind::Local && !report.has_errors())
+            .then(|| LocalPool::new(capacity.map_or(model::CAPACITY, |at| at.value).0));
+        let connect = table.connect_timeout.as_ref();
+        let request = table.request_timeout.as_ref();
+        let value_max = value_max.map_or(model::VALUE_MAX, |at| at.value).0;
+        self.routes.insert(name.to_owned(), route);
+        self.pools.push(running::Pool {
+            name: name.to_owned(),
+            protocol,
+            local: local.map(Arc::new),
+            servers: first..u32::try_from(self.servers.len()).unwrap_or(u32::MAX),
+            timeout_connect: connect.map_or(model::CONNECT_TIMEOUT, |at| at.value).0,
+            timeout_request: request.map_or(model::REQUEST_TIMEOUT, |at| at.value).0,
+            connections: table
+                .connections
+                .as_ref()
+                .map_or(model::CONNECTIONS, |at| at.value),
+            inflight_max: table
+                .inflight_max
+                .as_ref()
+                .map_or(model::INFLIGHT_MAX, |at| at.value),
+            partial: table
+                .partial
+                .as_ref()
+                .map_or(running::Partial::Error, |at| at.value),
+            username: table.username.as_ref().map(|at| at.value.clone()),
+            password,
+            database: table.database.as_ref().map_or(0, |at| at.value),
+            value_max: usize::try_from(value_max).unwrap_or(usize::MAX),
+        });
+    }
+
+    /// The part of a remote pool that decides where keys go.
+    fn placing(
+        &mut self,
+        name: &str,
+        table: &PoolTable,
+        id: PoolId,
+        span: &Range<usize>,
+        report: &mut Report,
+    ) -> Option<Arc<Placing>> {
+        let (Some(servers), Some(servers_span)) = (&table.servers, &table.servers_span) else {
+            let hint = "expected servers = [\"host:port\", ...], or kind = \"local\"".to_owned();
+            report.error_hint(
+                span,
+                format!("`servers` is missing in [pools.{name}]"),
+                Some(hint),
+            );
+            return None;
+        };
+        if servers.len() > SERVERS_MAX {
+            return None;
+        }
+        let distribution = table
+            .distribution
+            .as_ref()
+            .map(|at| at.value)
+            .unwrap_or_default();
+        let hash_tag = hash_tag(table, distribution, report);
+        let members = members(servers, distribution, report);
+        let first = ServerId(u32::try_from(self.servers.len()).unwrap_or(u32::MAX));
+        self.servers
+            .extend(servers.iter().map(|server| running::Server {
+                pool: id,
+                name: server.text.clone(),
+                address: server.address.value.clone(),
+            }));
+        // An empty array was reported when it was read.
+        if servers.is_empty() {
+            return None;
+        }
+        if members.iter().all(|member| member.weight == 0) {
+            let hint = "weight 0 drains a server; leave at least one above 0".to_owned();
+            let message = format!("all weights of pool `{name}` are zero");
+            report.error_hint(servers_span, message, Some(hint));
+            return None;
+        }
+        // Placement costs time: not for a configuration that is refused.
+        if report.has_errors() {
+            return None;
+        }
+        let built = Placing::new(PoolSpec {
+            name: name.to_owned(),
+            id,
+            first,
+            members,
+            distribution,
+            hash: table.hash.as_ref().map(|at| at.value).unwrap_or_default(),
+            byte_sign: table
+                .byte_sign
+                .as_ref()
+                .map(|at| at.value)
+                .unwrap_or_default(),
+            hash_tag,
+        });
+        match built {
+            Ok(pool) => {
+                for warning in pool.warnings() {
+                    let at = table.distribution.as_ref().map(|at| &at.span);
+                    let at = table.hash.as_ref().map(|hash| &hash.span).or(at);
+                    report.warning(at.unwrap_or(servers_span), warning);
+                }
+                Some(Arc::new(pool))
+            }
+            Err(error) => {
+                report.error(servers_span, error.to_string());
+                None
+            }
+        }
+    }
+
+    /// The largest value that any of these pools takes.
+    pub fn value_max(&self, ids: &[PoolId]) -> usize {
+        let pools = ids
+            .iter()
+            .filter_map(|id| self.pools.get(usize::from(id.0)));
+        pools.map(|pool| pool.value_max).max().unwrap_or(0)
+    }
+}
+
+/// The ring's view of the servers. Two that it could not tell apart would
+/// share their points, so that is an error.
+fn members(
+    servers: &[model::Server],
+    distribution: Distribution,
+    report: &mut Report,
+) -> Vec<Member> {
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    let mut members = Vec::with_capacity(servers.len());
+    for (index, server) in servers.iter().enumerate() {
+        let name = match &server.name {
+            Some(name) => name.value.clone(),
+            None => {
+                distribution.ring_name(server.text.strip_prefix("unix:").unwrap_or(&server.text))
+            }
+        };
+        let span = server
+            .name
+            .as_ref()
+            .map_or(&server.address.span, |name| &name.span);
+        if name.is_empty() || name.chars().any(char::is_control) {
+            report.error(span, "a server's name is empty or has control characters");
+        }
+        if let Some(first) = seen.insert(name.clone(), index) {
+            report.error(
+                span,
+                format!(
+                    "server \"{name}\" stands in the pool twice, as number {} and {}",
+                    first + 1,
+                    index + 1
+                ),
+            );
+        }
+        let weight = server.weight.as_ref().map_or(1, |at| at.value);
+        if weight > 1
+            && !distribution.uses_weights()
+            && let Some(at) = &server.weight
+        {
+            let message = format!("\"{}\" ignores weights above 0", distribution.name());
+            report.error(&at.span, message);
+        }
+        members.push(Member { name, weight });
+    }
+    members
+}
+
+fn hash_tag(table: &PoolTable, distribution: Distribution, report: &mut Report) -> Option<HashTag> {
+    let redis = table
+        .protocol
+        .as_ref()
+        .is_some_and(|at| at.value == Protocol::Redis);
+    let tag = match &table.hash_tag {
+        None => redis.then_some(HashTag::BRACES),
+        Some(written) => match written.value.as_bytes() {
+            [] => None,
+            &[open, close] => Some(HashTag::new(open, close)),
+            _ => {
+                let hint = "as in \"{}\"; \"\" hashes whole keys".to_owned();
+                report.error_hint(
+                    &written.span,
+                    "`hash_tag` is not two characters",
+                    Some(hint),
+                );
+                None
+            }
+        },
+    };
+    // Overlord hashes the empty string for `a{}b`; who asks for its ring
+    // wants its placement.
+    tag.map(|tag| match distribution {
+        Distribution::KetamaOverlord => HashTag {
+            empty: EmptyTag::Nothing,
+            ..tag
+        },
+        _ => tag,
+    })
+}
+
+/// No key may be silently ignored: one without a meaning for this kind of
+/// pool is an error.
+fn check_keys(
+    name: &str,
+    table: &PoolTable,
+    kind: PoolKind,
+    protocol: Option<Protocol>,
+    report: &mut Report,
+) {
+    fn span<T>(at: &Option<super::At<T>>) -> Option<&Range<usize>> {
+        at.as_ref().map(|at| &at.span)
+    }
+    let mut refuse = |key: &str, at: Option<&Range<usize>>, why: &str| {
+        if let Some(at) = at {
+            report.error(
+                at,
+                format!("`{key}` has no meaning in pool `{name}`: {why}"),
+            );
+        }
+    };
+    let given = table.credentials();
+    let password = given.given().map(|(key, at)| (key, &at.span));
+    if kind == PoolKind::Local {
+        let why = "a local pool has no servers";
+        refuse("servers", table.servers_span.as_ref(), why);
+        refuse("hash", span(&table.hash), why);
+        refuse("distribution", span(&table.distribution), why);
+        refuse("hash_tag", span(&table.hash_tag), why);
+        refuse("byte_sign", span(&table.byte_sign), why);
+        refuse("connect_timeout", span(&table.connect_timeout), why);
+        refuse("request_timeout", span(&table.request_timeout), why);
+        refuse("connections", span(&table.connections), why);
+        refuse("inflight_max", span(&table.inflight_max), why);
+        refuse("partial", span(&table.partial), why);
+        refuse("on_down", span(&table.on_down), why);
+        refuse("username", span(&table.username), why);
+        refuse("database", span(&table.database), why);
+        if let Some((key, at)) = password {
+            refuse(key, Some(at), why);
+        }
+        if protocol == Some(Protocol::Redis) {
+            refuse(
+                "value_max",
+                span(&table.value_max),
+                "it is a limit of memcached",
+            );
+        }
+        return;
+    }
+    refuse(
+        "capacity",
+        span(&table.capacity),
+        "it is the size of a local pool",
+    );
+    match protocol {
+        Some(Protocol::Memcached) => {
+            let why = "memcached's text protocol has no AUTH and no databases";
+            refuse("username", span(&table.username), why);
+            refuse("database", span(&table.database), why);
+            if let Some((key, at)) = password {
+                refuse(key, Some(at), why);
+            }
+        }
+        Some(Protocol::Redis) => {
+            refuse(
+                "value_max",
+                span(&table.value_max),
+                "it is a limit of memcached",
+            );
+        }
+        None => {}
+    }
+    let distribution = table
+        .distribution
+        .as_ref()
+        .map(|at| at.value)
+        .unwrap_or_default();
+    if !distribution.uses_hash() {
+        let why = format!("\"{}\" brings its own hash", distribution.name());
+        refuse("hash", span(&table.hash), &why);
+        refuse("byte_sign", span(&table.byte_sign), &why);
+    }
+}

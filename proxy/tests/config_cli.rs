@@ -1,0 +1,187 @@
+//! The commands that need no network, as a user runs them.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn emberline(args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_emberline"));
+    command
+        .args(args)
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    command.output().expect("the binary runs")
+}
+
+fn check(args: &[&str], code: i32, said: &str) {
+    let output = emberline(args);
+    let all = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {all}");
+    assert!(all.contains(said), "{args:?}: {all}");
+    assert!(!all.contains("panicked"), "{args:?}: {all}");
+}
+
+#[test]
+fn check_tells_by_its_exit_code() {
+    check(
+        &["check", "-c", "configs/quickstart.toml"],
+        0,
+        "quickstart.toml: ok: 2 listeners",
+    );
+    let broken = "proxy/tests/data/config/typos.toml";
+    check(&["check", "-c", broken], 78, "typos.toml:2:1");
+    check(&["check", "-c", broken], 78, "did you mean `workers`?");
+    check(
+        &["check", "-c", "no/such/file.toml"],
+        2,
+        "cannot read no/such/file.toml",
+    );
+    check(&["check", "-c", "configs"], 78, "cannot read configs");
+    check(&["check"], 2, "--config <FILE>");
+    check(&["chekc"], 2, "check");
+}
+
+#[test]
+fn serve_refuses_what_it_cannot_use() {
+    check(
+        &["serve", "-c", "proxy/tests/data/config/typos.toml"],
+        78,
+        "typos.toml:2:1",
+    );
+    check(&["serve", "--redis", "nonsense"], 2, "is not an address");
+    check(
+        &["serve", "--redis", "a:1,a:1"],
+        78,
+        "stands in the pool twice",
+    );
+    check(
+        &["serve", "--workers", "0"],
+        2,
+        "expected a number from 1 to 256",
+    );
+    check(&["serve", "--admin-bind", "0.0.0.0:1"], 2, "loopback");
+    check(
+        &["serve", "-c", "x", "--redis", "a:1"],
+        2,
+        "cannot be used with",
+    );
+}
+
+#[test]
+fn schema_completions_and_man_are_printed() {
+    check(&["schema"], 0, "\"title\": \"Emberline configuration\"");
+    check(&["completions", "bash"], 0, "_emberline()");
+    check(&["completions", "zsh"], 0, "#compdef emberline");
+    check(&["man"], 0, ".TH emberline 1");
+    check(
+        &["--version"],
+        0,
+        concat!("emberline ", env!("CARGO_PKG_VERSION")),
+    );
+    check(&["--help"], 0, "Usage: emberline");
+}
+
+/// A request, and the tree that explains it.
+fn explained(args: &[&str], tree: &str) {
+    let output = emberline(&[&["explain"], args].concat());
+    let said = String::from_utf8_lossy(&output.stdout);
+    let failed = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(said.trim_end(), tree.trim(), "{args:?} {failed}");
+    assert!(output.status.success(), "{args:?}");
+}
+
+#[test]
+fn explain_draws_the_way_of_every_key() {
+    let prefix = ["-c", "configs/examples/prefix-routes.toml"];
+    let of = |request| [&prefix[..], &[request]].concat();
+    explained(
+        &of("GET eu:img:1"),
+        r#"
+GET eu:img:1
+└─ listener redis (redis, 127.0.0.1:7379)
+   └─ key "eu:img:1"
+      └─ route by_prefix: longest prefix "eu:"
+         └─ route in place: no listed prefix, so the default
+            └─ pool eu: ketama over 1 server
+               ├─ nothing to hash
+               └─ send to 10.1.0.1:6379
+"#,
+    );
+    explained(
+        &of("MSET user:{7} a img:\"a b\" b"),
+        r#"
+MSET user:{7} a img:"a b" b
+└─ listener redis (redis, 127.0.0.1:7379)
+   ├─ taken apart by server; OK if every server says OK
+   ├─ key "user:{7}"
+   │  └─ route by_prefix: longest prefix "user:"
+   │     └─ pool users: ketama over 2 servers
+   │        ├─ hash fnv1a_64("7") = 2248251286, the part inside the hash tag
+   │        └─ send to 10.0.1.2:6379
+   └─ key "img:a b"
+      └─ route by_prefix: longest prefix "img:"
+         └─ pool images: ketama over 1 server
+            ├─ nothing to hash
+            └─ send to 10.0.2.1:6379
+"#,
+    );
+    explained(
+        &["get page:1"],
+        r#"
+get page:1
+└─ listener memcached (memcached, 127.0.0.1:12211)
+   └─ key "page:1"
+      └─ pool memcached: local
+         └─ answer from the memory of pool memcached
+"#,
+    );
+    explained(
+        &["PING"],
+        "
+PING
+└─ listener redis (redis, 127.0.0.1:7379)
+   └─ answered by the proxy itself
+",
+    );
+}
+
+#[test]
+fn explain_follows_the_listener_that_is_named() {
+    let of = |listener, request| {
+        [
+            "explain",
+            "-c",
+            "configs/examples/listeners.toml",
+            "-l",
+            listener,
+            request,
+        ]
+    };
+    check(&of("shop", "GET session:1"), 0, "pool sessions");
+    check(&of("shop", "SET a 1"), 0, "pool carts");
+    check(
+        &of("reports", "SET a 1"),
+        0,
+        "refused: this listener denies it",
+    );
+    check(&of("pages", "get a"), 0, "rendezvous over 2 servers");
+    check(&of("pages", "flush_all"), 0, "every server, 2 in all");
+    check(
+        &of("nowhere", "GET a"),
+        2,
+        "expected one of pages, reports, shop",
+    );
+    check(&of("shop", "GET"), 2, "wrong number of arguments");
+    check(&of("shop", "GET \"a"), 2, "unbalanced quotes");
+    check(
+        &of("shop", "SUBSCRIBE a"),
+        0,
+        "not supported by this proxy version",
+    );
+    check(
+        &of("shop", "SINTER session:1 cart:1"),
+        0,
+        "refused with CROSSSLOT",
+    );
+    check(&of("shop", "NOSUCH a"), 0, "refused: unknown command");
+    check(&of("shop", ""), 2, "there is no request");
+}
