@@ -90,7 +90,7 @@ pub(super) fn stats(state: &State) -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
         "uptime_seconds": uptime.unwrap_or_default().as_secs(),
-        "workers": state.meters.len(),
+        "workers": running.proxy.workers,
         "ready": state.unready().is_none(),
         "cpu_seconds": process::cpu_time(),
         "memory_bytes": process::resident(),

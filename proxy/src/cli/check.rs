@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{EXIT_CONFIG, open, verdict};
+use super::{EXIT_CONFIG, open, terminal, verdict};
 use crate::config::{self, Environment};
 
 #[derive(Debug, Args)]
@@ -21,22 +21,22 @@ pub fn run(args: &Check) -> ExitCode {
         Err(code) => return code,
     };
     let (running, report) = config::load(&source, &Environment::process());
-    eprint!("{}", report.render(&source));
+    terminal::show(&report, &source);
     let verdict = verdict(&args.config, &report);
     match running {
         Some(running) => {
             let count =
                 |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-            println!(
-                "{verdict}: {}, {}, {}",
+            let text = format!(
+                "{verdict}: {}, {}, {}\n",
                 count(running.listeners.len(), "listener"),
                 count(running.pools.len(), "pool"),
                 count(running.servers.len(), "server"),
             );
-            ExitCode::SUCCESS
+            terminal::print(text.as_bytes())
         }
         None => {
-            eprintln!("{verdict}");
+            terminal::note(format_args!("{verdict}\n"));
             ExitCode::from(EXIT_CONFIG)
         }
     }

@@ -21,6 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use self::figures::Second;
 use self::load::{Load, Shape};
 use super::embedded::{Embedded, MEMCACHED_BIND, REDIS_BIND};
+use super::terminal;
 use crate::config::model::AdminBind;
 use crate::metrics::process::cpu_time;
 use crate::running::{Bind, Protocol};
@@ -45,7 +46,7 @@ pub fn run(args: &Demo) -> ExitCode {
         // Whoever reads the figures has had enough: `emberline demo | head`.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("emberline: {error}");
+            terminal::complain(error);
             ExitCode::FAILURE
         }
     }

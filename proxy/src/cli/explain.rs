@@ -11,7 +11,7 @@ use emberline_protocol::Kind;
 use emberline_routing::{Ask, Plan};
 
 use super::embedded::Embedded;
-use super::{ConfigFile, load};
+use super::{ConfigFile, load, terminal};
 use crate::running::{Listener, Protocol, Running};
 use tree::Tree;
 
@@ -23,7 +23,7 @@ pub struct Explain {
     #[arg(short, long, value_name = "NAME")]
     listener: Option<String>,
     /// The request as a client would type it, such as 'GET user:1'
-    #[arg(value_name = "REQUEST", required = true)]
+    #[arg(value_name = "REQUEST", required = true, allow_negative_numbers = true)]
     request: Vec<String>,
 }
 
@@ -37,12 +37,9 @@ pub fn run(args: &Explain) -> ExitCode {
         Err(code) => return code,
     };
     match explain(&running, args.listener.as_deref(), &args.request.join(" ")) {
-        Ok(text) => {
-            print!("{text}");
-            ExitCode::SUCCESS
-        }
+        Ok(text) => terminal::print(text.as_bytes()),
         Err(message) => {
-            eprintln!("emberline: {message}");
+            terminal::complain(message);
             ExitCode::from(2)
         }
     }

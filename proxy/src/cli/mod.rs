@@ -9,6 +9,7 @@ mod embedded;
 mod explain;
 mod healthcheck;
 mod serve;
+mod terminal;
 mod texts;
 
 use std::path::{Path, PathBuf};
@@ -92,9 +93,9 @@ struct ConfigFile {
 fn load(path: &Path) -> Result<Running, ExitCode> {
     let source = open(path)?;
     let (running, report) = config::load(&source, &Environment::process());
-    eprint!("{}", report.render(&source));
+    terminal::show(&report, &source);
     running.ok_or_else(|| {
-        eprintln!("{}", verdict(path, &report));
+        terminal::note(format_args!("{}\n", verdict(path, &report)));
         ExitCode::from(EXIT_CONFIG)
     })
 }
@@ -103,7 +104,7 @@ fn load(path: &Path) -> Result<Running, ExitCode> {
 /// that one which is not there is a mistake on the command line.
 fn open(path: &Path) -> Result<Source, ExitCode> {
     config::open(path).map_err(|error| {
-        eprintln!("emberline: cannot read {}: {error}", path.display());
+        terminal::complain(format_args!("cannot read {}: {error}", path.display()));
         match error.kind() {
             std::io::ErrorKind::NotFound => ExitCode::from(2),
             _ => ExitCode::from(EXIT_CONFIG),

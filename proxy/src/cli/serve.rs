@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::embedded::Embedded;
-use super::{EXIT_CONFIG, load};
+use super::{EXIT_CONFIG, load, terminal};
 use crate::config::model::AdminBind;
 use crate::log;
 use crate::running::{Address, Bind, Running};
@@ -43,7 +43,7 @@ pub struct Serve {
 
 pub fn run(args: &Serve) -> ExitCode {
     if let Err(error) = log::init(args.log_format) {
-        eprintln!("emberline: {error}");
+        terminal::complain(error);
         return ExitCode::from(EXIT_CONFIG);
     }
     let running = match running(args) {
@@ -53,7 +53,7 @@ pub fn run(args: &Serve) -> ExitCode {
     match server::serve(Arc::new(running)) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("emberline: {error}");
+            terminal::complain(error);
             ExitCode::FAILURE
         }
     }
@@ -83,7 +83,7 @@ fn running(args: &Serve) -> Result<Running, ExitCode> {
     let (running, report) = embedded.assemble();
     running.ok_or_else(|| {
         for one in report.diagnostics() {
-            eprintln!("emberline: {}", one.message);
+            terminal::complain(&one.message);
         }
         ExitCode::from(EXIT_CONFIG)
     })

@@ -45,6 +45,9 @@ use crate::running::{Pool, Protocol};
 /// Requests waiting to be written above which uploads pause.
 pub const OUT_HIGH: usize = 256 * 1024;
 
+/// The reply to our own first words may have this size. HELLO's is below 1 KiB.
+const HANDSHAKE_MAX: usize = 64 * 1024;
+
 /// A client with more queued than this stops a reply that is still arriving.
 const CLIENT_HIGH: usize = 1024 * 1024;
 
@@ -306,6 +309,16 @@ impl Entry {
         }
     }
 
+    /// The number of the request, if it is this client's.
+    fn seq_of(&self, client: &Rc<Client>) -> Option<u64> {
+        match &self.owner {
+            Owner::Client {
+                client: owner, seq, ..
+            } if Rc::ptr_eq(owner, client) => Some(*seq),
+            _ => None,
+        }
+    }
+
     fn fail(self, worker: &Worker, text: &str, verdict: Verdict) {
         if let Owner::Client {
             client,
@@ -405,14 +418,16 @@ struct Link<'a> {
     rest: Vec<u8>,
     /// The item being received is a push, which answers nothing.
     push: bool,
-    /// Part of the front entry's reply has been delivered.
+    /// Part of the front entry's reply has been delivered, the first at `began`.
     started: bool,
+    began: u64,
     /// At least one reply has come.
     answered: bool,
     /// The client that must read before this connection does.
     paused: Option<Rc<Client>>,
     timeout: Duration,
-    timer: Option<Pin<Box<Sleep>>>,
+    /// When it fires, in the worker's nanoseconds, and the timer.
+    timer: Option<(u64, Pin<Box<Sleep>>)>,
 }
 
 impl<'a> Link<'a> {
@@ -429,6 +444,7 @@ impl<'a> Link<'a> {
             rest: Vec::new(),
             push: false,
             started: false,
+            began: 0,
             answered: false,
             paused: None,
             timeout: pool.timeout_request,
@@ -525,14 +541,30 @@ impl<'a> Link<'a> {
 
     /// Whether the client that held us up has caught up.
     fn may_read(&mut self) -> bool {
-        match &self.paused {
-            Some(client) if client.queued() > CLIENT_HIGH / 4 => false,
-            Some(_) => {
-                self.paused = None;
-                true
-            }
-            None => true,
+        let Some(client) = self.paused.take() else {
+            return true;
+        };
+        let fifo = self.backend.fifo.borrow();
+        let next = fifo
+            .iter()
+            .find_map(|entry| entry.seq_of(&client))
+            .unwrap_or(0);
+        if client.is_congested(next, CLIENT_HIGH / 4) && client.pausing(self.backend) {
+            self.paused = Some(client);
+            return false;
         }
+        drop(fifo);
+        self.forgive(&client);
+        true
+    }
+
+    /// What this client asked for behind a long reply of its own had to wait
+    /// for itself, not for the server. Others go on counting.
+    fn forgive(&self, client: &Rc<Client>) {
+        let now = self.worker.now();
+        let mut fifo = self.backend.fifo.borrow_mut();
+        let own = fifo.iter_mut().filter(|entry| entry.seq_of(client).is_some());
+        own.for_each(|entry| entry.since = entry.since.max(now));
     }
 
     /// Hand out the replies in `bytes`; answers how many bytes were used.
@@ -550,17 +582,19 @@ impl<'a> Link<'a> {
             match self.scanner.feed(fresh)? {
                 Scan::Done(len) => {
                     at += len;
-                    self.started = false;
                     if !std::mem::take(&mut self.push) {
                         self.finish(&fresh[..len])?;
                     }
+                    self.started = false;
                 }
                 Scan::More(0) => break,
                 Scan::More(len) => {
                     at += len;
                     if !self.push {
-                        self.started = true;
-                        self.pass(&fresh[..len]);
+                        if !std::mem::replace(&mut self.started, true) {
+                            self.began = self.worker.now();
+                        }
+                        self.pass(&fresh[..len])?;
                     }
                 }
             }
@@ -593,7 +627,11 @@ impl<'a> Link<'a> {
                 if !std::mem::replace(&mut self.answered, true) {
                     self.worker.succeeded(self.backend.server);
                 }
-                if client.queued() > CLIENT_FULL {
+                let long = self.timeout.as_nanos() / 8;
+                if self.started && u128::from(self.worker.now() - self.began) > long {
+                    self.forgive(client);
+                }
+                if client.is_congested(*seq, CLIENT_FULL) {
                     let client = Rc::clone(client);
                     self.pause(&client);
                 }
@@ -605,14 +643,17 @@ impl<'a> Link<'a> {
     }
 
     /// More of the front entry's reply, which does not end yet.
-    fn pass(&mut self, bytes: &[u8]) {
+    fn pass(&mut self, bytes: &[u8]) -> Result<(), Arc<str>> {
         let now = self.worker.now();
         let mut slow = None;
         if let Some(entry) = self.backend.fifo.borrow_mut().front_mut() {
             entry.since = now;
             match &mut entry.owner {
+                Owner::Handshake(reply) if reply.len() > HANDSHAKE_MAX => {
+                    return Err("its reply to the handshake is too long".into());
+                }
                 Owner::Handshake(reply) => reply.extend_from_slice(bytes),
-                Owner::Client { client, .. } if client.queued() > CLIENT_HIGH => {
+                Owner::Client { client, seq, .. } if client.is_congested(*seq, CLIENT_HIGH) => {
                     slow = Some(Rc::clone(client));
                 }
                 _ => {}
@@ -622,6 +663,7 @@ impl<'a> Link<'a> {
         if let Some(client) = slow {
             self.pause(&client);
         }
+        Ok(())
     }
 
     /// Stop reading until `client` has read. Nobody else shall wait for it:
@@ -654,9 +696,13 @@ impl<'a> Link<'a> {
                 continue;
             }
             let wait = Duration::from_nanos(due - now);
-            let timer = self
+            // A timer for an older entry that was answered only fires early.
+            if self.timer.as_ref().is_some_and(|(at, _)| *at > due) {
+                self.timer = None;
+            }
+            let (_, timer) = self
                 .timer
-                .get_or_insert_with(|| Box::pin(tokio::time::sleep(wait)));
+                .get_or_insert_with(|| (due, Box::pin(tokio::time::sleep(wait))));
             match timer.as_mut().poll(context) {
                 // Set for an older entry that has been answered: set it anew.
                 Poll::Ready(()) => {
@@ -672,11 +718,14 @@ impl<'a> Link<'a> {
     fn due(&self) -> Option<u64> {
         let fifo = self.backend.fifo.borrow();
         let timeout = u64::try_from(self.timeout.as_nanos()).unwrap_or(u64::MAX / 2);
-        if self.paused.is_some() {
+        if let Some(reader) = &self.paused {
             // Whoever waits behind a client that does not read shall still
             // have its answer in time: the reader is cut off before that.
-            let behind = fifo.get(usize::from(self.started))?;
-            return Some(behind.since + timeout / 2);
+            let other = |entry: &&Entry| match &entry.owner {
+                Owner::Client { client, .. } => !Rc::ptr_eq(client, reader),
+                Owner::Handshake(_) | Owner::Nobody => false,
+            };
+            return Some(fifo.iter().find(other)?.since + timeout / 2);
         }
         let waiting = |entry: &&Entry| !matches!(entry.owner, Owner::Nobody);
         let longest = fifo.iter().find(waiting).or(fifo.front())?;

@@ -17,13 +17,17 @@ use std::collections::VecDeque;
 
 use emberline_protocol::memcache::{self, Verb};
 
-use super::gather::{Gather, Wire};
+use super::gather::{Gather, Merge, Wire};
+use crate::running::Partial;
 
 /// Buffers larger than this are given back to the allocator when idle.
-const KEEP: usize = 32 * 1024;
+const KEEP: usize = 16 * 1024;
 
 /// Small buffers kept for replies that arrive before their turn.
-const SPARES: usize = 64;
+const SPARES: usize = 32;
+
+/// Gatherers kept for requests that go to several places.
+const GATHERS: usize = 4;
 
 /// What is to be counted when a request has been answered.
 #[derive(Clone, Copy, Debug, Default)]
@@ -43,7 +47,8 @@ pub struct Record {
 pub enum Shape {
     /// As the server said it.
     Plain,
-    /// Thrown away: `noreply`, `CLIENT REPLY OFF`.
+    /// The same, but the client does not want to hear it: `noreply`,
+    /// `CLIENT REPLY OFF`.
     Mute,
     /// A quiet meta request: thrown away unless it says something of interest.
     Quiet(Verb),
@@ -91,6 +96,11 @@ pub struct Pipeline {
     /// Bytes in slots that wait for their turn.
     held: usize,
     spares: Vec<Vec<u8>>,
+    #[expect(
+        clippy::vec_box,
+        reason = "lent as they are, so that lending moves a pointer"
+    )]
+    gathers: Vec<Box<Gather>>,
 }
 
 impl Pipeline {
@@ -107,6 +117,17 @@ impl Pipeline {
     /// Bytes queued for the client, in their turn or not.
     pub fn queued(&self) -> usize {
         self.out.len() - self.sent + self.held
+    }
+
+    /// Whether more than `limit` bytes wait for the client to read, as far as
+    /// that matters to the server that answers request `seq`.
+    ///
+    /// Bytes of later requests cannot leave before those of earlier ones have
+    /// come, and fragments of one request only together. So whoever holds up
+    /// the front is measured by what can be written now alone.
+    pub fn is_congested(&self, seq: u64, limit: usize) -> bool {
+        let bytes = if seq > self.first { self.queued() } else { self.ready().len() };
+        bytes > limit
     }
 
     /// The bytes to be written next.
@@ -158,6 +179,13 @@ impl Pipeline {
         result
     }
 
+    /// A gatherer for a request to `fragments` places, used before if possible.
+    pub fn lend_gather(&mut self, merge: Merge, partial: Partial, fragments: usize) -> Box<Gather> {
+        let mut gather = self.gathers.pop().unwrap_or_default();
+        gather.reset(merge, partial, fragments);
+        gather
+    }
+
     /// Take `bytes` of the reply to request `seq`; `done` with its last ones.
     pub fn deliver(
         &mut self,
@@ -170,46 +198,36 @@ impl Pipeline {
         let Some(index) = self.index(seq) else {
             return Delivered::default();
         };
-        let front = index == 0;
         let slot = &mut self.slots[index];
+        if let Shape::Quiet(verb) = slot.shape
+            && !done
+            && !memcache::suppressed(verb, bytes)
+        {
+            // A reply in pieces begins with a whole line: it is a value to be
+            // seen, and need not be held until it is whole.
+            slot.shape = Shape::Plain;
+        }
         match &mut slot.shape {
             Shape::Plain => {
                 if matches!(slot.progress, Progress::Waiting) {
                     slot.failed = wire.is_error(bytes);
                 }
-                if front {
-                    self.out.extend_from_slice(bytes);
-                    return if done {
-                        let complete = Some((slot.record, slot.failed));
-                        self.pop_front();
-                        Delivered {
-                            ready: true,
-                            complete,
-                        }
-                    } else {
-                        slot.progress = Progress::Flowing;
-                        Delivered {
-                            ready: true,
-                            complete: None,
-                        }
-                    };
+                if index == 0 {
+                    return self.flow(bytes, done);
                 }
                 self.hold(index, bytes);
             }
-            Shape::Mute => {
-                slot.failed |= wire.is_error(bytes);
-            }
+            Shape::Mute => slot.failed |= wire.is_error(bytes),
             Shape::Quiet(_) => self.hold(index, bytes),
             Shape::Gather(gather) => {
-                self.held += bytes.len();
-                if !gather.deliver(fragment, bytes, done) {
+                let before = gather.len();
+                let whole = gather.deliver(fragment, bytes, done);
+                self.held += gather.len() - before;
+                if !whole {
                     return Delivered::default();
                 }
-                self.held -= gather.len().min(self.held);
-                let mut reply = self.spares.pop().unwrap_or_default();
-                slot.failed = gather.finish(wire, &mut reply);
-                self.held += reply.len();
-                slot.progress = Progress::Held(reply);
+                self.merge(index, wire);
+                return self.complete(index, wire);
             }
         }
         if done {
@@ -229,17 +247,59 @@ impl Pipeline {
         };
         let slot = &mut self.slots[index];
         match std::mem::replace(&mut slot.progress, Progress::Waiting) {
-            Progress::Flowing => return None,
+            Progress::Flowing => {
+                slot.progress = Progress::Flowing;
+                return None;
+            }
+            Progress::Done(reply) => {
+                slot.progress = Progress::Done(reply);
+                return Some(Delivered::default());
+            }
             Progress::Held(bytes) => {
                 self.held -= bytes.len();
                 self.spare(bytes);
             }
-            Progress::Waiting | Progress::Done(_) => {}
+            Progress::Waiting => {}
         }
         if let Shape::Gather(gather) = &mut self.slots[index].shape {
-            self.held -= gather.clear(fragment).min(self.held);
+            self.held -= gather.clear(fragment);
         }
         Some(self.deliver(seq, fragment, error, true, wire))
+    }
+
+    /// Bytes of the front slot's plain reply.
+    fn flow(&mut self, bytes: &[u8], done: bool) -> Delivered {
+        self.out.extend_from_slice(bytes);
+        let slot = &mut self.slots[0];
+        let complete = done.then_some((slot.record, slot.failed));
+        if done {
+            self.slots.pop_front();
+            self.first += 1;
+            self.drain();
+        } else {
+            slot.progress = Progress::Flowing;
+        }
+        Delivered {
+            ready: true,
+            complete,
+        }
+    }
+
+    /// The last fragment of slot `index` has come.
+    fn merge(&mut self, index: usize, wire: Wire) {
+        let slot = &mut self.slots[index];
+        let Shape::Gather(mut gather) = std::mem::replace(&mut slot.shape, Shape::Plain) else {
+            return;
+        };
+        self.held -= gather.len();
+        let mut reply = self.spares.pop().unwrap_or_default();
+        slot.failed = gather.finish(wire, &mut reply);
+        self.held += reply.len();
+        slot.progress = Progress::Held(reply);
+        if self.gathers.len() < GATHERS {
+            gather.forget();
+            self.gathers.push(gather);
+        }
     }
 
     fn index(&self, seq: u64) -> Option<usize> {
@@ -284,12 +344,6 @@ impl Pipeline {
         }
     }
 
-    fn pop_front(&mut self) {
-        self.slots.pop_front();
-        self.first += 1;
-        self.drain();
-    }
-
     /// Move everything whose turn has come to `out`.
     fn drain(&mut self) {
         while let Some(slot) = self.slots.front_mut() {
@@ -321,5 +375,108 @@ impl Pipeline {
             buffer.clear();
             self.spares.push(buffer);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use emberline_protocol::redis::Version;
+
+    use super::*;
+
+    const REDIS: Wire = Wire::Redis(Version::Resp2);
+
+    fn pipeline(shapes: impl IntoIterator<Item = Shape>) -> Pipeline {
+        let mut pipeline = Pipeline::default();
+        for shape in shapes {
+            pipeline.push(shape, Record::default());
+        }
+        pipeline
+    }
+
+    /// What is ready to be written, which is then written.
+    fn take(pipeline: &mut Pipeline) -> String {
+        let ready = String::from_utf8_lossy(pipeline.ready()).into_owned();
+        pipeline.written(ready.len());
+        ready
+    }
+
+    #[test]
+    fn replies_leave_in_the_order_of_the_requests() {
+        let mut pipeline = pipeline([Shape::Plain, Shape::Plain, Shape::Plain]);
+        assert!(!pipeline.deliver(2, 0, b"+c\r\n", true, REDIS).ready);
+        assert!(!pipeline.deliver(1, 0, b"+b\r\n", true, REDIS).ready);
+        assert_eq!(take(&mut pipeline), "");
+        assert_eq!(pipeline.queued(), 8);
+        assert!(pipeline.deliver(0, 0, b"+a\r\n", true, REDIS).ready);
+        assert_eq!(take(&mut pipeline), "+a\r\n+b\r\n+c\r\n");
+        assert!(pipeline.is_idle());
+        assert_eq!(pipeline.queued(), 0);
+    }
+
+    #[test]
+    fn a_reply_in_pieces_flows_once_it_is_at_the_front() {
+        let mut pipeline = pipeline([Shape::Plain, Shape::Plain]);
+        pipeline.deliver(1, 0, b"$4\r\n", false, REDIS);
+        pipeline.deliver(0, 0, b"+a\r\n", true, REDIS);
+        assert_eq!(take(&mut pipeline), "+a\r\n$4\r\n");
+        pipeline.deliver(1, 0, b"da", false, REDIS);
+        assert_eq!(take(&mut pipeline), "da");
+        assert!(
+            pipeline
+                .deliver(1, 0, b"ta\r\n", true, REDIS)
+                .complete
+                .is_some()
+        );
+        assert_eq!(take(&mut pipeline), "ta\r\n");
+    }
+
+    #[test]
+    fn an_error_replaces_a_reply_only_while_nothing_of_it_was_written() {
+        let mut pipeline = pipeline([Shape::Plain, Shape::Plain]);
+        pipeline.deliver(1, 0, b"$9\r\nhalf", false, REDIS);
+        let delivered = pipeline.fail(1, 0, b"-ERR gone\r\n", REDIS);
+        assert!(
+            delivered.is_some_and(|delivered| delivered.complete.is_some_and(|(_, failed)| failed))
+        );
+        pipeline.deliver(0, 0, b"$9\r\nhalf", false, REDIS);
+        assert!(pipeline.fail(0, 0, b"-ERR gone\r\n", REDIS).is_none());
+    }
+
+    #[test]
+    fn a_late_error_does_not_undo_an_answer_that_waits_for_its_turn() {
+        let mut pipeline = pipeline([Shape::Plain, Shape::Plain]);
+        pipeline.deliver(1, 0, b"+b\r\n", true, REDIS);
+        let late = pipeline.fail(1, 0, b"-ERR late\r\n", REDIS);
+        assert!(late.is_some_and(|late| late.complete.is_none()));
+        pipeline.deliver(0, 0, b"+a\r\n", true, REDIS);
+        assert_eq!(take(&mut pipeline), "+a\r\n+b\r\n");
+    }
+
+    #[test]
+    fn muted_and_suppressed_replies_leave_nothing_behind() {
+        let mut pipeline = pipeline([Shape::Mute, Shape::Quiet(Verb::MetaGet), Shape::Plain]);
+        pipeline.deliver(2, 0, b"END\r\n", true, Wire::Memcached);
+        pipeline.deliver(1, 0, b"EN\r\n", true, Wire::Memcached);
+        pipeline.deliver(0, 0, b"STORED\r\n", true, Wire::Memcached);
+        assert_eq!(take(&mut pipeline), "END\r\n");
+        assert_eq!(pipeline.queued(), 0);
+    }
+
+    #[test]
+    fn fragments_are_counted_once_and_gatherers_are_used_again() {
+        let mut pipeline = Pipeline::default();
+        for _ in 0..3 {
+            let mut gather = pipeline.lend_gather(Merge::Mget, Partial::Error, 2);
+            gather.order(&[1, 0, 1]);
+            let seq = pipeline.push(Shape::Gather(gather), Record::default());
+            let first = pipeline.deliver(seq, 1, b"*2\r\n$1\r\na\r\n$-1\r\n", true, REDIS);
+            assert!(first.complete.is_none());
+            let last = pipeline.deliver(seq, 0, b"*1\r\n$1\r\nb\r\n", true, REDIS);
+            assert!(last.ready && last.complete.is_some());
+            assert_eq!(take(&mut pipeline), "*3\r\n$1\r\na\r\n$1\r\nb\r\n$-1\r\n");
+            assert_eq!(pipeline.queued(), 0);
+        }
+        assert_eq!(pipeline.gathers.len(), 1);
     }
 }

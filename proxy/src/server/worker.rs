@@ -33,8 +33,9 @@ use crate::running::{Listener, Pool, Protocol, Running, Server};
 /// Bytes read at once from any socket.
 const READ: usize = 64 * 1024;
 
-/// Pipelines kept for clients that become busy.
-const PIPELINES: usize = 512;
+/// Pipelines kept for clients that become busy: enough for those of one turn,
+/// few enough that their buffers do not add up to much.
+const PIPELINES: usize = 64;
 
 /// Connections kept for requests that need one to themselves, per server.
 const SPARES: usize = 2;
@@ -81,6 +82,10 @@ pub struct Worker {
     pub memcache_limits: Vec<memcache::Limits>,
     epoch: Instant,
     clock: Cell<u64>,
+    #[expect(
+        clippy::vec_box,
+        reason = "lent as they are, so that lending moves a pointer"
+    )]
     pipelines: RefCell<Vec<Box<Pipeline>>>,
     seats: Vec<Seat>,
     clients: RefCell<Slab<Rc<Client>>>,

@@ -283,7 +283,8 @@ fn answers(address: SocketAddr, ask: &[u8], expected: &[u8]) -> std::io::Result<
     stream.write_all(ask)?;
     let mut answer = vec![0; expected.len()];
     stream.read_exact(&mut answer)?;
-    Ok(answer == expected)
+    // A proxy with a password is up, too, when it asks for that.
+    Ok(answer == expected || answer == b"-NOAU")
 }
 
 /// The binary under test.
@@ -331,6 +332,11 @@ impl Emberline {
     /// Two workers with this configuration, in which `REDIS_BIND` and
     /// `MEMCACHED_BIND` stand for the addresses that the clients connect to.
     pub fn config(text: &str) -> Emberline {
+        Emberline::config_with(text, &[])
+    }
+
+    /// The same, told more on the command line.
+    pub fn config_with(text: &str, more: &[&str]) -> Emberline {
         let bind = || SocketAddr::from(([127, 0, 0, 1], free_port()));
         let (mut redis, mut memcached) = (None, None);
         let mut text = text.to_owned();
@@ -345,16 +351,18 @@ impl Emberline {
         let dir = TempDir::new();
         let file = dir.path().join("emberline.toml");
         std::fs::write(&file, text).unwrap();
-        let args = ["-c".to_owned(), file.display().to_string()];
+        let mut args = vec!["-c".to_owned(), file.display().to_string()];
+        args.extend(more.iter().map(|&arg| arg.to_owned()));
         Emberline::start(&args, redis, memcached, dir)
     }
 
     /// As told by `args`, and not waited for.
     pub fn spawn(args: &[String]) -> Emberline {
         let mut command = Command::new(env!("CARGO_BIN_EXE_emberline"));
-        command
-            .args(["serve", "--workers", "2", "--admin-bind", "off"])
-            .args(args);
+        command.args(["serve", "--admin-bind", "off"]).args(args);
+        if !args.iter().any(|arg| arg == "--workers") {
+            command.args(["--workers", "2"]);
+        }
         command.env("RUST_LOG", "error").stdout(Stdio::null());
         Emberline {
             child: Guard::spawn(&mut command).unwrap(),

@@ -262,7 +262,9 @@ impl Conversation {
         let partial = splitter.plans().first().map_or(Partial::Error, |plan| {
             worker.pool(worker.pool_of_plan(*plan)).partial
         });
-        let mut gather = Box::new(Gather::new(Merge::Values, partial, splitter.plans().len()));
+        let mut gather = self.with_pipeline(|pipeline| {
+            pipeline.lend_gather(Merge::Values, partial, splitter.plans().len())
+        });
         gather.order(splitter.order());
         parser.keys(frame.bytes).for_each(|key| gather.key(key));
         self.scatter_memcached(worker, frame, splitter.plans(), gather, |fragment, out| {
@@ -279,16 +281,12 @@ impl Conversation {
         frame: &Frame<'_>,
         splitter: &Splitter,
     ) -> Next {
-        let gather = Gather::new(Merge::First, Partial::Error, splitter.plans().len());
-        self.scatter_memcached(
-            worker,
-            frame,
-            splitter.plans(),
-            Box::new(gather),
-            |_, out| {
-                frame.write(out);
-            },
-        )
+        let gather = self.with_pipeline(|pipeline| {
+            pipeline.lend_gather(Merge::First, Partial::Error, splitter.plans().len())
+        });
+        self.scatter_memcached(worker, frame, splitter.plans(), gather, |_, out| {
+            frame.write(out);
+        })
     }
 
     /// Send one fragment to each of `plans`: `write` appends it.

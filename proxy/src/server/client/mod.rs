@@ -44,6 +44,14 @@ const INFLIGHT_MAX: usize = 1024;
 /// Bytes queued for a client above which its requests have to wait.
 const QUEUED_MAX: usize = 1024 * 1024;
 
+/// Bytes of replies that a client may have asked for, going by the size of its
+/// last ones. A thousand requests for large values would keep their server,
+/// and whoever shares it, busy for seconds.
+const ASKED_MAX: usize = 8 * 1024 * 1024;
+
+/// The size of a reply of which nothing is known: enough for 64 requests.
+const REPLY_SIZE: usize = ASKED_MAX / 64;
+
 /// What the client's task and the connections to the servers share.
 #[derive(Debug)]
 pub struct Client {
@@ -55,6 +63,8 @@ pub struct Client {
     pub listener: usize,
     wire: Cell<Wire>,
     pipeline: RefCell<Option<Box<Pipeline>>>,
+    /// The mean size of its last replies.
+    reply_size: Cell<usize>,
     /// Its requests in flight over connections that take no new ones.
     holds: Cell<u32>,
     /// Connections that do not read until this client does.
@@ -77,6 +87,7 @@ impl Client {
             listener,
             wire: Cell::new(wire),
             pipeline: RefCell::default(),
+            reply_size: Cell::new(REPLY_SIZE),
             holds: Cell::new(0),
             pausers: RefCell::default(),
             waker: RefCell::default(),
@@ -108,6 +119,9 @@ impl Client {
             Some(pipeline) => pipeline.deliver(seq, fragment, bytes, done, self.wire.get()),
             None => return,
         };
+        let size = self.reply_size.get();
+        let ended = if done { size / 16 } else { 0 };
+        self.reply_size.set(size - ended + bytes.len() / 16);
         self.settle(worker, delivered, None);
     }
 
@@ -148,13 +162,25 @@ impl Client {
             .map_or(0, |pipeline| pipeline.queued())
     }
 
+    /// Whether it has more than `limit` bytes to read before the server that
+    /// answers its request `seq` should go on.
+    pub fn is_congested(&self, seq: u64, limit: usize) -> bool {
+        self.pipeline
+            .borrow()
+            .as_ref()
+            .is_some_and(|pipeline| pipeline.is_congested(seq, limit))
+    }
+
     /// `backend` stops reading until this client has read; false if there is
     /// nobody to wait for.
     pub fn pausing(&self, backend: &Rc<Backend>) -> bool {
         if self.gone.get() || self.killed.get().is_some() {
             return false;
         }
-        self.pausers.borrow_mut().push(Rc::clone(backend));
+        let mut pausers = self.pausers.borrow_mut();
+        if !pausers.iter().any(|other| Rc::ptr_eq(other, backend)) {
+            pausers.push(Rc::clone(backend));
+        }
         true
     }
 
@@ -353,14 +379,14 @@ impl Conversation {
                 Poll::Pending => break,
             }
         }
-        let queued = pipeline.queued();
+        let unread = pipeline.ready().len();
         if pipeline.is_idle()
             && let Some(pipeline) = lent.take()
         {
             self.worker.return_pipeline(pipeline);
         }
         drop(lent);
-        if queued < QUEUED_MAX / 4 {
+        if unread < QUEUED_MAX / 4 {
             for backend in self.client.pausers.take() {
                 backend.wake();
             }
@@ -377,7 +403,11 @@ impl Conversation {
             Some(pipeline) => (pipeline.len(), pipeline.queued()),
             None => (0, 0),
         };
-        if self.barrier && outstanding > 0 || outstanding >= INFLIGHT_MAX || queued > QUEUED_MAX {
+        if self.barrier && outstanding > 0
+            || outstanding >= INFLIGHT_MAX
+            || queued > QUEUED_MAX
+            || outstanding.saturating_mul(self.client.reply_size.get()) > ASKED_MAX
+        {
             return false;
         }
         self.barrier = false;
@@ -430,6 +460,11 @@ impl Conversation {
         } else {
             let mut parsers = worker.parsers.borrow_mut();
             let (taken, stop) = self.take_up(bytes, &mut parsers);
+            if stop == Stop::Partial {
+                // The next client's bytes do not continue this one's.
+                parsers.resp.reset();
+                parsers.memcache.reset();
+            }
             drop(parsers);
             self.keep(&bytes[taken..], stop);
         }

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use emberline_protocol::Kind;
-use emberline_protocol::redis::command::{self, Class, Command, FanOut, Split};
+use emberline_protocol::redis::command::{self, Class, Command, FanOut, KeyError, Split};
 use emberline_protocol::redis::encode::{self, Version};
 use emberline_protocol::redis::request::{Limits, Parser, Request, RequestError, Step};
 use emberline_routing::{Ask, Plan, PoolId};
@@ -15,7 +15,7 @@ use crate::answer::{self, redis::refuse};
 use crate::metrics::Verdict;
 use crate::running::{Listener, Partial};
 use crate::server::backend::Entry;
-use crate::server::gather::{Gather, Merge, Wire};
+use crate::server::gather::{Merge, Wire};
 use crate::server::pipeline::{Record, Shape};
 use crate::server::worker::Worker;
 
@@ -47,6 +47,25 @@ impl<'a> Frame<'a> {
             encode::command(out, self.parser.args(self.bytes));
         } else {
             out.extend_from_slice(self.bytes);
+        }
+    }
+}
+
+/// Why a client may not have a command at all.
+enum Refusal {
+    Unauthenticated,
+    Denied,
+    Overloaded,
+}
+
+impl Refusal {
+    fn write(&self, name: &[u8], out: &mut Vec<u8>) {
+        match self {
+            Refusal::Unauthenticated => refuse::unauthenticated(out),
+            Refusal::Denied => {
+                refuse::denied(&String::from_utf8_lossy(name).to_ascii_lowercase(), out);
+            }
+            Refusal::Overloaded => encode::error(out, "ERR the proxy's buffers are full"),
         }
     }
 }
@@ -126,7 +145,7 @@ impl Conversation {
         let name = frame.arg(0);
         let known = command::lookup(name);
         if let Some(refusal) = self.refusal(known, &frame) {
-            return self.refuse_with(known, |out| refusal(name, out));
+            return self.refuse_with(known, |out| refusal.write(name, out));
         }
         let Some(command) = known else {
             return match listener.router.sole() {
@@ -144,6 +163,8 @@ impl Conversation {
                     };
                     self.pass(worker, known, listener.router.plan(&ask), frame)
                 }
+                // `XINFO HELP` and the like: any server says the same.
+                Err(KeyError::NoKey(_)) => self.pass_anywhere(worker, listener, command, frame),
                 Err(error) => self.refuse(known, &format!("ERR {error}")),
             },
             Class::Local => self.answer_redis(worker, command, frame),
@@ -180,26 +201,20 @@ impl Conversation {
     }
 
     /// Why this client may not have this command, if it may not.
-    fn refusal(
-        &self,
-        command: Option<&'static Command>,
-        frame: &Frame<'_>,
-    ) -> Option<fn(&[u8], &mut Vec<u8>)> {
+    fn refusal(&self, command: Option<&'static Command>, frame: &Frame<'_>) -> Option<Refusal> {
         let Dialogue::Redis(session) = &self.dialogue else {
             return None;
         };
         if !session.authenticated && !command.is_some_and(answer::redis::permitted_before_auth) {
-            return Some(|_, out| refuse::unauthenticated(out));
+            return Some(Refusal::Unauthenticated);
         }
         if self.denies(frame.arg(0), frame.arg(1)) {
-            return Some(|name, out| {
-                refuse::denied(&String::from_utf8_lossy(name).to_ascii_lowercase(), out);
-            });
+            return Some(Refusal::Denied);
         }
         let local = command.is_some_and(|command| command.class == Class::Local);
         if self.worker.is_overloaded() && !local {
             self.worker.shed();
-            return Some(|_, out| encode::error(out, "ERR the proxy's buffers are full"));
+            return Some(Refusal::Overloaded);
         }
         None
     }
@@ -306,6 +321,20 @@ impl Conversation {
         }
     }
 
+    /// Hand a request without keys to the first place of the route.
+    fn pass_anywhere(
+        &mut self,
+        worker: &Rc<Worker>,
+        listener: &Listener,
+        command: &'static Command,
+        frame: Frame<'_>,
+    ) -> Next {
+        match listener.router.targets().first() {
+            Some(&plan) => self.pass(worker, Some(command), plan, frame),
+            None => self.refuse(Some(command), "ERR this listener leads to no server"),
+        }
+    }
+
     fn same_shard(
         &mut self,
         worker: &Rc<Worker>,
@@ -324,10 +353,9 @@ impl Conversation {
             };
             listener.router.plan(&ask)
         });
-        // A script without keys runs where all such scripts run.
-        let first = plans.next().or(listener.router.targets().first().copied());
-        let Some(plan) = first else {
-            return self.refuse(Some(command), "ERR this listener leads to no server");
+        let Some(plan) = plans.next() else {
+            // A script without keys runs where all such scripts run.
+            return self.pass_anywhere(worker, listener, command, frame);
         };
         if plans.any(|other| other != plan) {
             let text = "CROSSSLOT Keys in request don't hash to the same slot";
@@ -388,9 +416,9 @@ impl Conversation {
         splitter: &mut Splitter,
     ) -> Next {
         let targets = listener.router.targets();
-        let Some(&first) = targets.first() else {
+        if targets.is_empty() {
             return self.refuse(Some(command), "ERR this listener leads to no server");
-        };
+        }
         let subcommand = frame
             .arg(1.min(frame.parser.len() - 1))
             .to_ascii_lowercase();
@@ -418,7 +446,7 @@ impl Conversation {
             }
             (FanOut::Function, b"list" | b"dump" | b"stats" | b"help")
             | (FanOut::Script, b"help") => {
-                return self.pass(worker, Some(command), first, frame);
+                return self.pass_anywhere(worker, listener, command, frame);
             }
             (FanOut::Scan, _) => {
                 let text = "ERR SCAN over several servers is not supported by this proxy";
@@ -451,7 +479,8 @@ impl Conversation {
             }
             _ => Partial::Error,
         };
-        let mut gather = Box::new(Gather::new(merge, partial, plans.len()));
+        let mut gather =
+            self.with_pipeline(|pipeline| pipeline.lend_gather(merge, partial, plans.len()));
         gather.order(order.unwrap_or_default());
         let record = self.record(Some(command), plans.first().copied());
         let shape = if self.mute() {
