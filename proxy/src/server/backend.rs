@@ -489,10 +489,6 @@ impl<'a> Link<'a> {
         if let Poll::Ready(why) = self.poll_timeout(context) {
             return Poll::Ready(End::Failed(why));
         }
-        // Writing and reading both make room.
-        if !backend.is_full() && backend.unsent() < OUT_HIGH {
-            backend.release_waiting();
-        }
         self.account(backend.unsent() + self.rest.len());
         match backend.phase.get() {
             Phase::Closed => Poll::Ready(End::Finished),
@@ -533,7 +529,7 @@ impl<'a> Link<'a> {
             if out.bytes.capacity() > OUT_HIGH {
                 out.bytes.shrink_to(OUT_HIGH);
             }
-        } else if out.sent > OUT_HIGH {
+        } else if out.sent > OUT_HIGH && out.sent * 2 > out.bytes.len() {
             let sent = std::mem::take(&mut out.sent);
             out.bytes.drain(..sent);
         }
@@ -786,9 +782,12 @@ impl<'a> Link<'a> {
                 patience
             });
         }
+        // Entries stand in the order in which they were sent, but a reply that
+        // is arriving renews the first one's time: the second may be older.
         let waiting = |entry: &&Entry| !matches!(entry.owner, Owner::Nobody);
-        let longest = fifo.iter().find(waiting).or(fifo.front())?;
-        Some(longest.since + timeout)
+        let oldest = fifo.iter().filter(waiting).take(2).map(|entry| entry.since);
+        let oldest = oldest.min().or(fifo.front().map(|entry| entry.since))?;
+        Some(oldest + timeout)
     }
 
     fn expire(&mut self, now: u64) -> Poll<Arc<str>> {

@@ -63,6 +63,10 @@ pub struct Client {
     pub listener: usize,
     wire: Cell<Wire>,
     pipeline: RefCell<Option<Box<Pipeline>>>,
+    /// The number of the next request, while there is no pipeline.
+    next: Cell<u64>,
+    /// Bytes of replies last reported to the worker's account.
+    accounted: Cell<usize>,
     /// The mean size of its last replies.
     reply_size: Cell<usize>,
     /// Its requests in flight over connections that take no new ones.
@@ -89,6 +93,8 @@ impl Client {
             listener,
             wire: Cell::new(wire),
             pipeline: RefCell::default(),
+            next: Cell::new(0),
+            accounted: Cell::new(0),
             reply_size: Cell::new(REPLY_SIZE),
             holds: Cell::new(0),
             pausers: RefCell::default(),
@@ -125,7 +131,7 @@ impl Client {
         let size = self.reply_size.get();
         let ended = if done { size / 16 } else { 0 };
         self.reply_size.set(size - ended + bytes.len() / 16);
-        self.settle(worker, delivered, None);
+        self.settle(worker, delivered);
     }
 
     /// Answer request `seq`, or a fragment of it, with an error of the proxy's own.
@@ -134,31 +140,36 @@ impl Client {
         let mut error = Vec::with_capacity(text.len() + 16);
         wire.error(text, &mut error);
         let delivered = match &mut *self.pipeline.borrow_mut() {
-            Some(pipeline) => pipeline.fail(seq, fragment, &error, wire),
+            Some(pipeline) => pipeline.fail(seq, fragment, &error, verdict, wire),
             None => return,
         };
         match delivered {
-            Some(delivered) => self.settle(worker, delivered, Some(verdict)),
+            Some(delivered) => self.settle(worker, delivered),
             None => self.kill("its reply broke off in the middle"),
         }
     }
 
-    fn settle(&self, worker: &Worker, delivered: Delivered, verdict: Option<Verdict>) {
-        if let Some((record, failed)) = delivered.complete {
-            let own = if failed { Verdict::Error } else { Verdict::Ok };
-            worker.count(
-                self.listener,
-                record,
-                verdict.filter(|_| failed).unwrap_or(own),
-            );
+    fn settle(&self, worker: &Worker, delivered: Delivered) {
+        self.account(worker);
+        if let Some((record, verdict)) = delivered.complete {
+            worker.count(self.listener, record, verdict);
         }
         if delivered.ready {
             self.wake();
         }
     }
 
+    /// Tell the worker how much is queued for this client.
+    fn account(&self, worker: &Worker) {
+        let queued = self.queued();
+        let before = self.accounted.replace(queued);
+        if before != queued {
+            worker.account(before, queued);
+        }
+    }
+
     /// Bytes queued for it.
-    pub fn queued(&self) -> usize {
+    fn queued(&self) -> usize {
         self.pipeline
             .borrow()
             .as_ref()
@@ -210,6 +221,11 @@ impl Client {
         Some(self.unread.get()).filter(|since| *since != 0)
     }
 
+    /// Whether a connection to a server waits for it to read.
+    pub fn is_waited_for(&self) -> bool {
+        !self.pausers.borrow().is_empty()
+    }
+
     fn outstanding(&self) -> usize {
         self.pipeline
             .borrow()
@@ -244,7 +260,7 @@ struct Conversation {
     finished: bool,
     /// Nothing more is taken up: answer what was asked, then hang up.
     closing: bool,
-    /// Bytes last reported to the worker's account.
+    /// Bytes of `input` last reported to the worker's account.
     accounted: usize,
 }
 
@@ -357,6 +373,7 @@ impl Conversation {
             }
         }
         // Others want their turn too.
+        self.account();
         context.waker().wake_by_ref();
         Poll::Pending
     }
@@ -403,9 +420,11 @@ impl Conversation {
         if pipeline.is_idle()
             && let Some(pipeline) = lent.take()
         {
+            self.client.next.set(pipeline.next());
             self.worker.return_pipeline(pipeline);
         }
         drop(lent);
+        self.client.account(&self.worker);
         if unread < QUEUED_MAX / 4 {
             for backend in self.client.pausers.take() {
                 backend.wake();
@@ -583,7 +602,7 @@ impl Conversation {
     /// Work on the client's pipeline, lending it one if it has none.
     fn with_pipeline<T>(&self, work: impl FnOnce(&mut Pipeline) -> T) -> T {
         let mut lent = self.client.pipeline.borrow_mut();
-        work(lent.get_or_insert_with(|| self.worker.lend_pipeline()))
+        work(lent.get_or_insert_with(|| self.worker.lend_pipeline(self.client.next.get())))
     }
 
     /// Answer on the spot; `write` appends the reply.
@@ -593,17 +612,16 @@ impl Conversation {
     }
 
     /// Take a slot for a request that a server answers.
-    fn push(&self, shape: Shape, record: Record) -> u64 {
-        self.with_pipeline(|pipeline| pipeline.push(shape, record))
+    fn push(&self, shape: Shape, mute: bool, record: Record) -> u64 {
+        self.with_pipeline(|pipeline| pipeline.push(shape, mute, record))
     }
 
-    /// Tell the worker how much this client's buffers hold.
+    /// Tell the worker how much of this client's requests is kept.
     fn account(&mut self) {
-        let input = self
+        let now = self
             .input
             .as_ref()
             .map_or(0, |input| input.bytes.capacity());
-        let now = input + self.client.queued();
         if now != self.accounted {
             self.worker.account(self.accounted, now);
             self.accounted = now;
@@ -619,6 +637,7 @@ impl Conversation {
         }
         self.input = None;
         self.account();
+        self.client.account(&self.worker);
         self.worker.dismiss(&self.client);
     }
 }
