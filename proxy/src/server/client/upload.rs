@@ -124,7 +124,8 @@ impl Conversation {
             Some((server, record)) => self.begin(rest, server, record, bytes),
             None if coming > KEPT_MAX => {
                 let text = "the request is too large to be split over servers or kept in memory";
-                self.refuse_upload(rest, text, bytes);
+                let mute = self.mute();
+                self.refuse_upload(rest, text, mute, bytes);
             }
             None => self.input = Some(input),
         }
@@ -190,12 +191,13 @@ impl Conversation {
                         self.start(rest, sink, body);
                     }
                     Err(fault) => {
-                        self.refuse_upload(rest, &fault.text(worker.server_name(server)), body);
+                        let text = fault.text(worker.server_name(server));
+                        self.refuse_upload(rest, &text, request.quiet, body);
                     }
                 }
             }
             Plan::Answer(_) if request.len() > KEPT_MAX => {
-                self.refuse_upload(rest, "object too large for cache", body);
+                self.refuse_upload(rest, "object too large for cache", request.quiet, body);
             }
             Plan::Answer(_) => self.input = Some(input),
         }
@@ -207,9 +209,11 @@ impl Conversation {
             Wire::Redis(version) => version,
             Wire::Memcached => resp::Version::Resp2,
         };
+        let mute = self.mute();
         match worker.lend_backend(server, version) {
             Ok(sink) => {
-                let seq = self.push(Shape::Plain, record);
+                let shape = if mute { Shape::Mute } else { Shape::Plain };
+                let seq = self.push(shape, record);
                 sink.push(
                     &worker,
                     Entry::uploading(Rc::clone(&self.client), seq),
@@ -217,7 +221,10 @@ impl Conversation {
                 );
                 self.start(rest, sink, bytes);
             }
-            Err(fault) => self.refuse_upload(rest, &fault.text(worker.server_name(server)), bytes),
+            Err(fault) => {
+                let text = fault.text(worker.server_name(server));
+                self.refuse_upload(rest, &text, mute, bytes);
+            }
         }
     }
 
@@ -229,12 +236,15 @@ impl Conversation {
         self.pump(bytes);
     }
 
-    /// Answer with an error at once and throw the request away as it comes.
-    fn refuse_upload(&mut self, rest: Rest, text: &str, bytes: &[u8]) {
+    /// Answer with an error at once, unless the client wants to hear nothing,
+    /// and throw the request away as it comes.
+    fn refuse_upload(&mut self, rest: Rest, text: &str, mute: bool, bytes: &[u8]) {
         let wire = self.client.wire.get();
-        self.answer(Record::default(), Verdict::Refused, |out| {
-            wire.error(text, out)
-        });
+        if !mute {
+            self.answer(Record::default(), Verdict::Refused, |out| {
+                wire.error(text, out)
+            });
+        }
         self.upload = Some(Box::new(Upload::swallow(rest)));
         self.pump(bytes);
     }
