@@ -764,3 +764,162 @@ fn an_accepting_server_that_hangs_up_makes_no_storm_of_connects() {
     );
     proxy.assert_alive();
 }
+
+#[test]
+fn an_upload_whose_server_dies_is_an_error_and_keeps_its_client() {
+    let Some(mut servers) = Server::redis_many(2) else {
+        return;
+    };
+    let mut proxy = before(&addresses(&servers), "5s");
+    let mut client = proxy.client();
+    let value = vec![b'v'; 8 << 20];
+    let key = (0..)
+        .map(|number| format!("{number}:some-key"))
+        .find(|key| {
+            assert_eq!(client.call(&["SET", key, key]), b"+OK\r\n");
+            servers[0].client().call(&["EXISTS", key]) == b":1\r\n"
+        })
+        .unwrap();
+    let request = command(&[b"SET", key.as_bytes(), &value]);
+    for half in [2 << 20, 7 << 20] {
+        client.send(&request[..half]);
+        std::thread::sleep(Duration::from_millis(30));
+        servers[0].kill();
+        // The rest of the value is no request, whatever it looks like.
+        client.send(&request[half..]);
+        client.send(&command(&["PING"]));
+        let reply = client.reply();
+        assert!(
+            reply.starts_with(b"-ERR server 127.0.0.1:"),
+            "{}",
+            show(&reply)
+        );
+        assert_eq!(client.reply(), b"+PONG\r\n");
+        servers[0].restart();
+        let deadline = Instant::now() + Duration::from_secs(15);
+        while client.call(&[b"SET", key.as_bytes(), &value]) != b"+OK\r\n" {
+            assert!(Instant::now() < deadline, "the server is not used again");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(
+            client.call(&["STRLEN", &key]),
+            format!(":{}\r\n", value.len()).into_bytes()
+        );
+    }
+    proxy.assert_alive();
+}
+
+#[test]
+fn an_upload_whose_client_leaves_writes_nothing() {
+    let Some(servers) = Server::redis_many(1) else {
+        return;
+    };
+    let mut proxy = before(&addresses(&servers), "5s");
+    let value = vec![b'v'; 4 << 20];
+    let request = command(&[b"SET", b"key".as_slice(), &value]);
+    for end in [2 << 20, (4 << 20) - 100, request.len() - 1] {
+        let mut client = proxy.client();
+        client.send(&request[..end]);
+        std::thread::sleep(Duration::from_millis(20));
+        client.finish_quietly();
+        let mut other = proxy.client();
+        assert_eq!(other.call(&["GET", "key"]), b"$-1\r\n");
+        // Neither do the next ones continue it.
+        let other_value = vec![b'o'; 2 << 20];
+        assert_eq!(
+            other.call(&[b"SET", b"other".as_slice(), &other_value]),
+            b"+OK\r\n"
+        );
+        assert_eq!(other.call(&["EXISTS", "key"]), b":0\r\n");
+    }
+    proxy.assert_alive();
+}
+
+#[test]
+fn no_memcached_value_goes_astray_while_servers_are_killed() {
+    let Some(mut servers) = Server::memcached_many(2) else {
+        return;
+    };
+    let mut proxy = Emberline::memcached(&servers);
+    let over = AtomicBool::new(false);
+    let tally = Tally::default();
+    std::thread::scope(|scope| {
+        for number in 0..CLIENTS {
+            let (proxy, over, tally) = (&proxy, &over, &tally);
+            scope.spawn(move || {
+                let mut client = proxy.client();
+                let mut random = Random::new(number as u64);
+                while !over.load(Ordering::Relaxed) {
+                    memcached_pipeline(&mut client, number, &mut random, tally);
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            });
+        }
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for round in 0..6 {
+                std::thread::sleep(Duration::from_millis(300));
+                servers[round % 2].kill();
+                std::thread::sleep(Duration::from_millis(50));
+                servers[round % 2].restart();
+            }
+        }));
+        over.store(true, Ordering::Relaxed);
+        done.unwrap();
+    });
+    println!("{tally:?}");
+    assert!(tally.right() > 1000 && tally.errors() > 0, "{tally:?}");
+    proxy.assert_alive();
+}
+
+/// Sets, gets and multi-gets of the client's own keys, in one write.
+fn memcached_pipeline(client: &mut Client, number: usize, random: &mut Random, tally: &Tally) {
+    let name = |key: usize| format!("{key}:key-of-{number}");
+    let mut asked: Vec<Vec<usize>> = Vec::new();
+    let mut bytes = String::new();
+    for _ in 0..random.within(1, 20) {
+        let key = random.below(KEYS);
+        if random.one_in(2) {
+            let value = format!("{}|{}", name(key), ".".repeat(random.below(2000)));
+            bytes += &format!("set {} 0 0 {}\r\n{value}\r\n", name(key), value.len());
+            asked.push(Vec::new());
+        } else {
+            // In their order and each once, so that what is missing can be told.
+            let keys: Vec<usize> = (0..KEYS)
+                .filter(|other| *other == key || random.one_in(3))
+                .collect();
+            let names: Vec<String> = keys.iter().map(|key| name(*key)).collect();
+            bytes += &format!("get {}\r\n", names.join(" "));
+            asked.push(keys);
+        }
+    }
+    client.send(bytes.as_bytes());
+    for keys in asked {
+        let reply = client.memcached_reply();
+        if reply.starts_with(b"SERVER_ERROR server 127.0.0.1:") {
+            tally.errors.fetch_add(1, Ordering::Relaxed);
+            continue;
+        }
+        tally.right.fetch_add(1, Ordering::Relaxed);
+        if keys.is_empty() {
+            assert_eq!(show(&reply), "STORED\\r\\n");
+            continue;
+        }
+        let text = String::from_utf8(reply).unwrap();
+        let mut lines = text.lines();
+        let mut expected = keys.iter().map(|key| name(*key));
+        while let Some(line) = lines.next().filter(|line| *line != "END") {
+            let key = line.split(' ').nth(1).unwrap();
+            assert!(
+                expected.any(|name| name == key),
+                "{line} is not asked for, or not in its turn"
+            );
+            let value = lines.next().unwrap();
+            assert!(
+                value.starts_with(&format!("{key}|")),
+                "{line}: {}",
+                show(value.as_bytes())
+            );
+        }
+        assert!(text.ends_with("END\r\n"));
+    }
+}
