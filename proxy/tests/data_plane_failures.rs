@@ -923,3 +923,26 @@ fn memcached_pipeline(client: &mut Client, number: usize, random: &mut Random, t
         assert!(text.ends_with("END\r\n"));
     }
 }
+
+#[test]
+fn a_large_request_that_is_refused_says_nothing_to_a_muted_client() {
+    // Nobody listens on that port: the first request finds out.
+    let dead = SocketAddr::from(([127, 0, 0, 1], support::free_port()));
+    let proxy = before(&[dead], "5s");
+    let mut client = proxy.client();
+    assert!(
+        client
+            .call(&["GET", "key"])
+            .starts_with(b"-ERR server 127.0.0.1:")
+    );
+    let value = vec![b'v'; 3 << 20];
+    client.send(&command(&["CLIENT", "REPLY", "SKIP"]));
+    client.send(&command(&[b"SET", b"key".as_slice(), &value]));
+    client.send(&command(&["PING"]));
+    assert_eq!(show(&client.reply()), "+PONG\\r\\n");
+    assert!(
+        client
+            .call(&[b"SET", b"key".as_slice(), &value])
+            .starts_with(b"-ERR server")
+    );
+}
