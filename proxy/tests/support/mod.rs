@@ -27,7 +27,7 @@ mod scripted;
 
 pub use client::{Client, command, replies};
 pub use commands::{Asked, Commands};
-pub use process::{Emberline, Server, TempDir, free_port};
+pub use process::{Emberline, Server, TempDir, addresses, free_port};
 pub use random::Random;
 pub use scripted::{Scripted, drain_requests};
 
