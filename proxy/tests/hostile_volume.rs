@@ -11,8 +11,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use hostile_support::{
-    Bystander, MIB, addresses, assert_growth, memcached_proxy, peak, redis_proxy, reset_peak,
-    until_closed,
+    Bystander, addresses, assert_growth, memcached_proxy, redis_proxy, reset_peak, until_closed,
 };
 use support::{Client, Emberline, Server, command, show};
 
@@ -21,13 +20,14 @@ const LATENCY_MAX: Duration = Duration::from_secs(1);
 
 fn redis(proxy: &str) -> Option<(Vec<Server>, Emberline)> {
     let servers = Server::redis_many(2)?;
-    let proxy = redis_proxy(&addresses(&servers), proxy, "");
+    let proxy = redis_proxy(&addresses(&servers), proxy, "request_timeout = \"800ms\"");
     Some((servers, proxy))
 }
 
 fn memcached(proxy: &str) -> Option<(Vec<Server>, Emberline)> {
     let servers = Server::memcached_many(2)?;
-    let proxy = memcached_proxy(&addresses(&servers), proxy, "");
+    let pool = "request_timeout = \"800ms\"";
+    let proxy = memcached_proxy(&addresses(&servers), proxy, pool);
     Some((servers, proxy))
 }
 
@@ -334,62 +334,93 @@ fn waiting_for_a_slow_server_is_not_held_against_the_client() {
 }
 
 #[test]
-fn a_slow_reader_of_a_large_value_holds_nobody_up() {
-    let Some((_servers, proxy)) = redis("") else {
+fn a_slow_reader_alone_gets_its_large_value_and_what_it_asked_for_behind() {
+    let Some((_servers, mut proxy)) = redis("") else {
         return;
     };
     const LEN: usize = 64 * 1024 * 1024;
     let mut client = proxy.client();
-    assert_eq!(
-        show(&client.call(&[b"SET".as_slice(), b"large", &vec![b'x'; LEN]])),
-        "+OK\\r\\n"
-    );
-    let address = proxy.redis_address();
-    let bystanders: Vec<Bystander> = (0..4).map(|_| Bystander::redis(address)).collect();
+    let set = [b"SET".as_slice(), b"large", &vec![b'x'; LEN]];
+    assert_eq!(show(&client.call(&set)), "+OK\\r\\n");
     let before = reset_peak(&proxy);
-    let mut reader = TcpStream::connect(address).unwrap();
-    // What it asks for itself behind the value does not count as others.
+    let mut reader = TcpStream::connect(proxy.redis_address()).unwrap();
     reader.write_all(&command(&["GET", "large"])).unwrap();
     reader.write_all(&command(&["ECHO", "behind"])).unwrap();
     reader.write_all(&command(&["STRLEN", "large"])).unwrap();
-    let begun = Instant::now();
     let (mut taken, mut buffer) = (0, vec![0; 512 * 1024]);
-    while begun.elapsed() < Duration::from_secs(3) {
-        taken += reader.read(&mut buffer).unwrap();
-        std::thread::sleep(Duration::from_millis(100));
+    // Slower than any timeout: a second and a half without a byte, three times.
+    for _ in 0..3 {
+        std::thread::sleep(Duration::from_millis(1500));
+        for _ in 0..8 {
+            taken += reader.read(&mut buffer).unwrap();
+        }
     }
-    assert!(taken < LEN, "the reader was not slow");
-    let expected = format!("${LEN}\r\n").len() + LEN + b"\r\n$6\r\nbehind\r\n:67108864\r\n".len();
+    let end = "\r\n$6\r\nbehind\r\n:67108864\r\n";
+    let expected = format!("${LEN}\r\n").len() + LEN + end.len();
     reader
         .set_read_timeout(Some(Duration::from_secs(10)))
         .unwrap();
+    let mut last = Vec::new();
     while taken < expected {
         match reader.read(&mut buffer).unwrap() {
             0 => panic!("cut off after {taken} of {expected} bytes"),
-            count => taken += count,
+            count => {
+                taken += count;
+                last.extend_from_slice(&buffer[..count]);
+                last.drain(..last.len().saturating_sub(end.len()));
+            }
         }
     }
-    assert!(
-        peak(&proxy) - before < 32 * MIB,
-        "grew by {} KiB",
-        (peak(&proxy) - before) / 1024
-    );
+    assert_eq!(show(&last), show(end.as_bytes()));
+    assert_growth(&proxy, before, 32);
+    proxy.assert_alive();
+}
+
+#[test]
+fn a_slow_reader_of_a_large_value_holds_nobody_up() {
+    let Some((_servers, mut proxy)) = redis("") else {
+        return;
+    };
+    const LEN: usize = 64 * 1024 * 1024;
+    let mut client = proxy.client();
+    let set = [b"SET".as_slice(), b"large", &vec![b'x'; LEN]];
+    assert_eq!(show(&client.call(&set)), "+OK\\r\\n");
+    let address = proxy.redis_address();
+    let bystanders: Vec<Bystander> = (0..4).map(|_| Bystander::redis(address)).collect();
+    let before = reset_peak(&proxy);
+    for _ in 0..3 {
+        let mut reader = TcpStream::connect(address).unwrap();
+        reader.write_all(&command(&["GET", "large"])).unwrap();
+        let mut buffer = vec![0; 64 * 1024];
+        for _ in 0..10 {
+            // It may be cut off for the sake of whoever waits behind it.
+            let count = reader.read(&mut buffer).unwrap_or(0);
+            assert!(
+                buffer[..count]
+                    .iter()
+                    .all(|byte| b"$67108864\r\nx".contains(byte))
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+    assert_growth(&proxy, before, 48);
     for bystander in bystanders {
         let worst = bystander.finish();
         assert!(worst < LATENCY_MAX, "somebody else waited {worst:?}");
     }
+    proxy.assert_alive();
 }
 
 #[test]
-fn a_reader_that_stops_within_a_value_is_cut_off_only_for_somebody_elses_sake() {
+fn readers_that_stop_within_a_value_hold_little_and_nobody_up() {
     let Some((_servers, proxy)) = redis("") else {
         return;
     };
     let mut client = proxy.client();
-    assert_eq!(
-        show(&client.call(&[b"SET".as_slice(), b"large", &vec![b'x'; 32 << 20]])),
-        "+OK\\r\\n"
-    );
+    let set = [b"SET".as_slice(), b"large", &vec![b'x'; 8 << 20]];
+    assert_eq!(show(&client.call(&set)), "+OK\\r\\n");
+    let before = reset_peak(&proxy);
+    let bystander = Bystander::redis(proxy.redis_address());
     let readers: Vec<TcpStream> = (0..8)
         .map(|_| {
             let mut reader = TcpStream::connect(proxy.redis_address()).unwrap();
@@ -397,10 +428,8 @@ fn a_reader_that_stops_within_a_value_is_cut_off_only_for_somebody_elses_sake() 
             reader
         })
         .collect();
-    let before = reset_peak(&proxy);
-    let bystander = Bystander::redis(proxy.redis_address());
     std::thread::sleep(Duration::from_secs(2));
-    assert_growth(&proxy, before, 64);
+    assert_growth(&proxy, before, 48);
     drop(readers);
     finish(proxy, bystander);
 }

@@ -48,8 +48,15 @@ pub const OUT_HIGH: usize = 256 * 1024;
 /// The reply to our own first words may have this size. HELLO's is below 1 KiB.
 const HANDSHAKE_MAX: usize = 64 * 1024;
 
+/// Requests waiting to be written above which clients have to wait.
+const OUT_FULL: usize = 1024 * 1024;
+
 /// A client with more queued than this stops a reply that is still arriving.
 const CLIENT_HIGH: usize = 1024 * 1024;
+
+/// A client that reads a long reply at this many bytes a second is not cut off
+/// for the sake of those behind it.
+const READER_RATE: u64 = 32 * 1024 * 1024;
 
 /// A client with more queued than this stops even whole replies.
 const CLIENT_FULL: usize = 8 * 1024 * 1024;
@@ -165,7 +172,7 @@ impl Backend {
 
     /// Whether clients should wait before they send more.
     pub fn is_full(&self) -> bool {
-        self.fifo.borrow().len() >= self.inflight_max
+        self.fifo.borrow().len() >= self.inflight_max || self.unsent() >= OUT_FULL
     }
 
     /// Bytes not yet written to the server.
@@ -359,6 +366,7 @@ async fn run(worker: Rc<Worker>, backend: Rc<Backend>) {
             let mut link = Link::new(&worker, &backend, socket);
             let end = std::future::poll_fn(|context| link.poll(context)).await;
             let answered = link.answered;
+            link.account(0);
             drop(link);
             worker.tick();
             match end {
@@ -421,11 +429,17 @@ struct Link<'a> {
     /// Part of the front entry's reply has been delivered, the first at `began`.
     started: bool,
     began: u64,
+    /// Bytes of it so far.
+    streamed: u64,
     /// At least one reply has come.
     answered: bool,
     /// The client that must read before this connection does.
     paused: Option<Rc<Client>>,
     timeout: Duration,
+    /// Since when the server takes nothing of what is to be written.
+    blocked: Option<u64>,
+    /// Bytes last reported to the worker's account.
+    accounted: usize,
     /// When it fires, in the worker's nanoseconds, and the timer.
     timer: Option<(u64, Pin<Box<Sleep>>)>,
 }
@@ -445,6 +459,9 @@ impl<'a> Link<'a> {
             push: false,
             started: false,
             began: 0,
+            streamed: 0,
+            blocked: None,
+            accounted: 0,
             answered: false,
             paused: None,
             timeout: pool.timeout_request,
@@ -472,10 +489,23 @@ impl<'a> Link<'a> {
         if let Poll::Ready(why) = self.poll_timeout(context) {
             return Poll::Ready(End::Failed(why));
         }
+        // Writing and reading both make room.
+        if !backend.is_full() && backend.unsent() < OUT_HIGH {
+            backend.release_waiting();
+        }
+        self.account(backend.unsent() + self.rest.len());
         match backend.phase.get() {
             Phase::Closed => Poll::Ready(End::Finished),
             Phase::Retired if backend.fifo.borrow().is_empty() => Poll::Ready(End::Finished),
             _ => Poll::Pending,
+        }
+    }
+
+    /// Tell the worker how much this connection's buffers hold.
+    fn account(&mut self, now: usize) {
+        if now != self.accounted {
+            self.worker.account(self.accounted, now);
+            self.accounted = now;
         }
     }
 
@@ -485,10 +515,18 @@ impl<'a> Link<'a> {
         while out.sent < out.bytes.len() {
             match self.socket.poll_write(context, &out.bytes[out.sent..])? {
                 Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(written) => out.sent += written,
+                Poll::Ready(written) => {
+                    out.sent += written;
+                    self.blocked = None;
+                }
                 Poll::Pending => break,
             }
         }
+        // A server whose replies we do not read may well take nothing either.
+        self.blocked = match out.sent < out.bytes.len() && self.paused.is_none() {
+            true => self.blocked.or(Some(self.worker.now())),
+            false => None,
+        };
         if out.sent == out.bytes.len() {
             out.bytes.clear();
             out.sent = 0;
@@ -563,7 +601,9 @@ impl<'a> Link<'a> {
     fn forgive(&self, client: &Rc<Client>) {
         let now = self.worker.now();
         let mut fifo = self.backend.fifo.borrow_mut();
-        let own = fifo.iter_mut().filter(|entry| entry.seq_of(client).is_some());
+        let own = fifo
+            .iter_mut()
+            .filter(|entry| entry.seq_of(client).is_some());
         own.for_each(|entry| entry.since = entry.since.max(now));
     }
 
@@ -593,7 +633,9 @@ impl<'a> Link<'a> {
                     if !self.push {
                         if !std::mem::replace(&mut self.started, true) {
                             self.began = self.worker.now();
+                            self.streamed = 0;
                         }
+                        self.streamed += len as u64;
                         self.pass(&fresh[..len])?;
                     }
                 }
@@ -679,12 +721,16 @@ impl<'a> Link<'a> {
     /// Deal with entries whose time is up, and set the timer for the next.
     fn poll_timeout(&mut self, context: &mut Context<'_>) -> Poll<Arc<str>> {
         loop {
-            let Some(due) = self.due() else {
+            let due = self.due().into_iter().chain(self.blocked_until()).min();
+            let Some(due) = due else {
                 self.timer = None;
                 return Poll::Pending;
             };
             let now = self.worker.now();
             if due <= now {
+                if self.blocked_until().is_some_and(|until| until <= now) {
+                    return Poll::Ready("it did not take its requests in time".into());
+                }
                 if let Some(client) = self.paused.take() {
                     client.kill("it does not read its replies and holds up others");
                     context.waker().wake_by_ref();
@@ -714,6 +760,12 @@ impl<'a> Link<'a> {
         }
     }
 
+    /// When a server that takes nothing is given up.
+    fn blocked_until(&self) -> Option<u64> {
+        let timeout = u64::try_from(self.timeout.as_nanos()).unwrap_or(u64::MAX / 2);
+        self.blocked.map(|since| since + timeout)
+    }
+
     /// When the entry that waits longest runs out of time.
     fn due(&self) -> Option<u64> {
         let fifo = self.backend.fifo.borrow();
@@ -725,7 +777,14 @@ impl<'a> Link<'a> {
                 Owner::Client { client, .. } => !Rc::ptr_eq(client, reader),
                 Owner::Handshake(_) | Owner::Nobody => false,
             };
-            return Some(fifo.iter().find(other)?.since + timeout / 2);
+            let patience = fifo.iter().find(other)?.since + timeout / 2;
+            let pace = Duration::from_millis(self.streamed.saturating_mul(1000) / READER_RATE);
+            let paced = self.began + u64::try_from(pace.as_nanos()).unwrap_or(u64::MAX / 2);
+            return Some(if self.started {
+                patience.max(paced)
+            } else {
+                patience
+            });
         }
         let waiting = |entry: &&Entry| !matches!(entry.owner, Owner::Nobody);
         let longest = fifo.iter().find(waiting).or(fifo.front())?;

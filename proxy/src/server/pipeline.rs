@@ -126,7 +126,11 @@ impl Pipeline {
     /// come, and fragments of one request only together. So whoever holds up
     /// the front is measured by what can be written now alone.
     pub fn is_congested(&self, seq: u64, limit: usize) -> bool {
-        let bytes = if seq > self.first { self.queued() } else { self.ready().len() };
+        let bytes = if seq > self.first {
+            self.queued()
+        } else {
+            self.ready().len()
+        };
         bytes > limit
     }
 

@@ -221,6 +221,14 @@ impl Worker {
             {
                 client.kill("it began a request and did not finish it in time");
             }
+            // Whoever reads nothing must not keep others from being served.
+            if self.is_overloaded()
+                && client
+                    .unread_since()
+                    .is_some_and(|since| since + limit < self.now())
+            {
+                client.kill("it does not read its replies, and memory is short");
+            }
         }
     }
 
@@ -320,6 +328,11 @@ impl Worker {
     /// Whether buffers hold so much that new requests are shed.
     pub fn is_overloaded(&self) -> bool {
         self.held.get() > self.held_max
+    }
+
+    /// Whether buffers may hold this much more.
+    pub fn has_room(&self, more: usize) -> bool {
+        self.held.get().saturating_add(more) <= self.held_max
     }
 
     /// Count a request.

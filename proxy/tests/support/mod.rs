@@ -50,3 +50,20 @@ pub fn show(bytes: &[u8]) -> String {
         len => format!("{text}... ({len} bytes)"),
     }
 }
+
+/// Fail unless these are the same; show where they part.
+#[track_caller]
+pub fn assert_same(got: &[u8], expected: &[u8]) {
+    if got != expected {
+        let at = got.iter().zip(expected).position(|(a, b)| a != b);
+        let at = at.unwrap_or(got.len().min(expected.len()));
+        let from = at.saturating_sub(60);
+        panic!(
+            "replies differ at {at} of {} and {}\n  got:      {}\n  expected: {}",
+            got.len(),
+            expected.len(),
+            show(&got[from..]),
+            show(&expected[from..]),
+        );
+    }
+}

@@ -363,7 +363,7 @@ impl Emberline {
         if !args.iter().any(|arg| arg == "--workers") {
             command.args(["--workers", "2"]);
         }
-        command.env("RUST_LOG", "error").stdout(Stdio::null());
+        command.env("EMBERLINE_LOG", "error").stdout(Stdio::null());
         Emberline {
             child: Guard::spawn(&mut command).unwrap(),
             redis: None,

@@ -75,6 +75,8 @@ pub struct Client {
     killed: Cell<Option<&'static str>>,
     /// When it sent the last bytes of a request that is not whole, or 0.
     since: Cell<u64>,
+    /// When it last took bytes while there are more for it to read, or 0.
+    unread: Cell<u64>,
     gone: Cell<bool>,
 }
 
@@ -94,6 +96,7 @@ impl Client {
             woken: Cell::new(false),
             killed: Cell::new(None),
             since: Cell::new(0),
+            unread: Cell::new(0),
             gone: Cell::new(false),
         }
     }
@@ -200,6 +203,11 @@ impl Client {
     /// Since when the rest of a request is missing.
     pub fn waits_since(&self) -> Option<u64> {
         Some(self.since.get()).filter(|since| *since != 0)
+    }
+
+    /// Since when it has not read what there is for it.
+    pub fn unread_since(&self) -> Option<u64> {
+        Some(self.unread.get()).filter(|since| *since != 0)
     }
 
     fn outstanding(&self) -> usize {
@@ -329,14 +337,20 @@ impl Conversation {
                 return self.poll_goodbye(context);
             }
             if self.finished || !self.may_read() {
+                // It is not the client that is waited for.
+                self.client.since.set(0);
                 self.account();
                 return Poll::Pending;
             }
             match self.read(context) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return Poll::Ready(()),
-                Poll::Pending if self.worker.is_draining() => self.finished = true,
+                Poll::Pending if self.worker.is_draining() && self.upload.is_none() => {
+                    self.finished = true;
+                }
                 Poll::Pending => {
+                    let partial = self.input.as_ref().is_some_and(|input| input.partial);
+                    self.mark(partial || self.upload.is_some());
                     self.account();
                     return Poll::Pending;
                 }
@@ -375,9 +389,15 @@ impl Conversation {
                 Poll::Ready(count) => {
                     self.worker.meter.bytes_out(self.client.listener, count);
                     pipeline.written(count);
+                    self.client.unread.set(0);
                 }
                 Poll::Pending => break,
             }
+        }
+        if pipeline.ready().is_empty() {
+            self.client.unread.set(0);
+        } else if self.client.unread.get() == 0 {
+            self.client.unread.set(self.worker.now().max(1));
         }
         let unread = pipeline.ready().len();
         if pipeline.is_idle()
@@ -503,7 +523,12 @@ impl Conversation {
                 }
                 input.partial = stop == Stop::Partial;
                 self.mark(input.partial);
-                if input.resp.bulk_missing() > 0 {
+                let rest = input.bytes.get(input.taken..).unwrap_or_default();
+                let in_value = match self.dialogue {
+                    Dialogue::Redis(_) => input.resp.bulk_missing() > 0,
+                    Dialogue::Memcached => memchr::memchr(b'\n', rest).is_some(),
+                };
+                if input.partial && in_value {
                     // A value needs progress only, not haste.
                     self.client.since.set(self.worker.now().max(1));
                 }

@@ -250,7 +250,7 @@ impl Conversation {
     }
 
     /// Whether the client wants no reply to this request; asked once for each.
-    fn mute(&mut self) -> bool {
+    pub(super) fn mute(&mut self) -> bool {
         match &mut self.dialogue {
             Dialogue::Redis(session) => session.mute(),
             Dialogue::Memcached => false,

@@ -25,6 +25,12 @@ const UPLOAD_MIN: usize = 1024 * 1024;
 /// Requests that must be seen whole may have this size.
 pub const KEPT_MAX: usize = 64 * 1024 * 1024;
 
+/// When memory is short, unfinished requests above this size are refused.
+const SHORT_MIN: usize = 64 * 1024;
+
+/// What a client is told whose request cannot be kept.
+const FULL: &str = "the proxy's buffers are full, try again later";
+
 /// See the module's description.
 pub struct Upload {
     rest: Rest,
@@ -97,7 +103,8 @@ impl Conversation {
                 }
             }
         };
-        if coming <= UPLOAD_MIN {
+        let short = bytes.len() > SHORT_MIN && self.worker.is_overloaded();
+        if coming <= UPLOAD_MIN && !short {
             return;
         }
         if self.client.outstanding() > 0 {
@@ -120,11 +127,19 @@ impl Conversation {
     fn begin_redis(&mut self, input: Box<Input>, coming: usize) {
         let bytes = input.bytes.get(input.taken..).unwrap_or_default();
         let rest = Rest::Redis(Flow::new(&resp::Limits::default()));
+        if coming <= UPLOAD_MIN {
+            self.worker.shed();
+            return self.refuse_upload(rest, FULL, bytes);
+        }
         match self.destination(&input, bytes) {
             Some((server, record)) => self.begin(rest, server, record, bytes),
             None if coming > KEPT_MAX => {
                 let text = "the request is too large to be split over servers or kept in memory";
                 self.refuse_upload(rest, text, bytes);
+            }
+            None if !self.worker.has_room(coming.saturating_sub(self.accounted)) => {
+                self.worker.shed();
+                self.refuse_upload(rest, FULL, bytes);
             }
             None => self.input = Some(input),
         }
@@ -168,6 +183,15 @@ impl Conversation {
             .memcache
             .parse(bytes, &worker.memcache_limits[self.client.listener])
         else {
+            if self.worker.is_overloaded() {
+                // A line whose end is not known cannot be thrown away.
+                self.worker.shed();
+                self.answer(Record::default(), Verdict::Refused, |out| {
+                    Wire::Memcached.error(FULL, out);
+                });
+                self.closing = true;
+                return;
+            }
             self.input = Some(input);
             return;
         };
@@ -176,6 +200,15 @@ impl Conversation {
         let plan = listener.router.plan(&Ask { key, kind });
         let rest = Rest::Bytes(request.len() - request.head);
         let body = bytes.get(request.head..).unwrap_or_default();
+        let quiet = request.quiet;
+        if self.denies(request.verb.name().as_bytes(), b"") {
+            return self.refuse_quietly(
+                quiet,
+                rest,
+                "CLIENT_ERROR the command is denied on this listener",
+                body,
+            );
+        }
         match plan {
             Plan::Send(server) => {
                 let record = self.memcached_record(&request, plan);
@@ -190,15 +223,32 @@ impl Conversation {
                         self.start(rest, sink, body);
                     }
                     Err(fault) => {
-                        self.refuse_upload(rest, &fault.text(worker.server_name(server)), body);
+                        let text = fault.text(worker.server_name(server));
+                        self.refuse_quietly(quiet, rest, &format!("SERVER_ERROR {text}"), body);
                     }
                 }
             }
             Plan::Answer(_) if request.len() > KEPT_MAX => {
-                self.refuse_upload(rest, "object too large for cache", body);
+                self.refuse_quietly(quiet, rest, "SERVER_ERROR object too large for cache", body);
+            }
+            Plan::Answer(_) if !worker.has_room(request.len().saturating_sub(self.accounted)) => {
+                worker.shed();
+                self.refuse_quietly(quiet, rest, &format!("SERVER_ERROR {FULL}"), body);
             }
             Plan::Answer(_) => self.input = Some(input),
         }
+    }
+
+    /// As [`refuse_upload`](Self::refuse_upload) with this line, which a quiet
+    /// request's client does not want to see.
+    fn refuse_quietly(&mut self, quiet: bool, rest: Rest, line: &str, bytes: &[u8]) {
+        if !quiet {
+            self.answer(Record::default(), Verdict::Refused, |out| {
+                memcache::encode::line(out, line)
+            });
+        }
+        self.upload = Some(Box::new(Upload::swallow(rest)));
+        self.pump(bytes);
     }
 
     fn begin(&mut self, rest: Rest, server: ServerId, record: Record, bytes: &[u8]) {
@@ -209,7 +259,12 @@ impl Conversation {
         };
         match worker.lend_backend(server, version) {
             Ok(sink) => {
-                let seq = self.push(Shape::Plain, record);
+                let shape = if self.mute() {
+                    Shape::Mute
+                } else {
+                    Shape::Plain
+                };
+                let seq = self.push(shape, record);
                 sink.push(
                     &worker,
                     Entry::uploading(Rc::clone(&self.client), seq),
