@@ -7,9 +7,9 @@ use emberline_protocol::memcache::{self, Parser, Recovery, Request, RequestError
 use emberline_protocol::redis::Version;
 use emberline_routing::{Ask, Plan, PoolId};
 
+use super::conversation::{Conversation, Next, Parsers, Stop};
 use super::scatter::Fragments;
 use super::split::Splitter;
-use super::{Conversation, Next, Parsers, Stop};
 use crate::answer;
 use crate::metrics::{Verdict, memcache_command};
 use crate::running::{Listener, Partial};

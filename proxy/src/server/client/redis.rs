@@ -8,9 +8,9 @@ use emberline_protocol::redis::encode::{self, Version};
 use emberline_protocol::redis::request::{Limits, Parser, Request, RequestError, Step};
 use emberline_routing::{Ask, Plan, PoolId};
 
+use super::conversation::{Conversation, Dialogue, Next, Parsers, Stop};
 use super::scatter::Fragments;
 use super::split::Splitter;
-use super::{Conversation, Dialogue, Next, Parsers, Stop};
 use crate::answer::{self, redis::refuse};
 use crate::metrics::Verdict;
 use crate::running::{Listener, Partial};

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use emberline_routing::{Plan, PoolId};
 
-use super::{Conversation, Next};
+use super::conversation::{Conversation, Next};
 use crate::running::Partial;
 use crate::server::backend::{Backend, Entry};
 use crate::server::fault::Fault;

@@ -13,8 +13,8 @@ use emberline_protocol::redis::request::Flow;
 use emberline_protocol::{Scan, redis as resp};
 use emberline_routing::{Ask, Plan, ServerId};
 
+use super::conversation::{Conversation, Dialogue, Input, Stop};
 use super::memcached::{DENIED, OVERLOADED};
-use super::{Conversation, Dialogue, Input, Stop};
 use crate::metrics::Verdict;
 use crate::server::backend::{Backend, Entry, OUT_HIGH};
 use crate::server::pipeline::{Record, Shape};
