@@ -3,6 +3,7 @@
 #
 #   docker build -t emberline:0.1.0 .
 #   docker run --rm -p 7379:7379 emberline:0.1.0 serve --redis-bind 0.0.0.0:7379
+#   docker run --rm -v ./emberline.toml:/emberline.toml:ro emberline:0.1.0 serve -c /emberline.toml
 
 ARG RUST_VERSION=1.95
 FROM rust:${RUST_VERSION}-alpine AS build
@@ -18,4 +19,6 @@ COPY --from=build /src/target/release/emberline /emberline
 USER 65532:65532
 EXPOSE 7379 12211 9780
 ENTRYPOINT ["/emberline"]
+# No shell and no curl in here; the binary asks itself.
+HEALTHCHECK --interval=10s --timeout=2s CMD ["/emberline", "healthcheck"]
 CMD ["serve"]

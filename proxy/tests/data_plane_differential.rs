@@ -13,8 +13,11 @@ mod support;
 use std::io::Write;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use support::{Asked, Client, Commands, Emberline, Server, command, setting, show};
+use support::{
+    Asked, Client, Commands, Emberline, Random, Server, assert_same, command, setting, show,
+};
 
 const CLIENTS: u64 = 50;
 
@@ -170,4 +173,121 @@ fn a_session_changes_its_protocol_between_requests() {
     for (proxied, direct) in proxied.iter().zip(&direct) {
         assert_eq!(show(proxied), show(direct));
     }
+}
+
+/// What both sides say last. Not an end of the connection: a server drops
+/// what it has not yet written to a client that has finished.
+const LAST: &str = "that is all";
+
+/// Send the same to both sides, and compare all that comes back.
+fn compare_whole(proxy: &Emberline, direct: &Server, bytes: &mut Vec<u8>, random: &mut Random) {
+    bytes.extend(command(&["CLIENT", "REPLY", "ON"]));
+    bytes.extend(command(&["ECHO", LAST]));
+    let pieces = random.pieces(bytes, 60);
+    let [got, expected] = [proxy.client(), direct.client()].map(|mut client| {
+        let mut writer = client.writer();
+        std::thread::scope(|scope| {
+            let pieces = &pieces;
+            scope.spawn(move || {
+                for piece in pieces {
+                    // A pause now and then, so that the pieces are read as pieces.
+                    if piece.len() % 3 == 0 {
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                    writer.write_all(piece).unwrap();
+                }
+            });
+            client.until(format!("${}\r\n{LAST}\r\n", LAST.len()).as_bytes())
+        })
+    });
+    assert_same(&got, &expected);
+}
+
+#[test]
+fn values_larger_than_any_buffer_pass_in_their_turn() {
+    let Some(servers) = Server::redis_many(2) else {
+        return;
+    };
+    let Some(direct) = Server::redis() else {
+        return;
+    };
+    let mut proxy = Emberline::redis(&servers);
+    let mut random = Random::new(setting("EMBERLINE_SEED", 1));
+    for round in 0..6 {
+        let mut bytes = Vec::new();
+        if round % 2 == 1 {
+            // Its reply names versions: only what follows is of interest.
+            bytes.extend(command(&["CLIENT", "REPLY", "SKIP"]));
+            bytes.extend(command(&["HELLO", "3"]));
+        }
+        for number in 0..12 {
+            let key = |number: usize| format!("{number}:large-{round}").into_bytes();
+            let sizes = [10, 70_000, 1 << 20, (1 << 20) + 1, 3_000_000];
+            let (size, other) = (*random.pick(&sizes), *random.pick(&sizes));
+            let value = random.bytes(size);
+            bytes.extend(match random.below(5) {
+                0 => command(&[
+                    b"MSET".to_vec(),
+                    key(number),
+                    value,
+                    key(number + 1),
+                    random.bytes(other),
+                ]),
+                1 => command(&[b"APPEND".to_vec(), key(number), value]),
+                2 => command(&[
+                    b"RPUSH".to_vec(),
+                    key(number),
+                    value,
+                    random.bytes(other),
+                    b"x".to_vec(),
+                ]),
+                3 => command(&[b"NOSUCHCOMMAND".to_vec(), value]),
+                _ => command(&[b"SET".to_vec(), key(number), value]),
+            });
+            bytes.extend(command(&[b"GET".to_vec(), key(random.below(number + 1))]));
+            bytes.extend(command(&[b"MGET".to_vec(), key(number), key(0), key(1)]));
+            bytes.extend(command(&[
+                b"LRANGE".to_vec(),
+                key(number),
+                b"0".to_vec(),
+                b"-1".to_vec(),
+            ]));
+            bytes.extend(command(&[b"PING".to_vec()]));
+        }
+        compare_whole(&proxy, &direct, &mut bytes, &mut random);
+    }
+    proxy.assert_alive();
+}
+
+#[test]
+fn a_client_that_wants_no_replies_gets_none() {
+    let Some(servers) = Server::redis_many(2) else {
+        return;
+    };
+    let Some(direct) = Server::redis() else {
+        return;
+    };
+    let mut proxy = Emberline::redis(&servers);
+    let mut random = Random::new(1);
+    for _ in 0..30 {
+        let mut bytes = Vec::new();
+        for _ in 0..random.within(1, 60) {
+            let key = format!("{}:key", random.below(6));
+            let other = format!("{}:key", random.below(6));
+            bytes.extend(match random.below(10) {
+                0 => command(&["CLIENT", "REPLY", "OFF"]),
+                1 | 2 => command(&["CLIENT", "REPLY", "ON"]),
+                3 => command(&["CLIENT", "REPLY", "SKIP"]),
+                4 => command(&["SET", &key, &other]),
+                5 => command(&["MSET", &key, "1", &other, "2"]),
+                6 => command(&["MGET", &key, &other]),
+                7 => command(&["PING"]),
+                8 => command(&["GET", &key, &other]),
+                9 if random.one_in(4) => command(&["SET", &key, &"large".repeat(300_000)]),
+                _ => command(&["GET", &key]),
+            });
+        }
+        compare_whole(&proxy, &direct, &mut bytes, &mut random);
+    }
+    proxy.assert_alive();
 }

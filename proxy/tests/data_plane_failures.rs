@@ -1,4 +1,4 @@
-//! Servers that die, freeze or talk nonsense: whatever happens, a reply goes
+//! Servers that die or freeze: whatever happens, a reply goes
 //! to the request that it answers or to nobody.
 //!
 //! Every value names its key, its client and the write that made it, so that a
@@ -10,31 +10,15 @@ mod support;
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Write};
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use support::{
-    Client, Emberline, Random, Scripted, Server, command, drain_requests, setting, show,
-};
+use support::{Client, Emberline, Random, Server, addresses, command, setting, show};
 
 const CLIENTS: usize = 16;
 
 /// Keys of one client.
 const KEYS: usize = 8;
-
-fn before(addresses: &[SocketAddr], request_timeout: &str) -> Emberline {
-    let servers: Vec<String> = addresses.iter().map(|at| format!("\"{at}\"")).collect();
-    Emberline::config(&format!(
-        "[listeners.redis]\nprotocol = \"redis\"\nbind = \"REDIS_BIND\"\nroute = \"pool\"\n\
-         [pools.pool]\nprotocol = \"redis\"\nservers = [{}]\nrequest_timeout = \"{request_timeout}\"\n",
-        servers.join(", ")
-    ))
-}
-
-fn addresses(servers: &[Server]) -> Vec<SocketAddr> {
-    servers.iter().map(Server::address).collect()
-}
 
 /// What may happen to a server in a test.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,7 +35,7 @@ fn no_value_goes_astray_while_servers_are_killed() {
     let Some(mut servers) = Server::redis_many(2) else {
         return;
     };
-    let mut proxy = before(&addresses(&servers), "2s");
+    let mut proxy = Emberline::redis_within(&addresses(&servers), "2s");
     let rounds = setting("EMBERLINE_KILLS", 10);
     let tally = traffic(&proxy, Harm::Kill, |random| {
         for _ in 0..rounds {
@@ -81,7 +65,7 @@ fn a_late_reply_reaches_nobody() {
     let Some(servers) = Server::redis_many(2) else {
         return;
     };
-    let mut proxy = before(&addresses(&servers), "150ms");
+    let mut proxy = Emberline::redis_within(&addresses(&servers), "150ms");
     let rounds = setting("EMBERLINE_FREEZES", 6);
     let tally = traffic(&proxy, Harm::Freeze, |random| {
         for _ in 0..rounds {
@@ -398,7 +382,7 @@ fn a_dead_server_fails_fast_and_alone() {
     let Some(mut servers) = Server::redis_many(2) else {
         return;
     };
-    let mut proxy = before(&addresses(&servers), "60s");
+    let mut proxy = Emberline::redis_within(&addresses(&servers), "60s");
     let mut client = proxy.client();
     let key_of = |server: &Server, client: &mut Client| {
         (0..)
@@ -458,7 +442,7 @@ fn a_frozen_server_does_not_hold_up_another() {
     let Some(servers) = Server::redis_many(2) else {
         return;
     };
-    let mut proxy = before(&addresses(&servers), "400ms");
+    let mut proxy = Emberline::redis_within(&addresses(&servers), "400ms");
     let mut client = proxy.client();
     servers[0].freeze();
     // Some of these keys are on the frozen server, and each is asked for by
@@ -494,273 +478,91 @@ fn a_frozen_server_does_not_hold_up_another() {
     proxy.assert_alive();
 }
 
-/// What a scripted server does when it is asked for a key of this name.
-const MISDEEDS: [&str; 15] = [
-    "short",
-    "close",
-    "close-in-bulk",
-    "late",
-    "garbage",
-    "nested",
-    "long-header",
-    "negative",
-    "huge-array",
-    "no-number",
-    "unclosed",
-    "wrong-end",
-    "http",
-    "memcached",
-    "zero",
-];
-
-fn misbehave(stream: &mut std::net::TcpStream, how: &str) -> bool {
-    let reply: Vec<u8> = match how {
-        "short" => b"$100\r\nabc".to_vec(),
-        "close" => return false,
-        "close-in-bulk" => {
-            let mut reply = b"$500000\r\n".to_vec();
-            reply.resize(300_000, b'x');
-            reply
-        }
-        "late" => {
-            std::thread::sleep(Duration::from_millis(600));
-            b"$4\r\nlate\r\n".to_vec()
-        }
-        "garbage" => b"hello, world\r\n".to_vec(),
-        "nested" => b"*1\r\n".repeat(100_000),
-        "long-header" => [&b"$"[..], &[b'1'; 5000]].concat(),
-        "negative" => b"$-7\r\n".to_vec(),
-        "huge-array" => b"*99999999999999999999\r\n".to_vec(),
-        "no-number" => b"$abc\r\n".to_vec(),
-        "unclosed" => b"*3\r\n$1\r\na\r\n".to_vec(),
-        "wrong-end" => b"$3\r\nabcdef\r\n".to_vec(),
-        "http" => b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(),
-        "memcached" => b"VALUE key 0 1\r\na\r\nEND\r\n".to_vec(),
-        "zero" => vec![0; 1000],
-        _ => unreachable!("{how}"),
-    };
-    let sent = stream.write_all(&reply).is_ok();
-    if matches!(how, "short" | "unclosed") {
-        // Whatever came next would be the rest of this reply.
-        std::thread::sleep(Duration::from_millis(600));
-        return false;
-    }
-    sent && !how.starts_with("close")
-}
-
-/// Answers `GET key` with the key, unless the key says to do otherwise.
-fn scripted() -> Scripted {
-    Scripted::start(|mut stream, _| {
-        drain_requests(&mut stream, |stream, args| {
-            let name = args[0].to_ascii_uppercase();
-            let key = args
-                .get(1)
-                .map(|key| String::from_utf8_lossy(key).into_owned());
-            match (name.as_slice(), key.as_deref()) {
-                (b"GET", Some(key)) => match key.strip_prefix("evil:") {
-                    Some(how) => misbehave(stream, how),
-                    None => {
-                        let reply = format!("${}\r\n{key}\r\n", key.len());
-                        stream.write_all(reply.as_bytes()).is_ok()
-                    }
-                },
-                _ => stream.write_all(b"+OK\r\n").is_ok(),
-            }
-        });
-    })
-}
-
 #[test]
-fn a_server_that_talks_nonsense_harms_nobody_else() {
-    let server = scripted();
-    let mut proxy = before(&[server.address()], "200ms");
+fn no_memcached_value_goes_astray_while_servers_are_killed() {
+    let Some(mut servers) = Server::memcached_many(2) else {
+        return;
+    };
+    let mut proxy = Emberline::memcached(&servers);
     let over = AtomicBool::new(false);
-    let (right, errors) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let tally = Tally::default();
     std::thread::scope(|scope| {
-        for number in 0..6 {
-            let (proxy, over, right, errors) = (&proxy, &over, &right, &errors);
-            scope.spawn(move || bystander(proxy, number, over, right, errors));
-        }
-        let done = std::panic::catch_unwind(|| {
-            for round in 0..3 {
-                for how in MISDEEDS {
-                    let mut victim = proxy.client();
-                    // A server that has just failed is not asked for a while.
-                    let deadline = Instant::now() + Duration::from_secs(15);
-                    while victim.call(&["GET", "well"]) != b"$4\r\nwell\r\n" {
-                        assert!(
-                            Instant::now() < deadline,
-                            "{how}: the server is not used again"
-                        );
-                        std::thread::sleep(Duration::from_millis(2));
-                    }
-                    victim.send(&command(&["GET", &format!("evil:{how}")]));
-                    let reply = victim.raw_reply(Duration::from_secs(5));
-                    check_victim(how, round, &reply);
+        for number in 0..CLIENTS {
+            let (proxy, over, tally) = (&proxy, &over, &tally);
+            scope.spawn(move || {
+                let mut client = proxy.client();
+                let mut random = Random::new(number as u64);
+                while !over.load(Ordering::Relaxed) {
+                    memcached_pipeline(&mut client, number, &mut random, tally);
+                    std::thread::sleep(Duration::from_millis(1));
                 }
+            });
+        }
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for round in 0..6 {
+                std::thread::sleep(Duration::from_millis(300));
+                servers[round % 2].kill();
+                std::thread::sleep(Duration::from_millis(50));
+                servers[round % 2].restart();
             }
-        });
+        }));
         over.store(true, Ordering::Relaxed);
         done.unwrap();
     });
-    println!("bystanders: {right:?} right, {errors:?} errors");
-    assert!(right.load(Ordering::Relaxed) > 100);
+    println!("{tally:?}");
+    assert!(tally.right() > 1000 && tally.errors() > 0, "{tally:?}");
     proxy.assert_alive();
-    let deadline = Instant::now() + Duration::from_secs(15);
-    while proxy.client().call(&["GET", "after"]) != b"$5\r\nafter\r\n" {
-        assert!(Instant::now() < deadline, "the server is not used again");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
-/// The one who asked for it gets an error, or the beginning of the reply and
-/// then the end of the connection.
-fn check_victim(how: &str, round: usize, reply: &[u8]) {
-    // A reply that had begun can only break off.
-    let begun: &[u8] = match how {
-        "short" => b"$100\r\nabc",
-        "close-in-bulk" => b"$500000\r\n",
-        "unclosed" => b"*3\r\n$1\r\na\r\n",
-        "nested" => b"*1\r\n",
-        "wrong-end" => b"$3\r\nabc",
-        _ => b"-",
-    };
-    let fits = reply.starts_with(b"-ERR server 127.0.0.1:")
-        || reply.is_empty() && begun != b"-"
-        || begun != b"-" && (begun.starts_with(reply) || reply.starts_with(begun));
-    assert!(fits, "{how}, round {round}: {}", show(reply));
-}
-
-fn bystander(
-    proxy: &Emberline,
-    number: usize,
-    over: &AtomicBool,
-    right: &AtomicUsize,
-    errors: &AtomicUsize,
-) {
-    let mut client = proxy.client();
-    let mut count = 0;
-    while !over.load(Ordering::Relaxed) {
-        let keys: Vec<String> = (0..4)
-            .map(|_| {
-                count += 1;
-                format!("good:{number}:{count}")
-            })
-            .collect();
-        client.send(
-            &keys
-                .iter()
-                .flat_map(|key| command(&["GET", key]))
-                .collect::<Vec<u8>>(),
-        );
-        for key in keys {
-            let reply = client.reply();
-            if reply == format!("${}\r\n{key}\r\n", key.len()).into_bytes() {
-                right.fetch_add(1, Ordering::Relaxed);
-            } else {
-                assert!(
-                    reply.starts_with(b"-ERR server 127.0.0.1:"),
-                    "{key}: {}",
-                    show(&reply)
-                );
-                errors.fetch_add(1, Ordering::Relaxed);
-            }
+/// Sets, gets and multi-gets of the client's own keys, in one write.
+fn memcached_pipeline(client: &mut Client, number: usize, random: &mut Random, tally: &Tally) {
+    let name = |key: usize| format!("{key}:key-of-{number}");
+    let mut asked: Vec<Vec<usize>> = Vec::new();
+    let mut bytes = String::new();
+    for _ in 0..random.within(1, 20) {
+        let key = random.below(KEYS);
+        if random.one_in(2) {
+            let value = format!("{}|{}", name(key), ".".repeat(random.below(2000)));
+            bytes += &format!("set {} 0 0 {}\r\n{value}\r\n", name(key), value.len());
+            asked.push(Vec::new());
+        } else {
+            // In their order and each once, so that what is missing can be told.
+            let keys: Vec<usize> = (0..KEYS)
+                .filter(|other| *other == key || random.one_in(3))
+                .collect();
+            let names: Vec<String> = keys.iter().map(|key| name(*key)).collect();
+            bytes += &format!("get {}\r\n", names.join(" "));
+            asked.push(keys);
         }
-        std::thread::sleep(Duration::from_millis(1));
     }
-}
-
-#[test]
-fn a_reply_that_nobody_asked_for_costs_the_connection() {
-    // Every reply but the first of a connection comes twice; the first is
-    // followed by a word of the server's own, a little later.
-    let hung_up = std::sync::Arc::new(AtomicUsize::new(0));
-    let count = std::sync::Arc::clone(&hung_up);
-    let server = Scripted::start(move |mut stream, number| {
-        drain_requests(&mut stream, |stream, args| {
-            let key = String::from_utf8_lossy(&args[1]).into_owned();
-            let reply = format!("${}\r\n{key}\r\n", key.len());
-            if number % 2 == 0 {
-                stream.write_all(reply.repeat(2).as_bytes()).is_ok()
-            } else {
-                let sent = stream.write_all(reply.as_bytes()).is_ok();
-                std::thread::sleep(Duration::from_millis(20));
-                sent && stream.write_all(b"+surprise\r\n").is_ok()
-            }
-        });
-        count.fetch_add(1, Ordering::Relaxed);
-    });
-    let mut proxy = before(&[server.address()], "1s");
-    let mut client = proxy.client();
-    for number in 0..8 {
-        let key = format!("key{number}");
-        assert_eq!(
-            client.call(&["GET", &key]),
-            format!("$4\r\n{key}\r\n").into_bytes()
-        );
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while hung_up.load(Ordering::Relaxed) <= number {
+    client.send(bytes.as_bytes());
+    for keys in asked {
+        let reply = client.memcached_reply();
+        if reply.starts_with(b"SERVER_ERROR server 127.0.0.1:") {
+            tally.errors.fetch_add(1, Ordering::Relaxed);
+            continue;
+        }
+        tally.right.fetch_add(1, Ordering::Relaxed);
+        if keys.is_empty() {
+            assert_eq!(show(&reply), "STORED\\r\\n");
+            continue;
+        }
+        let text = String::from_utf8(reply).unwrap();
+        let mut lines = text.lines();
+        let mut expected = keys.iter().map(|key| name(*key));
+        while let Some(line) = lines.next().filter(|line| *line != "END") {
+            let key = line.split(' ').nth(1).unwrap();
             assert!(
-                Instant::now() < deadline,
-                "connection {number} is still in use"
+                expected.any(|name| name == key),
+                "{line} is not asked for, or not in its turn"
             );
-            std::thread::sleep(Duration::from_millis(1));
+            let value = lines.next().unwrap();
+            assert!(
+                value.starts_with(&format!("{key}|")),
+                "{line}: {}",
+                show(value.as_bytes())
+            );
         }
-        assert!(client.is_silent(Duration::from_millis(5)));
+        assert!(text.ends_with("END\r\n"));
     }
-    proxy.assert_alive();
-}
-
-#[test]
-fn fragments_that_do_not_fit_are_an_error() {
-    let servers: Vec<Scripted> = (0..2)
-        .map(|_| {
-            Scripted::start(|mut stream, _| {
-                drain_requests(&mut stream, |stream, args| {
-                    let reply: &[u8] = match args[0].as_slice() {
-                        b"MGET" => b"*1\r\n$1\r\nx\r\n",
-                        b"EXISTS" => b"$1\r\n3\r\n",
-                        b"DEL" => b":9223372036854775807\r\n",
-                        _ => b"*0\r\n",
-                    };
-                    stream.write_all(reply).is_ok()
-                });
-            })
-        })
-        .collect();
-    let mut proxy = before(&[servers[0].address(), servers[1].address()], "1s");
-    let mut client = proxy.client();
-    let keys: Vec<String> = (0..20).map(|number| format!("{number}:some-key")).collect();
-    for name in ["MGET", "EXISTS", "DEL", "TOUCH"] {
-        let mut args = vec![name.to_owned()];
-        args.extend(keys.iter().cloned());
-        let reply = client.call(&args);
-        assert_eq!(
-            show(&reply),
-            "-ERR a server gave a reply that does not fit the request\\r\\n",
-            "{name}"
-        );
-    }
-    proxy.assert_alive();
-}
-
-#[test]
-fn an_accepting_server_that_hangs_up_makes_no_storm_of_connects() {
-    let server = Scripted::start(|stream, _| drop(stream));
-    let mut proxy = before(&[server.address()], "1s");
-    let mut client = proxy.client();
-    let started = Instant::now();
-    while started.elapsed() < Duration::from_millis(500) {
-        assert!(
-            client
-                .call(&["GET", "key"])
-                .starts_with(b"-ERR server 127.0.0.1:")
-        );
-    }
-    assert!(
-        server.connections() < 40,
-        "{} connects",
-        server.connections()
-    );
-    proxy.assert_alive();
 }

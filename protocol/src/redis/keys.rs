@@ -1,8 +1,9 @@
 //! Where the keys of a request are.
 //!
 //! Redis publishes for each command how its keys are found (`COMMAND INFO`),
-//! and that is what is interpreted here. Only `SORT ... STORE` is a case of its
-//! own: Redis calls its place "unknown".
+//! and that is what is interpreted here. Only two are cases of their own: the
+//! place of `SORT ... STORE`, which Redis calls "unknown", and `MIGRATE` with an
+//! empty key, which is none.
 
 use super::command::{Args, Begin, Command, Find, KeySpec};
 use super::framing;
@@ -51,6 +52,8 @@ pub fn keys(
     }
     for spec in key_specs(command, args)? {
         match spec.begin {
+            // An empty key says that the keys come behind `KEYS`.
+            Begin::Index(3) if command.name == "migrate" && args.arg(3).is_empty() => {}
             Begin::Index(at) => find(command, spec, usize::from(at.unsigned_abs()), args, out)?,
             Begin::Keyword(word, from) => behind(command, spec, word, from, args, out)?,
             Begin::Unknown if command.name == "sort" && spec.flags.contains(&"update") => {
@@ -136,12 +139,15 @@ fn behind(
     out: &mut Vec<usize>,
 ) -> Result<(), KeyError> {
     let argc = args.len();
-    let from = match usize::from(from.unsigned_abs()) {
-        back if from < 0 => argc.saturating_sub(back),
-        at => at,
-    };
-    // The word as the last argument has no key behind it.
     let is_word = |at: &usize| args.arg(*at).eq_ignore_ascii_case(word.as_bytes());
+    if from < 0 {
+        // Counted from the end, and looked for towards the beginning.
+        let last = argc.saturating_sub(usize::from(from.unsigned_abs()));
+        let place = (1..=last).rev().find(is_word);
+        return place.map_or(Ok(()), |at| find(command, spec, at + 1, args, out));
+    }
+    // The word as the last argument has no key behind it.
+    let from = usize::from(from.unsigned_abs());
     let mut places = (from..argc.saturating_sub(1)).filter(is_word);
     if word != "STREAMS" {
         // Redis obeys the last of several STORE, so every one of them counts.

@@ -119,6 +119,11 @@ pub fn spawn(state: Arc<State>) -> io::Result<AdminHandle> {
             let sites = admin.into_iter().chain(status).collect();
             runtime.block_on(serve::run(sites, stopped));
         })?;
+    for (listener, address) in [("admin", addresses.0), ("status", addresses.1)] {
+        if let Some(address) = address {
+            tracing::info!(listener, %address, "listening, for HTTP");
+        }
+    }
     Ok(AdminHandle {
         admin: addresses.0,
         status: addresses.1,

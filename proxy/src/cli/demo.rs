@@ -22,7 +22,7 @@ use self::figures::Second;
 use self::load::{Load, Shape};
 use super::embedded::{Embedded, MEMCACHED_BIND, REDIS_BIND};
 use super::terminal;
-use crate::config::model::AdminBind;
+use crate::config::model::{ADMIN_BIND, AdminBind};
 use crate::metrics::process::cpu_time;
 use crate::running::{Bind, Protocol};
 use crate::server::{self, Handle};
@@ -52,14 +52,18 @@ pub fn run(args: &Demo) -> ExitCode {
     }
 }
 
-fn try_run(args: &Demo, out: impl Write) -> io::Result<()> {
-    let handle = start()?;
+fn try_run(args: &Demo, mut out: impl Write) -> io::Result<()> {
+    let page = page();
+    let handle = start(page.clone())?;
     let doors = doors(&handle);
     let shape = Shape {
         rate: args.rate,
         keys: args.keys,
     };
     let load = Load::start(&doors, shape)?;
+    if let AdminBind::On(bind) = page {
+        writeln!(out, "watch it on http://{bind}")?;
+    }
     let result = show(args, &doors, &load, out);
     // The load first: the server waits for clients that are still connected.
     drop(load);
@@ -68,11 +72,11 @@ fn try_run(args: &Demo, out: impl Write) -> io::Result<()> {
 }
 
 /// The embedded configuration on its usual ports, or on free ones where those are taken.
-fn start() -> io::Result<Handle> {
+fn start(page: AdminBind) -> io::Result<Handle> {
     let embedded = Embedded {
         redis_bind: Some(free_or_any(REDIS_BIND)?),
         memcached_bind: Some(free_or_any(MEMCACHED_BIND)?),
-        admin_bind: Some(AdminBind::Off),
+        admin_bind: Some(page),
         ..Embedded::default()
     };
     let (running, report) = embedded.assemble();
@@ -92,6 +96,14 @@ fn free_or_any(usual: &str) -> io::Result<Bind> {
         address.set_port(0);
     }
     Ok(Bind::Tcp(address))
+}
+
+/// The page on its usual address, or none where that is taken.
+fn page() -> AdminBind {
+    match (TcpListener::bind(ADMIN_BIND), ADMIN_BIND.parse()) {
+        (Ok(_), Ok(bind)) => AdminBind::On(bind),
+        _ => AdminBind::Off,
+    }
 }
 
 /// Where each protocol is spoken.

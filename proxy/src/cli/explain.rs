@@ -177,7 +177,15 @@ impl Scene<'_> {
         node
     }
 
-    /// What becomes of a request without a place of its own.
+    /// A request that any server answers alike goes to the first.
+    fn anywhere(&self, what: &str) -> Tree {
+        let mut node = Tree::new(format!("{what}: the first place answers"));
+        let first = self.listener.router.targets().first();
+        node.extend(first.map(|plan| self.place(*plan)).into_iter().collect());
+        node
+    }
+
+    /// What becomes of a request that may go nowhere unless there is no choice.
     fn if_sole(&self, what: &str) -> Tree {
         match self.listener.router.sole() {
             Some(plan) => {

@@ -18,6 +18,9 @@ use super::suggest::did_you_mean;
 use super::units::{ByteSize, Time};
 use crate::running::{Address, Bind};
 
+/// Names that a hint lists; more would not be read.
+const CHOICE_MAX: usize = 8;
+
 /// A value and its place in the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct At<T> {
@@ -163,12 +166,18 @@ impl<'t, 'i> Fields<'t, 'i> {
                 let known = self.asked.iter().copied();
                 let hint = match reader.report.is_full() {
                     true => None,
-                    false => did_you_mean(name, known),
+                    false => did_you_mean(name, known).or_else(|| self.choice()),
                 };
                 let message = format!("unknown key `{name}` in {}", self.title);
                 reader.report.error_hint(&key.span(), message, hint);
             }
         }
+    }
+
+    /// What a small table may hold, when nothing in it comes close.
+    fn choice(&self) -> Option<String> {
+        let few = self.asked.len() <= CHOICE_MAX && !self.asked.is_empty();
+        few.then(|| format!("expected {}", self.asked.join(", ")))
     }
 }
 

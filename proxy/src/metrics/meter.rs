@@ -98,23 +98,17 @@ pub enum Shed {
     Clients,
     /// A request while the buffers were beyond `memory_max`.
     Memory,
-    /// A request whose server's queue was full.
-    Queue,
-    /// A request or connection that came while the process was draining.
-    Draining,
 }
 
 impl Shed {
     /// Every reason, in the order of its cells.
-    pub const ALL: [Shed; 4] = [Shed::Clients, Shed::Memory, Shed::Queue, Shed::Draining];
+    pub const ALL: [Shed; 2] = [Shed::Clients, Shed::Memory];
 
     /// The label's value.
     pub fn name(self) -> &'static str {
         match self {
             Shed::Clients => "clients",
             Shed::Memory => "memory",
-            Shed::Queue => "queue",
-            Shed::Draining => "draining",
         }
     }
 }

@@ -6,8 +6,9 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream as StdUnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,10 +82,13 @@ fn bind_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-/// A socket file that nobody listens on is what a killed process left behind.
+/// A socket that nobody listens on is what a killed process left behind; any
+/// other file is not ours to remove.
 fn bind_unix(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
-    if path.exists() {
-        if StdUnixStream::connect(path).is_ok() {
+    if let Ok(file) = std::fs::symlink_metadata(path) {
+        let refused = StdUnixStream::connect(path)
+            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+        if !file.file_type().is_socket() || !refused {
             return Err(io::ErrorKind::AddrInUse.into());
         }
         std::fs::remove_file(path)?;
@@ -92,6 +96,39 @@ fn bind_unix(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
     let listener = std::os::unix::net::UnixListener::bind(path)?;
     listener.set_nonblocking(true)?;
     Ok(listener)
+}
+
+/// A socket file that this process made, to be removed when it leaves.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl SocketFile {
+    /// The file of a listener that is bound, if it has one.
+    pub fn of(address: &Bind) -> Option<SocketFile> {
+        let Bind::Unix(path) = address else {
+            return None;
+        };
+        let identity = identity(path)?;
+        Some(SocketFile {
+            path: path.clone(),
+            identity,
+        })
+    }
+
+    /// Remove it, unless a successor has put its own in its place.
+    pub fn remove(&self) {
+        if identity(&self.path) == Some(self.identity) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let file = std::fs::symlink_metadata(path).ok()?;
+    Some((file.dev(), file.ino()))
 }
 
 /// Accept clients of one listener until the task is ended.

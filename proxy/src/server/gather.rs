@@ -24,6 +24,14 @@ pub enum Wire {
 }
 
 impl Wire {
+    /// The version of RESP that servers are to answer in.
+    pub fn version(self) -> Version {
+        match self {
+            Wire::Redis(version) => version,
+            Wire::Memcached => Version::Resp2,
+        }
+    }
+
     /// Whether `reply`, or the beginning of one, is an error.
     pub fn is_error(self, reply: &[u8]) -> bool {
         match self {
@@ -230,10 +238,7 @@ impl Gather {
     }
 
     fn mget(&mut self, wire: Wire, out: &mut Vec<u8>) -> Option<()> {
-        let version = match wire {
-            Wire::Redis(version) => version,
-            Wire::Memcached => Version::Resp2,
-        };
+        let version = wire.version();
         for part in &mut self.parts[..self.fragments] {
             // Behind the array's own line; an error has no elements.
             part.used = match part.reply.first()? {

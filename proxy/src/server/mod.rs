@@ -33,7 +33,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
-use self::acceptor::Bound;
+use self::acceptor::{Bound, SocketFile};
 use self::worker::{Message, Worker};
 use crate::admin::{self, AdminHandle};
 use crate::answer::Figures;
@@ -70,6 +70,7 @@ impl Hub {
             Some(seat) if total < self.running.proxy.clients_max => {
                 seat.clients.fetch_add(1, Ordering::Relaxed);
                 if seat.messages.send(message).is_err() {
+                    seat.clients.fetch_sub(1, Ordering::Relaxed);
                     warn!("a worker has ended: a new client was lost");
                 }
             }
@@ -114,8 +115,10 @@ impl Hub {
 pub struct Handle {
     hub: Arc<Hub>,
     addresses: Vec<(String, Bind)>,
+    files: Vec<SocketFile>,
     stop: Option<oneshot::Sender<()>>,
-    threads: Vec<JoinHandle<()>>,
+    acceptor: Option<JoinHandle<()>>,
+    workers: Vec<JoinHandle<()>>,
     _admin: AdminHandle,
 }
 
@@ -130,7 +133,7 @@ impl Handle {
     pub fn shutdown(mut self) {
         self.drain();
         let deadline = std::time::Instant::now() + self.hub.running.proxy.timeout_drain;
-        for thread in self.threads.drain(..) {
+        for thread in self.workers.drain(..) {
             while !thread.is_finished() {
                 if std::time::Instant::now() > deadline {
                     warn!("clients are still connected: leaving without them");
@@ -143,14 +146,14 @@ impl Handle {
     }
 
     /// Stop accepting and let the workers end when their clients are served.
+    /// The acceptor goes first: no client may be handed over behind the word.
     fn drain(&mut self) {
         self.stop.take();
-        self.hub.drain();
-        for (_, address) in &self.addresses {
-            if let Bind::Unix(path) = address {
-                let _ = std::fs::remove_file(path);
-            }
+        if let Some(acceptor) = self.acceptor.take() {
+            let _ = acceptor.join();
         }
+        self.hub.drain();
+        self.files.iter().for_each(SocketFile::remove);
     }
 }
 
@@ -169,7 +172,7 @@ pub fn start(running: Arc<Running>) -> io::Result<Handle> {
         .listeners
         .iter()
         .map(|listener| listener.name.clone());
-    let addresses = names
+    let addresses: Vec<(String, Bind)> = names
         .zip(&bound)
         .map(|(name, bound)| Ok((name, bound.address()?)))
         .collect::<io::Result<_>>()?;
@@ -200,27 +203,32 @@ pub fn start(running: Arc<Running>) -> io::Result<Handle> {
         workers: senders.into_iter().map(seat).collect(),
     });
 
-    let mut threads = Vec::with_capacity(count + 1);
+    let mut workers = Vec::with_capacity(count);
     for (index, messages) in receivers.into_iter().enumerate() {
         let (hub, meter) = (Arc::clone(&hub), Arc::clone(&meters[index]));
-        threads.push(spawn_local(format!("worker-{index}"), move || {
+        workers.push(spawn_local(format!("worker-{index}"), move || {
             Worker::new(index, hub, meter).run(messages)
         })?);
     }
     let (stop, stopped) = oneshot::channel::<()>();
     let accepting = Arc::clone(&hub);
-    threads.push(spawn_local("acceptor".to_owned(), move || async move {
+    let acceptor = spawn_local("acceptor".to_owned(), move || async move {
         for (index, bound) in bound.into_iter().enumerate() {
             tokio::task::spawn_local(acceptor::accept(Arc::clone(&accepting), index, bound));
         }
         let _ = stopped.await;
-    })?);
+    })?;
     state.set_ready();
     Ok(Handle {
         hub,
+        files: addresses
+            .iter()
+            .filter_map(|(_, address)| SocketFile::of(address))
+            .collect(),
         addresses,
         stop: Some(stop),
-        threads,
+        acceptor: Some(acceptor),
+        workers,
         _admin: admin,
     })
 }

@@ -18,6 +18,7 @@ use std::collections::VecDeque;
 use emberline_protocol::memcache::{self, Verb};
 
 use super::gather::{Gather, Merge, Wire};
+use crate::metrics::{self, Verdict};
 use crate::running::Partial;
 
 /// Buffers larger than this are given back to the allocator when idle.
@@ -30,7 +31,7 @@ const SPARES: usize = 32;
 const GATHERS: usize = 4;
 
 /// What is to be counted when a request has been answered.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Record {
     /// Index of the command among the meter's commands.
     pub command: u16,
@@ -42,14 +43,23 @@ pub struct Record {
     pub started: u64,
 }
 
+impl Default for Record {
+    /// Of a request that is no known command and reaches no pool.
+    fn default() -> Record {
+        Record {
+            command: metrics::OTHER,
+            pool: None,
+            read: false,
+            started: 0,
+        }
+    }
+}
+
 /// How a reply becomes what the client sees.
 #[derive(Debug)]
 pub enum Shape {
     /// As the server said it.
     Plain,
-    /// The same, but the client does not want to hear it: `noreply`,
-    /// `CLIENT REPLY OFF`.
-    Mute,
     /// A quiet meta request: thrown away unless it says something of interest.
     Quiet(Verb),
     /// Put together from several replies.
@@ -71,9 +81,20 @@ enum Progress {
 #[derive(Debug)]
 struct Slot {
     shape: Shape,
+    /// The client does not want to hear it: `noreply`, `CLIENT REPLY OFF`.
+    mute: bool,
     progress: Progress,
-    failed: bool,
+    verdict: Verdict,
     record: Record,
+}
+
+impl Slot {
+    /// Note that the request has failed; the first reason stands.
+    fn blame(&mut self, verdict: Verdict) {
+        if self.verdict == Verdict::Ok {
+            self.verdict = verdict;
+        }
+    }
 }
 
 /// What a delivery did.
@@ -81,8 +102,8 @@ struct Slot {
 pub struct Delivered {
     /// There is something new to write.
     pub ready: bool,
-    /// The request is answered: count it, and whether it was with an error.
-    pub complete: Option<(Record, bool)>,
+    /// The request is answered: count it.
+    pub complete: Option<(Record, Verdict)>,
 }
 
 /// The slots and the bytes that are ready to be written.
@@ -104,6 +125,17 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
+    /// Number the requests from `first` on: a client's numbers go on where
+    /// they ended, so that no reply can find the slot of another request.
+    pub fn number_from(&mut self, first: u64) {
+        self.first = first;
+    }
+
+    /// The number that the next request gets.
+    pub fn next(&self) -> u64 {
+        self.first + self.slots.len() as u64
+    }
+
     /// Requests that have not been answered, or not in their turn.
     pub fn len(&self) -> usize {
         self.slots.len()
@@ -155,12 +187,13 @@ impl Pipeline {
     }
 
     /// Take a slot for a request that a server answers.
-    pub fn push(&mut self, shape: Shape, record: Record) -> u64 {
-        let seq = self.first + self.slots.len() as u64;
+    pub fn push(&mut self, shape: Shape, mute: bool, record: Record) -> u64 {
+        let seq = self.next();
         self.slots.push_back(Slot {
             shape,
+            mute,
             progress: Progress::Waiting,
-            failed: false,
+            verdict: Verdict::Ok,
             record,
         });
         seq
@@ -176,8 +209,9 @@ impl Pipeline {
         self.held += reply.len();
         self.slots.push_back(Slot {
             shape: Shape::Plain,
+            mute: false,
             progress: Progress::Done(reply),
-            failed: false,
+            verdict: Verdict::Ok,
             record: Record::default(),
         });
         result
@@ -213,15 +247,17 @@ impl Pipeline {
         }
         match &mut slot.shape {
             Shape::Plain => {
-                if matches!(slot.progress, Progress::Waiting) {
-                    slot.failed = wire.is_error(bytes);
+                if matches!(slot.progress, Progress::Waiting) && wire.is_error(bytes) {
+                    slot.blame(Verdict::Error);
                 }
-                if index == 0 {
+                if slot.mute {
+                    slot.progress = Progress::Held(Vec::new());
+                } else if index == 0 {
                     return self.flow(bytes, done);
+                } else {
+                    self.hold(index, bytes);
                 }
-                self.hold(index, bytes);
             }
-            Shape::Mute => slot.failed |= wire.is_error(bytes),
             Shape::Quiet(_) => self.hold(index, bytes),
             Shape::Gather(gather) => {
                 let before = gather.len();
@@ -245,7 +281,14 @@ impl Pipeline {
     ///
     /// `None` when part of a reply has already gone to the client, so that no
     /// error can be put in its place: the connection has to end.
-    pub fn fail(&mut self, seq: u64, fragment: u32, error: &[u8], wire: Wire) -> Option<Delivered> {
+    pub fn fail(
+        &mut self,
+        seq: u64,
+        fragment: u32,
+        error: &[u8],
+        verdict: Verdict,
+        wire: Wire,
+    ) -> Option<Delivered> {
         let Some(index) = self.index(seq) else {
             return Some(Delivered::default());
         };
@@ -265,6 +308,7 @@ impl Pipeline {
             }
             Progress::Waiting => {}
         }
+        self.slots[index].blame(verdict);
         if let Shape::Gather(gather) = &mut self.slots[index].shape {
             self.held -= gather.clear(fragment);
         }
@@ -275,7 +319,7 @@ impl Pipeline {
     fn flow(&mut self, bytes: &[u8], done: bool) -> Delivered {
         self.out.extend_from_slice(bytes);
         let slot = &mut self.slots[0];
-        let complete = done.then_some((slot.record, slot.failed));
+        let complete = done.then_some((slot.record, slot.verdict));
         if done {
             self.slots.pop_front();
             self.first += 1;
@@ -297,7 +341,12 @@ impl Pipeline {
         };
         self.held -= gather.len();
         let mut reply = self.spares.pop().unwrap_or_default();
-        slot.failed = gather.finish(wire, &mut reply);
+        if gather.finish(wire, &mut reply) {
+            slot.blame(Verdict::Error);
+        } else {
+            // Values of a failed server may be missing: then all is well.
+            slot.verdict = Verdict::Ok;
+        }
         self.held += reply.len();
         slot.progress = Progress::Held(reply);
         if self.gathers.len() < GATHERS {
@@ -330,15 +379,19 @@ impl Pipeline {
             Progress::Held(reply) => reply,
             _ => Vec::new(),
         };
+        let mut unwanted = slot.mute;
         if let Shape::Quiet(verb) = slot.shape {
-            slot.failed = wire.is_error(&reply);
-            if memcache::suppressed(verb, &reply) {
-                self.held -= reply.len();
-                reply.clear();
+            if wire.is_error(&reply) {
+                slot.blame(Verdict::Error);
             }
+            unwanted |= memcache::suppressed(verb, &reply);
+        }
+        if unwanted {
+            self.held -= reply.len();
+            reply.clear();
         }
         slot.progress = Progress::Done(reply);
-        let complete = Some((slot.record, slot.failed));
+        let complete = Some((slot.record, slot.verdict));
         if index == 0 {
             self.drain();
         }
@@ -393,7 +446,7 @@ mod tests {
     fn pipeline(shapes: impl IntoIterator<Item = Shape>) -> Pipeline {
         let mut pipeline = Pipeline::default();
         for shape in shapes {
-            pipeline.push(shape, Record::default());
+            pipeline.push(shape, false, Record::default());
         }
         pipeline
     }
@@ -439,19 +492,25 @@ mod tests {
     fn an_error_replaces_a_reply_only_while_nothing_of_it_was_written() {
         let mut pipeline = pipeline([Shape::Plain, Shape::Plain]);
         pipeline.deliver(1, 0, b"$9\r\nhalf", false, REDIS);
-        let delivered = pipeline.fail(1, 0, b"-ERR gone\r\n", REDIS);
-        assert!(
-            delivered.is_some_and(|delivered| delivered.complete.is_some_and(|(_, failed)| failed))
-        );
+        let delivered = pipeline.fail(1, 0, b"-ERR gone\r\n", Verdict::Timeout, REDIS);
+        assert!(delivered.is_some_and(|delivered| {
+            delivered
+                .complete
+                .is_some_and(|(_, verdict)| verdict == Verdict::Timeout)
+        }));
         pipeline.deliver(0, 0, b"$9\r\nhalf", false, REDIS);
-        assert!(pipeline.fail(0, 0, b"-ERR gone\r\n", REDIS).is_none());
+        assert!(
+            pipeline
+                .fail(0, 0, b"-ERR gone\r\n", Verdict::Timeout, REDIS)
+                .is_none()
+        );
     }
 
     #[test]
     fn a_late_error_does_not_undo_an_answer_that_waits_for_its_turn() {
         let mut pipeline = pipeline([Shape::Plain, Shape::Plain]);
         pipeline.deliver(1, 0, b"+b\r\n", true, REDIS);
-        let late = pipeline.fail(1, 0, b"-ERR late\r\n", REDIS);
+        let late = pipeline.fail(1, 0, b"-ERR late\r\n", Verdict::Timeout, REDIS);
         assert!(late.is_some_and(|late| late.complete.is_none()));
         pipeline.deliver(0, 0, b"+a\r\n", true, REDIS);
         assert_eq!(take(&mut pipeline), "+a\r\n+b\r\n");
@@ -459,7 +518,10 @@ mod tests {
 
     #[test]
     fn muted_and_suppressed_replies_leave_nothing_behind() {
-        let mut pipeline = pipeline([Shape::Mute, Shape::Quiet(Verb::MetaGet), Shape::Plain]);
+        let mut pipeline = Pipeline::default();
+        pipeline.push(Shape::Plain, true, Record::default());
+        pipeline.push(Shape::Quiet(Verb::MetaGet), false, Record::default());
+        pipeline.push(Shape::Plain, false, Record::default());
         pipeline.deliver(2, 0, b"END\r\n", true, Wire::Memcached);
         pipeline.deliver(1, 0, b"EN\r\n", true, Wire::Memcached);
         pipeline.deliver(0, 0, b"STORED\r\n", true, Wire::Memcached);
@@ -473,7 +535,7 @@ mod tests {
         for _ in 0..3 {
             let mut gather = pipeline.lend_gather(Merge::Mget, Partial::Error, 2);
             gather.order(&[1, 0, 1]);
-            let seq = pipeline.push(Shape::Gather(gather), Record::default());
+            let seq = pipeline.push(Shape::Gather(gather), false, Record::default());
             let first = pipeline.deliver(seq, 1, b"*2\r\n$1\r\na\r\n$-1\r\n", true, REDIS);
             assert!(first.complete.is_none());
             let last = pipeline.deliver(seq, 0, b"*1\r\n$1\r\nb\r\n", true, REDIS);
@@ -482,5 +544,27 @@ mod tests {
             assert_eq!(pipeline.queued(), 0);
         }
         assert_eq!(pipeline.gathers.len(), 1);
+    }
+
+    #[test]
+    fn a_muted_request_to_several_places_ends_with_its_last_reply() {
+        let mut pipeline = Pipeline::default();
+        let gather = pipeline.lend_gather(Merge::First, Partial::Error, 2);
+        let seq = pipeline.push(Shape::Gather(gather), true, Record::default());
+        assert!(
+            pipeline
+                .deliver(seq, 1, b"+OK\r\n", true, REDIS)
+                .complete
+                .is_none()
+        );
+        assert_eq!(pipeline.len(), 1);
+        assert!(
+            pipeline
+                .deliver(seq, 0, b"+OK\r\n", true, REDIS)
+                .complete
+                .is_some()
+        );
+        assert!(pipeline.is_idle());
+        assert_eq!(take(&mut pipeline), "");
     }
 }

@@ -6,6 +6,7 @@
 //! way of a request. No borrow is held across a call that can come back here.
 
 use std::cell::{Cell, RefCell};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -39,6 +40,9 @@ const PIPELINES: usize = 64;
 
 /// Connections kept for requests that need one to themselves, per server.
 const SPARES: usize = 2;
+
+/// A client for which a connection waits may read nothing for this long.
+const READ_PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// The first pause after a failed connect; it doubles up to the last.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
@@ -138,7 +142,7 @@ impl Worker {
             clients: RefCell::default(),
             held: Cell::new(0),
             draining: Cell::new(false),
-            random: Cell::new(0x9e37_79b9_7f4a_7c15 ^ (index as u64 + 1)),
+            random: Cell::new(seed()),
             running,
         })
     }
@@ -221,13 +225,16 @@ impl Worker {
             {
                 client.kill("it began a request and did not finish it in time");
             }
-            // Whoever reads nothing must not keep others from being served.
-            if self.is_overloaded()
-                && client
-                    .unread_since()
-                    .is_some_and(|since| since + limit < self.now())
-            {
+            // Whoever reads nothing must not keep others from being served,
+            // nor a connection to a server for ever.
+            let unread = |limit: u64| {
+                let since = client.unread_since();
+                since.is_some_and(|since| since + limit < self.now())
+            };
+            if self.is_overloaded() && unread(limit) {
                 client.kill("it does not read its replies, and memory is short");
+            } else if client.is_waited_for() && unread(nanos(READ_PAUSE_MAX)) {
+                client.kill("it has not read its replies for a long time");
             }
         }
     }
@@ -307,8 +314,12 @@ impl Worker {
     }
 
     /// A pipeline for a client that becomes busy.
-    pub fn lend_pipeline(&self) -> Box<Pipeline> {
-        self.pipelines.borrow_mut().pop().unwrap_or_default()
+    ///
+    /// Its requests are numbered from `first` on.
+    pub fn lend_pipeline(&self, first: u64) -> Box<Pipeline> {
+        let mut pipeline = self.pipelines.borrow_mut().pop().unwrap_or_default();
+        pipeline.number_from(first);
+        pipeline
     }
 
     /// Take back a client's idle pipeline.
@@ -492,4 +503,9 @@ fn memcache_limits(listener: &Listener) -> memcache::Limits {
         value_max: listener.value_max,
         ..memcache::Limits::default()
     }
+}
+
+/// Different in every process, or all of them would reconnect in step; never 0.
+fn seed() -> u64 {
+    RandomState::new().build_hasher().finish() | 1
 }

@@ -166,6 +166,44 @@ impl Client {
         bytes
     }
 
+    /// `count` bytes, or fewer when the others do not come.
+    pub fn at_most(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = self.buffer.split_off(self.taken);
+        self.buffer.clear();
+        self.taken = 0;
+        let mut more = [0; 65536];
+        while bytes.len() < count {
+            let wanted = more.len().min(count - bytes.len());
+            match self.stream.read(&mut more[..wanted]) {
+                Ok(0) => break,
+                Ok(read) => bytes.extend_from_slice(&more[..read]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        if bytes.len() > count {
+            self.buffer = bytes.split_off(count);
+        }
+        bytes
+    }
+
+    /// Everything until it ends with `last`, or nothing more comes.
+    pub fn until(&mut self, last: &[u8]) -> Vec<u8> {
+        let mut bytes = self.buffer.split_off(self.taken);
+        self.buffer.clear();
+        self.taken = 0;
+        let mut more = vec![0; 65536];
+        while !bytes.ends_with(last) {
+            match self.stream.read(&mut more) {
+                Ok(0) => break,
+                Ok(read) => bytes.extend_from_slice(&more[..read]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        bytes
+    }
+
     /// Everything until the other end closes.
     pub fn rest(&mut self) -> Vec<u8> {
         let mut bytes = self.buffer.split_off(self.taken);

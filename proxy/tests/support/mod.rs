@@ -27,7 +27,7 @@ mod scripted;
 
 pub use client::{Client, command, replies};
 pub use commands::{Asked, Commands};
-pub use process::{Emberline, Server, TempDir, free_port};
+pub use process::{Emberline, Server, TempDir, addresses, free_port};
 pub use random::Random;
 pub use scripted::{Scripted, drain_requests};
 
@@ -48,5 +48,22 @@ pub fn show(bytes: &[u8]) -> String {
     match bytes.len() {
         0..=SHOWN => text,
         len => format!("{text}... ({len} bytes)"),
+    }
+}
+
+/// Fail unless these are the same; show where they part.
+#[track_caller]
+pub fn assert_same(got: &[u8], expected: &[u8]) {
+    if got != expected {
+        let at = got.iter().zip(expected).position(|(a, b)| a != b);
+        let at = at.unwrap_or(got.len().min(expected.len()));
+        let from = at.saturating_sub(20);
+        panic!(
+            "replies differ at {at} of {} and {}\n  got:      {}\n  expected: {}",
+            got.len(),
+            expected.len(),
+            show(&got[from..got.len().min(at + 60)]),
+            show(&expected[from..expected.len().min(at + 60)]),
+        );
     }
 }

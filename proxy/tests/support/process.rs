@@ -315,6 +315,16 @@ impl Emberline {
         Emberline::start(&args, Some(bind), None, TempDir::new())
     }
 
+    /// The same with this request timeout.
+    pub fn redis_within(addresses: &[SocketAddr], request_timeout: &str) -> Emberline {
+        let servers: Vec<String> = addresses.iter().map(|at| format!("\"{at}\"")).collect();
+        Emberline::config(&format!(
+            "[listeners.redis]\nprotocol = \"redis\"\nbind = \"REDIS_BIND\"\nroute = \"pool\"\n\
+             [pools.pool]\nprotocol = \"redis\"\nservers = [{}]\nrequest_timeout = \"{request_timeout}\"\n",
+            servers.join(", ")
+        ))
+    }
+
     /// Two workers before these memcached servers.
     pub fn memcached(servers: &[Server]) -> Emberline {
         let addresses: Vec<SocketAddr> = servers.iter().map(Server::address).collect();
@@ -363,7 +373,7 @@ impl Emberline {
         if !args.iter().any(|arg| arg == "--workers") {
             command.args(["--workers", "2"]);
         }
-        command.env("RUST_LOG", "error").stdout(Stdio::null());
+        command.env("EMBERLINE_LOG", "error").stdout(Stdio::null());
         Emberline {
             child: Guard::spawn(&mut command).unwrap(),
             redis: None,
@@ -448,6 +458,11 @@ impl Emberline {
             .unwrap()
             * 1024
     }
+}
+
+/// Where these servers listen.
+pub fn addresses(servers: &[Server]) -> Vec<SocketAddr> {
+    servers.iter().map(Server::address).collect()
 }
 
 fn join(addresses: &[SocketAddr]) -> String {

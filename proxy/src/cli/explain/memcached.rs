@@ -24,7 +24,15 @@ pub fn explain(scene: &Scene<'_>, request: &str) -> Result<Vec<Tree>, String> {
         Err(error) if error.reply.is_empty() => {
             return Err("the proxy would close the connection".to_owned());
         }
-        Err(error) => return Err(format!("the proxy would answer: {error}")),
+        Err(error) => {
+            let word = request.split_whitespace().next().unwrap_or_default();
+            let lower = word.to_ascii_lowercase();
+            let hint = match is_verb(&lower) && lower != word {
+                true => format!("; memcached's commands are in small letters, as in \"{lower}\""),
+                false => String::new(),
+            };
+            return Err(format!("the proxy would answer: {error}{hint}"));
+        }
     };
     let verb = request.verb;
     if scene.denied(&[verb.name().to_owned()]) {

@@ -1,7 +1,7 @@
 //! Redis requests, explained.
 
 use emberline_protocol::redis::command::{blocking, keys, lookup};
-use emberline_protocol::redis::{Class, Command, FanOut, Limits, Parser, Split, Step};
+use emberline_protocol::redis::{Class, Command, FanOut, KeyError, Limits, Parser, Split, Step};
 use emberline_routing::Ask;
 
 use super::Scene;
@@ -42,6 +42,9 @@ pub fn explain(scene: &Scene<'_>, request: &str) -> Result<Vec<Tree>, String> {
                 "one cursor cannot walk several servers in this version",
             )])
         }
+        Class::FanOut(FanOut::PubSub) => Ok(vec![Tree::new(
+            "refused: publish and subscribe are not supported by this proxy version",
+        )]),
         Class::FanOut(how) => Ok(vec![scene.everywhere(merge_of(how))]),
         Class::Single | Class::SameShard | Class::Split(_) => keyed(scene, command, &args),
     }
@@ -58,9 +61,12 @@ fn names(command: &Command, args: &[&[u8]]) -> Vec<String> {
 
 fn keyed(scene: &Scene<'_>, command: &Command, args: &[&[u8]]) -> Result<Vec<Tree>, String> {
     let mut at = Vec::new();
-    keys(command, args, &mut at).map_err(|error| error.to_string())?;
-    if at.is_empty() {
-        return Ok(vec![scene.if_sole("it names no key")]);
+    match keys(command, args, &mut at) {
+        // `XINFO HELP` and the like, and scripts.
+        Ok(()) if at.is_empty() => return Ok(vec![scene.anywhere("it names no key")]),
+        Err(KeyError::NoKey(_)) => return Ok(vec![scene.anywhere("it names no key")]),
+        Ok(()) => {}
+        Err(error) => return Err(error.to_string()),
     }
     let keys: Vec<&[u8]> = at.iter().filter_map(|&i| args.get(i).copied()).collect();
     let mut nodes = Vec::new();
@@ -97,7 +103,8 @@ fn merge_of(how: FanOut) -> &'static str {
         FanOut::Sum | FanOut::Publish => "the counts are added up",
         FanOut::Concat => "the lists are put together",
         FanOut::RandomKey => "the first that has a key answers",
-        FanOut::Script | FanOut::Function | FanOut::PubSub => "merged as the subcommand asks",
-        FanOut::Scan => "one after the other",
+        FanOut::Script | FanOut::Function => "merged as the subcommand asks",
+        // Answered before they come here.
+        FanOut::PubSub | FanOut::Scan => "one after the other",
     }
 }

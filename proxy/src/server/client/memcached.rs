@@ -7,9 +7,9 @@ use emberline_protocol::memcache::{self, Parser, Recovery, Request, RequestError
 use emberline_protocol::redis::Version;
 use emberline_routing::{Ask, Plan, PoolId};
 
+use super::conversation::{Conversation, Next, Parsers, Stop};
 use super::scatter::Fragments;
 use super::split::Splitter;
-use super::{Conversation, Next, Parsers, Stop};
 use crate::answer;
 use crate::metrics::{Verdict, memcache_command};
 use crate::running::{Listener, Partial};
@@ -17,6 +17,12 @@ use crate::server::backend::Entry;
 use crate::server::gather::{Gather, Merge};
 use crate::server::pipeline::{Record, Shape};
 use crate::server::worker::Worker;
+
+/// What a client is told that uses a command which its listener denies.
+pub const DENIED: &str = "CLIENT_ERROR the command is denied on this listener";
+
+/// What a client is told when memory is short.
+pub const OVERLOADED: &str = "SERVER_ERROR the proxy's buffers are full, try again later";
 
 /// One whole request: its line and its data block.
 struct Frame<'a> {
@@ -134,13 +140,26 @@ impl Conversation {
     }
 
     fn complain(&mut self, text: &str) {
+        self.answer(Record::default(), Verdict::Error, |out| {
+            memcache::encode::line(out, text);
+        });
+    }
+
+    /// Answer a request with an error, unless its client asked not to be told.
+    fn refuse_memcached(&mut self, request: &Request, text: &str) -> Next {
         let record = Record {
-            command: crate::metrics::OTHER,
+            command: memcache_command(request.verb),
             ..Record::default()
         };
-        self.answer(record, Verdict::Error, |out| {
-            memcache::encode::line(out, text)
-        });
+        if request.quiet && request.dialect == memcache::Dialect::Text {
+            self.worker
+                .count(self.client.listener, record, Verdict::Refused);
+        } else {
+            self.answer(record, Verdict::Refused, |out| {
+                memcache::encode::line(out, text)
+            });
+        }
+        Next::Taken
     }
 
     fn take_up_verb(
@@ -154,16 +173,14 @@ impl Conversation {
         let request = frame.request;
         let verb = request.verb;
         if worker.policies[self.client.listener].denies(verb.name().as_bytes(), b"") {
-            self.complain("CLIENT_ERROR the command is denied on this listener");
-            return Next::Taken;
+            return self.refuse_memcached(request, DENIED);
         }
         if answer::memcache::is_local(verb) {
             return self.answer_memcached(worker, frame);
         }
         if worker.is_overloaded() {
             worker.shed();
-            self.complain("SERVER_ERROR the proxy's buffers are full, try again later");
-            return Next::Taken;
+            return self.refuse_memcached(request, OVERLOADED);
         }
         if verb.is_for_all() {
             splitter.assign(listener.router.targets().iter().copied());
@@ -202,12 +219,14 @@ impl Conversation {
         }
     }
 
-    /// What of the reply a quiet request's client is to see.
-    pub(super) fn memcached_shape(request: &Request) -> Shape {
+    /// Take a slot for a request that one server answers. Its client sees all
+    /// of the reply, nothing (`noreply`), or what is of interest (meta `q`).
+    pub(super) fn push_memcached(&self, request: &Request, plan: Plan) -> u64 {
+        let record = self.memcached_record(request, plan);
         match (request.quiet, request.dialect) {
-            (false, _) => Shape::Plain,
-            (true, memcache::Dialect::Text) => Shape::Mute,
-            (true, memcache::Dialect::Meta) => Shape::Quiet(request.verb),
+            (false, _) => self.push(Shape::Plain, false, record),
+            (true, memcache::Dialect::Text) => self.push(Shape::Plain, true, record),
+            (true, memcache::Dialect::Meta) => self.push(Shape::Quiet(request.verb), false, record),
         }
     }
 
@@ -219,14 +238,20 @@ impl Conversation {
         parser: &Parser,
         plan: Plan,
     ) -> Next {
-        let record = self.memcached_record(frame.request, plan);
         let server = match plan {
             Plan::Send(server) => server,
             Plan::Answer(pool) => {
+                let record = self.memcached_record(frame.request, plan);
                 let keys: Vec<&[u8]> = parser.keys(frame.bytes).collect();
-                self.answer(record, Verdict::Ok, |out| {
-                    answer_local(worker, pool, frame, &keys, out);
-                });
+                let mut reply = worker.scratch.take();
+                reply.clear();
+                answer_local(worker, pool, frame, &keys, &mut reply);
+                let verdict = match memcache::is_error(&reply) {
+                    true => Verdict::Error,
+                    false => Verdict::Ok,
+                };
+                self.answer(record, verdict, |out| out.extend_from_slice(&reply));
+                worker.scratch.replace(reply);
                 return Next::Taken;
             }
         };
@@ -236,17 +261,15 @@ impl Conversation {
                 Next::Wait
             }
             Ok(backend) => {
-                let seq = self.push(Self::memcached_shape(frame.request), record);
+                let seq = self.push_memcached(frame.request, plan);
                 let entry = Entry::new(Rc::clone(&self.client), seq, 0, worker.now());
                 backend.push(worker, entry, |out| frame.write(out));
                 Next::Taken
             }
             Err(fault) => {
-                if !frame.request.quiet {
-                    let wire = self.client.wire.get();
-                    let text = fault.text(worker.server_name(server));
-                    self.answer(record, fault.verdict(), |out| wire.error(&text, out));
-                }
+                let seq = self.push_memcached(frame.request, plan);
+                let text = fault.text(worker.server_name(server));
+                self.client.fail(worker, seq, 0, &text, fault.verdict());
                 Next::Taken
             }
         }
@@ -262,16 +285,17 @@ impl Conversation {
         let partial = splitter.plans().first().map_or(Partial::Error, |plan| {
             worker.pool(worker.pool_of_plan(*plan)).partial
         });
-        let mut gather = self.with_pipeline(|pipeline| {
-            pipeline.lend_gather(Merge::Values, partial, splitter.plans().len())
-        });
-        gather.order(splitter.order());
-        parser.keys(frame.bytes).for_each(|key| gather.key(key));
-        self.scatter_memcached(worker, frame, splitter.plans(), gather, |fragment, out| {
+        let fill = |gather: &mut Gather| {
+            gather.order(splitter.order());
+            parser.keys(frame.bytes).for_each(|key| gather.key(key));
+        };
+        let write = |fragment: usize, out: &mut Vec<u8>| {
             let keys = splitter.keys(fragment).iter();
             let keys = keys.map(|&key| parser.key(frame.bytes, key as usize));
             memcache::fragment(out, frame.line(), frame.request, keys);
-        })
+        };
+        let how = (Merge::Values, partial);
+        self.scatter_memcached(worker, frame, splitter.plans(), how, fill, write)
     }
 
     /// Hand the request to every server; OK if all of them say so.
@@ -281,12 +305,9 @@ impl Conversation {
         frame: &Frame<'_>,
         splitter: &Splitter,
     ) -> Next {
-        let gather = self.with_pipeline(|pipeline| {
-            pipeline.lend_gather(Merge::First, Partial::Error, splitter.plans().len())
-        });
-        self.scatter_memcached(worker, frame, splitter.plans(), gather, |_, out| {
-            frame.write(out);
-        })
+        let write = |_, out: &mut Vec<u8>| frame.write(out);
+        let how = (Merge::First, Partial::Error);
+        self.scatter_memcached(worker, frame, splitter.plans(), how, |_| (), write)
     }
 
     /// Send one fragment to each of `plans`: `write` appends it.
@@ -295,18 +316,14 @@ impl Conversation {
         worker: &Rc<Worker>,
         frame: &Frame<'_>,
         plans: &[Plan],
-        gather: Box<Gather>,
+        (merge, partial): (Merge, Partial),
+        fill: impl FnOnce(&mut Gather),
         write: impl Fn(usize, &mut Vec<u8>),
     ) -> Next {
         let Some(&first) = plans.first() else {
             return Next::Taken;
         };
         let record = self.memcached_record(frame.request, first);
-        let shape = if frame.request.quiet {
-            Shape::Mute
-        } else {
-            Shape::Gather(gather)
-        };
         let limits = &worker.memcache_limits[self.client.listener];
         let answer = |pool: PoolId, line: &[u8], reply: &mut Vec<u8>| {
             let mut parser = Parser::default();
@@ -319,7 +336,15 @@ impl Conversation {
                 answer_local(worker, pool, &frame, &keys, reply);
             }
         };
-        self.scatter(worker, plans, shape, record, &Fragments { write, answer })
+        let fragments = Fragments {
+            merge,
+            partial,
+            quiet: frame.request.quiet,
+            fill,
+            write,
+            answer,
+        };
+        self.scatter(worker, plans, record, fragments)
     }
 
     /// A verb that the proxy answers itself.

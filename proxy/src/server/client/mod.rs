@@ -1,17 +1,10 @@
-//! One client: read, take up its requests, write its replies.
+//! One client: what its task and the connections to the servers share.
 //!
-//! [`Client`] is what the client's own task and the connections to the servers
-//! share; [`Conversation`] is the task. A turn of the task is always the same:
-//!
-//! ```text
-//!   write what is ready -> take up what was left -> read -> take up -> again
-//! ```
-//!
-//! and it ends when reading or writing would block, or when the client has so
-//! much outstanding that it must wait for its replies first. An idle client
-//! holds no buffer: the read goes into the worker's, bytes are kept only while
-//! a request is unfinished, and the pipeline is lent.
+//! The task itself is in `conversation`; what it does with a request of either
+//! protocol in `redis` and `memcached`; requests to several places in `split`
+//! and `scatter`; requests too large to keep in `upload`.
 
+mod conversation;
 mod memcached;
 mod redis;
 mod scatter;
@@ -19,30 +12,16 @@ mod split;
 mod upload;
 
 use std::cell::{Cell, RefCell};
-use std::io;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 
-use emberline_protocol::{memcache, redis as resp};
-use tracing::debug;
-
-use self::split::Splitter;
-use self::upload::Upload;
-use super::backend::{Backend, remember};
+use super::backend::Backend;
 use super::gather::Wire;
-use super::pipeline::{Delivered, Pipeline, Record, Shape};
-use super::socket::Socket;
+use super::pipeline::{Delivered, Pipeline};
 use super::worker::Worker;
-use crate::answer::redis::Session;
 use crate::metrics::Verdict;
-use crate::running::{Listener, Protocol};
+pub use conversation::{Parsers, run};
 pub use scatter::Ways;
-
-/// Requests of one client that may be unanswered before it has to wait.
-const INFLIGHT_MAX: usize = 1024;
-
-/// Bytes queued for a client above which its requests have to wait.
-const QUEUED_MAX: usize = 1024 * 1024;
 
 /// Bytes of replies that a client may have asked for, going by the size of its
 /// last ones. A thousand requests for large values would keep their server,
@@ -63,6 +42,10 @@ pub struct Client {
     pub listener: usize,
     wire: Cell<Wire>,
     pipeline: RefCell<Option<Box<Pipeline>>>,
+    /// The number of the next request, while there is no pipeline.
+    next: Cell<u64>,
+    /// Bytes of replies last reported to the worker's account.
+    accounted: Cell<usize>,
     /// The mean size of its last replies.
     reply_size: Cell<usize>,
     /// Its requests in flight over connections that take no new ones.
@@ -89,6 +72,8 @@ impl Client {
             listener,
             wire: Cell::new(wire),
             pipeline: RefCell::default(),
+            next: Cell::new(0),
+            accounted: Cell::new(0),
             reply_size: Cell::new(REPLY_SIZE),
             holds: Cell::new(0),
             pausers: RefCell::default(),
@@ -125,7 +110,7 @@ impl Client {
         let size = self.reply_size.get();
         let ended = if done { size / 16 } else { 0 };
         self.reply_size.set(size - ended + bytes.len() / 16);
-        self.settle(worker, delivered, None);
+        self.settle(worker, delivered);
     }
 
     /// Answer request `seq`, or a fragment of it, with an error of the proxy's own.
@@ -134,31 +119,36 @@ impl Client {
         let mut error = Vec::with_capacity(text.len() + 16);
         wire.error(text, &mut error);
         let delivered = match &mut *self.pipeline.borrow_mut() {
-            Some(pipeline) => pipeline.fail(seq, fragment, &error, wire),
+            Some(pipeline) => pipeline.fail(seq, fragment, &error, verdict, wire),
             None => return,
         };
         match delivered {
-            Some(delivered) => self.settle(worker, delivered, Some(verdict)),
+            Some(delivered) => self.settle(worker, delivered),
             None => self.kill("its reply broke off in the middle"),
         }
     }
 
-    fn settle(&self, worker: &Worker, delivered: Delivered, verdict: Option<Verdict>) {
-        if let Some((record, failed)) = delivered.complete {
-            let own = if failed { Verdict::Error } else { Verdict::Ok };
-            worker.count(
-                self.listener,
-                record,
-                verdict.filter(|_| failed).unwrap_or(own),
-            );
+    fn settle(&self, worker: &Worker, delivered: Delivered) {
+        self.account(worker);
+        if let Some((record, verdict)) = delivered.complete {
+            worker.count(self.listener, record, verdict);
         }
         if delivered.ready {
             self.wake();
         }
     }
 
+    /// Tell the worker how much is queued for this client.
+    fn account(&self, worker: &Worker) {
+        let queued = self.queued();
+        let before = self.accounted.replace(queued);
+        if before != queued {
+            worker.account(before, queued);
+        }
+    }
+
     /// Bytes queued for it.
-    pub fn queued(&self) -> usize {
+    fn queued(&self) -> usize {
         self.pipeline
             .borrow()
             .as_ref()
@@ -210,424 +200,15 @@ impl Client {
         Some(self.unread.get()).filter(|since| *since != 0)
     }
 
+    /// Whether a connection to a server waits for it to read.
+    pub fn is_waited_for(&self) -> bool {
+        !self.pausers.borrow().is_empty()
+    }
+
     fn outstanding(&self) -> usize {
         self.pipeline
             .borrow()
             .as_ref()
             .map_or(0, |pipeline| pipeline.len())
     }
-}
-
-/// Serve one client until it leaves.
-pub async fn run(worker: Rc<Worker>, client: Rc<Client>, socket: Socket) {
-    let mut conversation = Conversation::new(worker, client, socket);
-    std::future::poll_fn(|context| conversation.poll(context)).await;
-    conversation.end();
-}
-
-/// The client's task.
-struct Conversation {
-    worker: Rc<Worker>,
-    client: Rc<Client>,
-    socket: Socket,
-    dialogue: Dialogue,
-    /// Bytes that were read and not taken up.
-    input: Option<Box<Input>>,
-    /// A request too large to be kept, on its way to a server.
-    upload: Option<Box<Upload>>,
-    /// Waits for room on this connection.
-    parked: Option<Rc<Backend>>,
-    /// The next request must not be taken up before the last is answered.
-    barrier: bool,
-    /// The client has finished, or the process is on its way out: no more is
-    /// read, but what was read is still taken up.
-    finished: bool,
-    /// Nothing more is taken up: answer what was asked, then hang up.
-    closing: bool,
-    /// Bytes last reported to the worker's account.
-    accounted: usize,
-}
-
-/// What a protocol remembers of its client.
-enum Dialogue {
-    Redis(Box<Session>),
-    Memcached,
-}
-
-/// Bytes kept between turns.
-#[derive(Default)]
-struct Input {
-    bytes: Vec<u8>,
-    /// What was taken up of `bytes`.
-    taken: usize,
-    /// More bytes must come before anything can be done.
-    partial: bool,
-    resp: resp::Parser,
-    memcache: memcache::Parser,
-}
-
-/// What became of a request.
-enum Next {
-    /// It was taken up: go on behind it.
-    Taken,
-    /// It has to wait: try it again later.
-    Wait,
-    /// The connection ends when what was asked has been answered.
-    Close,
-}
-
-/// Why taking up requests stopped.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stop {
-    /// Everything has been taken up.
-    Dry,
-    /// The last request is not whole.
-    Partial,
-    /// The next request has to wait.
-    Wait,
-    /// Nothing more is wanted.
-    Close,
-}
-
-impl Conversation {
-    fn new(worker: Rc<Worker>, client: Rc<Client>, socket: Socket) -> Conversation {
-        let listener = &worker.running.listeners[client.listener];
-        let dialogue = match listener.protocol {
-            Protocol::Redis => {
-                let (peer, now) = (socket.peer(), worker.unix_millis());
-                let password = listener.password.is_some();
-                Dialogue::Redis(Box::new(Session::new(client.id, peer, now, password)))
-            }
-            Protocol::Memcached => Dialogue::Memcached,
-        };
-        Conversation {
-            worker,
-            client,
-            socket,
-            dialogue,
-            input: None,
-            upload: None,
-            parked: None,
-            barrier: false,
-            finished: false,
-            closing: false,
-            accounted: 0,
-        }
-    }
-
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        self.client.woken.set(false);
-        remember(&self.client.waker, context);
-        self.worker.tick();
-        for _ in 0..8 {
-            if let Some(why) = self.client.killed.get() {
-                debug!(client = self.client.id, why, "client cut off");
-                return Poll::Ready(());
-            }
-            if self.flush(context).is_err() {
-                return Poll::Ready(());
-            }
-            if self.take_up_rest() {
-                continue;
-            }
-            if self.finished && self.upload.is_none() && self.nothing_left() {
-                self.closing = true;
-            }
-            if self.closing {
-                return self.poll_goodbye(context);
-            }
-            if self.finished || !self.may_read() {
-                // It is not the client that is waited for.
-                self.client.since.set(0);
-                self.account();
-                return Poll::Pending;
-            }
-            match self.read(context) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => return Poll::Ready(()),
-                Poll::Pending if self.worker.is_draining() && self.upload.is_none() => {
-                    self.finished = true;
-                }
-                Poll::Pending => {
-                    let partial = self.input.as_ref().is_some_and(|input| input.partial);
-                    self.mark(partial || self.upload.is_some());
-                    self.account();
-                    return Poll::Pending;
-                }
-            }
-        }
-        // Others want their turn too.
-        context.waker().wake_by_ref();
-        Poll::Pending
-    }
-
-    /// Everything was asked: leave when everything is answered.
-    fn poll_goodbye(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let idle = self
-            .client
-            .pipeline
-            .borrow()
-            .as_ref()
-            .is_none_or(|pipeline| pipeline.is_idle());
-        if !idle {
-            return Poll::Pending;
-        }
-        match self.socket.poll_shutdown(context) {
-            Poll::Ready(_) => Poll::Ready(()),
-            Poll::Pending => Poll::Pending,
-        }
-    }
-
-    fn flush(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        let mut lent = self.client.pipeline.borrow_mut();
-        let Some(pipeline) = &mut *lent else {
-            return Ok(());
-        };
-        while !pipeline.ready().is_empty() {
-            match self.socket.poll_write(context, pipeline.ready())? {
-                Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(count) => {
-                    self.worker.meter.bytes_out(self.client.listener, count);
-                    pipeline.written(count);
-                    self.client.unread.set(0);
-                }
-                Poll::Pending => break,
-            }
-        }
-        if pipeline.ready().is_empty() {
-            self.client.unread.set(0);
-        } else if self.client.unread.get() == 0 {
-            self.client.unread.set(self.worker.now().max(1));
-        }
-        let unread = pipeline.ready().len();
-        if pipeline.is_idle()
-            && let Some(pipeline) = lent.take()
-        {
-            self.worker.return_pipeline(pipeline);
-        }
-        drop(lent);
-        if unread < QUEUED_MAX / 4 {
-            for backend in self.client.pausers.take() {
-                backend.wake();
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether the next request may be taken up.
-    fn admitted(&mut self) -> bool {
-        if self.closing || self.client.holds.get() > 0 {
-            return false;
-        }
-        let (outstanding, queued) = match &*self.client.pipeline.borrow() {
-            Some(pipeline) => (pipeline.len(), pipeline.queued()),
-            None => (0, 0),
-        };
-        if self.barrier && outstanding > 0
-            || outstanding >= INFLIGHT_MAX
-            || queued > QUEUED_MAX
-            || outstanding.saturating_mul(self.client.reply_size.get()) > ASKED_MAX
-        {
-            return false;
-        }
-        self.barrier = false;
-        match &self.parked {
-            Some(backend) if backend.is_open() && backend.is_full() => {
-                backend.wait(&self.client);
-                false
-            }
-            _ => {
-                self.parked = None;
-                true
-            }
-        }
-    }
-
-    /// Whether reading makes sense: nothing that was read waits for its turn.
-    fn may_read(&mut self) -> bool {
-        match (&self.upload, &self.input) {
-            (Some(upload), _) => upload.has_room(),
-            (None, Some(input)) if !input.partial => false,
-            _ => self.admitted(),
-        }
-    }
-
-    /// Whether no whole request waits to be taken up.
-    fn nothing_left(&self) -> bool {
-        self.input.as_ref().is_none_or(|input| input.partial)
-    }
-
-    fn read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let worker = Rc::clone(&self.worker);
-        let mut buffer = worker.read_buffer.borrow_mut();
-        let count = match self.socket.poll_read(context, &mut buffer) {
-            Poll::Ready(Ok(count)) => count,
-            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-            Poll::Pending => return Poll::Pending,
-        };
-        if count == 0 {
-            self.finished = true;
-            self.abandon_upload();
-            return Poll::Ready(Ok(()));
-        }
-        worker.meter.bytes_in(self.client.listener, count);
-        let bytes = &buffer[..count];
-        if self.upload.is_some() {
-            self.pump(bytes);
-        } else if let Some(input) = &mut self.input {
-            input.bytes.extend_from_slice(bytes);
-            input.partial = false;
-        } else {
-            let mut parsers = worker.parsers.borrow_mut();
-            let (taken, stop) = self.take_up(bytes, &mut parsers);
-            if stop == Stop::Partial {
-                // The next client's bytes do not continue this one's.
-                parsers.resp.reset();
-                parsers.memcache.reset();
-            }
-            drop(parsers);
-            self.keep(&bytes[taken..], stop);
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Take up what is left of earlier reads; true if that moved something.
-    fn take_up_rest(&mut self) -> bool {
-        if self.upload.is_some() {
-            return self.poll_upload();
-        }
-        if self.input.as_ref().is_none_or(|input| input.partial) || !self.admitted() {
-            return false;
-        }
-        let Some(mut input) = self.input.take() else {
-            return false;
-        };
-        let bytes = std::mem::take(&mut input.bytes);
-        let mut parsers = Parsers {
-            resp: std::mem::take(&mut input.resp),
-            memcache: std::mem::take(&mut input.memcache),
-            splitter: Splitter::default(),
-        };
-        let (taken, stop) =
-            self.take_up(bytes.get(input.taken..).unwrap_or_default(), &mut parsers);
-        input.bytes = bytes;
-        input.taken += taken;
-        input.resp = parsers.resp;
-        input.memcache = parsers.memcache;
-        match stop {
-            Stop::Dry | Stop::Close => self.client.since.set(0),
-            Stop::Partial | Stop::Wait => {
-                if input.taken * 2 >= input.bytes.len() {
-                    input.bytes.drain(..input.taken);
-                    input.taken = 0;
-                }
-                input.partial = stop == Stop::Partial;
-                self.mark(input.partial);
-                let rest = input.bytes.get(input.taken..).unwrap_or_default();
-                let in_value = match self.dialogue {
-                    Dialogue::Redis(_) => input.resp.bulk_missing() > 0,
-                    Dialogue::Memcached => memchr::memchr(b'\n', rest).is_some(),
-                };
-                if input.partial && in_value {
-                    // A value needs progress only, not haste.
-                    self.client.since.set(self.worker.now().max(1));
-                }
-                self.input = Some(input);
-            }
-        }
-        if stop == Stop::Partial {
-            self.consider_upload();
-        }
-        taken > 0 || stop == Stop::Close || self.upload.is_some()
-    }
-
-    /// Keep the bytes of a read that were not taken up.
-    fn keep(&mut self, rest: &[u8], stop: Stop) {
-        match stop {
-            Stop::Dry | Stop::Close => self.client.since.set(0),
-            Stop::Partial | Stop::Wait => {
-                self.mark(stop == Stop::Partial);
-                self.input = Some(Box::new(Input {
-                    bytes: rest.to_vec(),
-                    // A parser of its own must see these bytes once before it
-                    // can say that more are needed.
-                    partial: false,
-                    ..Input::default()
-                }));
-            }
-        }
-    }
-
-    /// Note since when the rest of a request is missing.
-    fn mark(&self, partial: bool) {
-        let since = &self.client.since;
-        if !partial {
-            since.set(0);
-        } else if since.get() == 0 {
-            since.set(self.worker.now().max(1));
-        }
-    }
-
-    /// Take up the requests in `bytes`; answers how many bytes they were.
-    fn take_up(&mut self, bytes: &[u8], parsers: &mut Parsers) -> (usize, Stop) {
-        match self.dialogue {
-            Dialogue::Redis(_) => self.take_up_redis(bytes, parsers),
-            Dialogue::Memcached => self.take_up_memcached(bytes, parsers),
-        }
-    }
-
-    fn listener<'w>(&self, worker: &'w Worker) -> &'w Listener {
-        &worker.running.listeners[self.client.listener]
-    }
-
-    /// Work on the client's pipeline, lending it one if it has none.
-    fn with_pipeline<T>(&self, work: impl FnOnce(&mut Pipeline) -> T) -> T {
-        let mut lent = self.client.pipeline.borrow_mut();
-        work(lent.get_or_insert_with(|| self.worker.lend_pipeline()))
-    }
-
-    /// Answer on the spot; `write` appends the reply.
-    fn answer(&self, record: Record, verdict: Verdict, write: impl FnOnce(&mut Vec<u8>)) {
-        self.with_pipeline(|pipeline| pipeline.answer(write));
-        self.worker.count(self.client.listener, record, verdict);
-    }
-
-    /// Take a slot for a request that a server answers.
-    fn push(&self, shape: Shape, record: Record) -> u64 {
-        self.with_pipeline(|pipeline| pipeline.push(shape, record))
-    }
-
-    /// Tell the worker how much this client's buffers hold.
-    fn account(&mut self) {
-        let input = self
-            .input
-            .as_ref()
-            .map_or(0, |input| input.bytes.capacity());
-        let now = input + self.client.queued();
-        if now != self.accounted {
-            self.worker.account(self.accounted, now);
-            self.accounted = now;
-        }
-    }
-
-    fn end(&mut self) {
-        self.client.gone.set(true);
-        self.abandon_upload();
-        self.client.pipeline.take();
-        for backend in self.client.pausers.take() {
-            backend.wake();
-        }
-        self.input = None;
-        self.account();
-        self.worker.dismiss(&self.client);
-    }
-}
-
-/// Parsers and scratch space: the worker's, or those of a client whose request
-/// has not come whole.
-#[derive(Default)]
-pub struct Parsers {
-    resp: resp::Parser,
-    memcache: memcache::Parser,
-    splitter: Splitter,
 }

@@ -8,14 +8,14 @@ use emberline_protocol::redis::encode::{self, Version};
 use emberline_protocol::redis::request::{Limits, Parser, Request, RequestError, Step};
 use emberline_routing::{Ask, Plan, PoolId};
 
+use super::conversation::{Conversation, Dialogue, Next, Parsers, Stop};
 use super::scatter::Fragments;
 use super::split::Splitter;
-use super::{Conversation, Dialogue, Next, Parsers, Stop};
 use crate::answer::{self, redis::refuse};
 use crate::metrics::Verdict;
 use crate::running::{Listener, Partial};
 use crate::server::backend::Entry;
-use crate::server::gather::{Merge, Wire};
+use crate::server::gather::{Gather, Merge, Wire};
 use crate::server::pipeline::{Record, Shape};
 use crate::server::worker::Worker;
 
@@ -258,10 +258,7 @@ impl Conversation {
     }
 
     fn version(&self) -> Version {
-        match self.client.wire.get() {
-            Wire::Redis(version) => version,
-            Wire::Memcached => Version::Resp2,
-        }
+        self.client.wire.get().version()
     }
 
     pub(super) fn record(
@@ -291,9 +288,12 @@ impl Conversation {
             Plan::Answer(pool) => {
                 let (version, now) = (self.version(), worker.unix_millis());
                 let args = frame.args();
-                self.reply(record, Verdict::Ok, |out| {
-                    answer_local(worker, pool, &args, version, now, out);
-                });
+                let mut reply = worker.scratch.take();
+                reply.clear();
+                answer_local(worker, pool, &args, version, now, &mut reply);
+                let verdict = verdict_of(&reply);
+                self.reply(record, verdict, |out| out.extend_from_slice(&reply));
+                worker.scratch.replace(reply);
                 return Next::Taken;
             }
         };
@@ -303,12 +303,8 @@ impl Conversation {
                 Next::Wait
             }
             Ok(backend) => {
-                let shape = if self.mute() {
-                    Shape::Mute
-                } else {
-                    Shape::Plain
-                };
-                let seq = self.push(shape, record);
+                let mute = self.mute();
+                let seq = self.push(Shape::Plain, mute, record);
                 let entry = Entry::new(Rc::clone(&self.client), seq, 0, worker.now());
                 backend.push(worker, entry, |out| frame.write(out));
                 Next::Taken
@@ -479,15 +475,7 @@ impl Conversation {
             }
             _ => Partial::Error,
         };
-        let mut gather =
-            self.with_pipeline(|pipeline| pipeline.lend_gather(merge, partial, plans.len()));
-        gather.order(order.unwrap_or_default());
         let record = self.record(Some(command), plans.first().copied());
-        let shape = if self.mute() {
-            Shape::Mute
-        } else {
-            Shape::Gather(gather)
-        };
         let version = self.version();
         let answer = |pool: PoolId, request: &[u8], reply: &mut Vec<u8>| {
             let mut parser = Parser::default();
@@ -496,7 +484,15 @@ impl Conversation {
                 answer_local(worker, pool, &args, version, worker.unix_millis(), reply);
             }
         };
-        self.scatter(worker, plans, shape, record, &Fragments { write, answer })
+        let fragments = Fragments {
+            merge,
+            partial,
+            quiet: false,
+            fill: |gather: &mut Gather| gather.order(order.unwrap_or_default()),
+            write,
+            answer,
+        };
+        self.scatter(worker, plans, record, fragments)
     }
 
     /// A command that the proxy answers itself.
@@ -522,17 +518,21 @@ impl Conversation {
             answer::redis::answer(command, &frame.request(), session, context, &mut reply)
         });
         self.client.wire.set(Wire::Redis(session.version));
-        let verdict = if reply.starts_with(b"-") {
-            Verdict::Error
-        } else {
-            Verdict::Ok
-        };
+        let verdict = verdict_of(&reply);
         self.answer(record, verdict, |out| out.extend_from_slice(&reply));
         worker.scratch.replace(reply);
         match then {
             answer::Then::Continue => Next::Taken,
             answer::Then::Close => Next::Close,
         }
+    }
+}
+
+/// How a reply of the proxy's own is counted.
+fn verdict_of(reply: &[u8]) -> Verdict {
+    match reply.first() {
+        Some(b'-') => Verdict::Error,
+        _ => Verdict::Ok,
     }
 }
 

@@ -13,17 +13,17 @@ use emberline_protocol::redis::request::Flow;
 use emberline_protocol::{Scan, redis as resp};
 use emberline_routing::{Ask, Plan, ServerId};
 
-use super::{Conversation, Dialogue, Input, Stop};
+use super::conversation::{Conversation, Dialogue, Input, Stop};
+use super::memcached::{DENIED, OVERLOADED};
 use crate::metrics::Verdict;
 use crate::server::backend::{Backend, Entry, OUT_HIGH};
-use crate::server::gather::Wire;
 use crate::server::pipeline::{Record, Shape};
 
 /// Requests above this size are not kept but passed through.
 const UPLOAD_MIN: usize = 1024 * 1024;
 
 /// Requests that must be seen whole may have this size.
-pub const KEPT_MAX: usize = 64 * 1024 * 1024;
+pub const KEPT_MAX: usize = 32 * 1024 * 1024;
 
 /// When memory is short, unfinished requests above this size are refused.
 const SHORT_MIN: usize = 64 * 1024;
@@ -131,6 +131,10 @@ impl Conversation {
             self.worker.shed();
             return self.refuse_upload(rest, FULL, bytes);
         }
+        if self.worker.is_overloaded() {
+            self.worker.shed();
+            return self.refuse_upload(rest, FULL, bytes);
+        }
         match self.destination(&input, bytes) {
             Some((server, record)) => self.begin(rest, server, record, bytes),
             None if coming > KEPT_MAX => {
@@ -148,7 +152,12 @@ impl Conversation {
     /// The one server that a request with this beginning can go to.
     fn destination(&self, input: &Input, bytes: &[u8]) -> Option<(ServerId, Record)> {
         let parser = &input.resp;
-        if parser.is_empty() || self.denies(parser.arg(bytes, 0), b"") {
+        let subcommand = match parser.len() {
+            0 => return None,
+            1 => &b""[..],
+            _ => parser.arg(bytes, 1),
+        };
+        if self.denies(parser.arg(bytes, 0), subcommand) {
             return None;
         }
         let listener = self.listener(&self.worker);
@@ -187,7 +196,7 @@ impl Conversation {
                 // A line whose end is not known cannot be thrown away.
                 self.worker.shed();
                 self.answer(Record::default(), Verdict::Refused, |out| {
-                    Wire::Memcached.error(FULL, out);
+                    memcache::encode::line(out, OVERLOADED);
                 });
                 self.closing = true;
                 return;
@@ -200,40 +209,35 @@ impl Conversation {
         let plan = listener.router.plan(&Ask { key, kind });
         let rest = Rest::Bytes(request.len() - request.head);
         let body = bytes.get(request.head..).unwrap_or_default();
-        let quiet = request.quiet;
+        let quiet = request.quiet && request.dialect == memcache::Dialect::Text;
         if self.denies(request.verb.name().as_bytes(), b"") {
-            return self.refuse_quietly(
-                quiet,
-                rest,
-                "CLIENT_ERROR the command is denied on this listener",
-                body,
-            );
+            return self.refuse_quietly(quiet, rest, DENIED, body);
+        }
+        if worker.is_overloaded() {
+            worker.shed();
+            return self.refuse_quietly(quiet, rest, OVERLOADED, body);
         }
         match plan {
-            Plan::Send(server) => {
-                let record = self.memcached_record(&request, plan);
-                let shape = Self::memcached_shape(&request);
-                match worker.lend_backend(server, resp::Version::Resp2) {
-                    Ok(sink) => {
-                        let seq = self.push(shape, record);
-                        let entry = Entry::uploading(Rc::clone(&self.client), seq);
-                        sink.push(&worker, entry, |out| {
-                            memcache::forward(out, bytes, &request)
-                        });
-                        self.start(rest, sink, body);
-                    }
-                    Err(fault) => {
-                        let text = fault.text(worker.server_name(server));
-                        self.refuse_quietly(quiet, rest, &format!("SERVER_ERROR {text}"), body);
-                    }
+            Plan::Send(server) => match worker.lend_backend(server, resp::Version::Resp2) {
+                Ok(sink) => {
+                    let seq = self.push_memcached(&request, plan);
+                    let entry = Entry::uploading(Rc::clone(&self.client), seq);
+                    sink.push(&worker, entry, |out| {
+                        memcache::forward(out, bytes, &request)
+                    });
+                    self.start(rest, sink, body);
                 }
-            }
+                Err(fault) => {
+                    let text = fault.text(worker.server_name(server));
+                    self.refuse_quietly(quiet, rest, &format!("SERVER_ERROR {text}"), body);
+                }
+            },
             Plan::Answer(_) if request.len() > KEPT_MAX => {
                 self.refuse_quietly(quiet, rest, "SERVER_ERROR object too large for cache", body);
             }
             Plan::Answer(_) if !worker.has_room(request.len().saturating_sub(self.accounted)) => {
                 worker.shed();
-                self.refuse_quietly(quiet, rest, &format!("SERVER_ERROR {FULL}"), body);
+                self.refuse_quietly(quiet, rest, OVERLOADED, body);
             }
             Plan::Answer(_) => self.input = Some(input),
         }
@@ -253,18 +257,10 @@ impl Conversation {
 
     fn begin(&mut self, rest: Rest, server: ServerId, record: Record, bytes: &[u8]) {
         let worker = Rc::clone(&self.worker);
-        let version = match self.client.wire.get() {
-            Wire::Redis(version) => version,
-            Wire::Memcached => resp::Version::Resp2,
-        };
-        match worker.lend_backend(server, version) {
+        match worker.lend_backend(server, self.client.wire.get().version()) {
             Ok(sink) => {
-                let shape = if self.mute() {
-                    Shape::Mute
-                } else {
-                    Shape::Plain
-                };
-                let seq = self.push(shape, record);
+                let mute = self.mute();
+                let seq = self.push(Shape::Plain, mute, record);
                 sink.push(
                     &worker,
                     Entry::uploading(Rc::clone(&self.client), seq),
@@ -287,9 +283,11 @@ impl Conversation {
     /// Answer with an error at once and throw the request away as it comes.
     fn refuse_upload(&mut self, rest: Rest, text: &str, bytes: &[u8]) {
         let wire = self.client.wire.get();
-        self.answer(Record::default(), Verdict::Refused, |out| {
-            wire.error(text, out)
-        });
+        if !self.mute() {
+            self.answer(Record::default(), Verdict::Refused, |out| {
+                wire.error(text, out);
+            });
+        }
         self.upload = Some(Box::new(Upload::swallow(rest)));
         self.pump(bytes);
     }

@@ -1,55 +1,31 @@
-//! One live connection to a server, shared by all clients of a worker.
+//! The task of a connection: it connects, writes what is queued, and hands out
+//! the replies as they arrive.
 //!
-//! Requests are appended to `out` and an [`Entry`] to `fifo`; the server
-//! answers in that order, so the entry at the front says whose the next reply
-//! is. Nothing else connects replies to requests: a connection whose order can
-//! no longer be trusted is discarded, never repaired.
-//!
-//! ```text
-//!              first request                handshake queued, then requests
-//!   (none) ------------------> connecting ------------------> open
-//!                                  | refused, timed out         |  |
-//!                                  v                            |  | a reply is late, or a slow
-//!                               closed <------------------------+  | reader holds up the rest
-//!                                  ^    reset, garbage, silence    v
-//!                                  +---------------------------- retired
-//!                                         its last entry ends
-//! ```
-//!
-//! A *retired* connection takes no new request; what is in flight may still be
-//! answered. Until then its clients are held: they send nothing further, so
-//! that no later request of theirs can overtake an earlier one.
+//! It also keeps time. A request has `request_timeout` from when it was sent,
+//! or from the last sign of life of its reply; when that is over its client is
+//! told, and the connection is retired. A client that does not read makes the
+//! connection pause, because what arrives for it has no place to go; if others
+//! wait behind it, it is cut off before their time is up.
 
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use emberline_protocol::redis::encode::{self, Version};
+use emberline_protocol::redis::encode::Version;
 use emberline_protocol::{Scan, memcache, redis};
-use emberline_routing::ServerId;
 use tokio::time::{Sleep, timeout};
 
-use super::client::Client;
-use super::fault::Fault;
-use super::socket::Socket;
-use super::worker::Worker;
+use super::{Backend, Client, Entry, Fault, OUT_HIGH, Owner, Phase, Worker, remember};
 use crate::metrics::Verdict;
-use crate::running::{Pool, Protocol};
-
-/// Requests waiting to be written above which uploads pause.
-pub const OUT_HIGH: usize = 256 * 1024;
+use crate::running::Protocol;
+use crate::server::socket::Socket;
 
 /// The reply to our own first words may have this size. HELLO's is below 1 KiB.
 const HANDSHAKE_MAX: usize = 64 * 1024;
-
-/// Requests waiting to be written above which clients have to wait.
-const OUT_FULL: usize = 1024 * 1024;
 
 /// A client with more queued than this stops a reply that is still arriving.
 const CLIENT_HIGH: usize = 1024 * 1024;
@@ -61,295 +37,8 @@ const READER_RATE: u64 = 32 * 1024 * 1024;
 /// A client with more queued than this stops even whole replies.
 const CLIENT_FULL: usize = 8 * 1024 * 1024;
 
-/// One request whose reply has not come.
-#[derive(Debug)]
-pub struct Entry {
-    owner: Owner,
-    /// When it was sent, or last made progress, in the worker's nanoseconds.
-    since: u64,
-    /// The owner may send nothing until this entry has ended.
-    holds: bool,
-}
-
-#[derive(Debug)]
-enum Owner {
-    /// A client's request, or a fragment of one.
-    Client {
-        client: Rc<Client>,
-        seq: u64,
-        fragment: u32,
-    },
-    /// Our own first words; an error in reply ends the connection.
-    Handshake(Vec<u8>),
-    /// Already answered with an error: the reply is thrown away.
-    Nobody,
-}
-
-impl Entry {
-    /// The entry of a client's request.
-    pub fn new(client: Rc<Client>, seq: u64, fragment: u32, now: u64) -> Entry {
-        Entry {
-            owner: Owner::Client {
-                client,
-                seq,
-                fragment,
-            },
-            since: now,
-            holds: false,
-        }
-    }
-
-    /// The entry of a request whose bytes are still coming: its time does not
-    /// run before [`Backend::settle`].
-    pub fn uploading(client: Rc<Client>, seq: u64) -> Entry {
-        Entry::new(client, seq, 0, u64::MAX / 4)
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Open,
-    Retired,
-    Closed,
-}
-
-/// See the module's description.
-#[derive(Debug)]
-pub struct Backend {
-    /// The server it leads to.
-    pub server: ServerId,
-    version: Version,
-    phase: Cell<Phase>,
-    fifo: RefCell<VecDeque<Entry>>,
-    out: RefCell<Out>,
-    inflight_max: usize,
-    /// Clients that wait for room in `fifo` or `out`.
-    waiting: RefCell<Vec<Rc<Client>>>,
-    waker: RefCell<Option<Waker>>,
-    woken: Cell<bool>,
-}
-
-#[derive(Debug, Default)]
-struct Out {
-    bytes: Vec<u8>,
-    sent: usize,
-}
-
-impl Backend {
-    /// Open a connection: its task connects, and requests may be queued at once.
-    pub fn open(worker: &Rc<Worker>, server: ServerId, version: Version) -> Rc<Backend> {
-        let pool = worker.pool_of(server);
-        let backend = Rc::new(Backend {
-            server,
-            version,
-            phase: Cell::new(Phase::Open),
-            fifo: RefCell::default(),
-            out: RefCell::default(),
-            inflight_max: pool.inflight_max,
-            waiting: RefCell::default(),
-            waker: RefCell::default(),
-            woken: Cell::new(false),
-        });
-        backend.queue_handshake(worker, pool);
-        tokio::task::spawn_local(run(Rc::clone(worker), Rc::clone(&backend)));
-        backend
-    }
-
-    /// Whether new requests may be sent on it.
-    pub fn is_open(&self) -> bool {
-        self.phase.get() == Phase::Open
-    }
-
-    /// Whether it has ended.
-    pub fn is_closed(&self) -> bool {
-        self.phase.get() == Phase::Closed
-    }
-
-    /// Whether nothing is in flight.
-    pub fn is_idle(&self) -> bool {
-        self.fifo.borrow().is_empty() && self.out.borrow().bytes.is_empty()
-    }
-
-    /// Whether clients should wait before they send more.
-    pub fn is_full(&self) -> bool {
-        self.fifo.borrow().len() >= self.inflight_max || self.unsent() >= OUT_FULL
-    }
-
-    /// Bytes not yet written to the server.
-    pub fn unsent(&self) -> usize {
-        let out = self.out.borrow();
-        out.bytes.len() - out.sent
-    }
-
-    /// Wake `client` when there is room again.
-    pub fn wait(&self, client: &Rc<Client>) {
-        let mut waiting = self.waiting.borrow_mut();
-        if !waiting.iter().any(|other| Rc::ptr_eq(other, client)) {
-            waiting.push(Rc::clone(client));
-        }
-    }
-
-    /// Queue a request: `write` appends its bytes.
-    pub fn push(&self, worker: &Worker, entry: Entry, write: impl FnOnce(&mut Vec<u8>)) {
-        write(&mut self.out.borrow_mut().bytes);
-        self.fifo.borrow_mut().push_back(entry);
-        worker.meter.upstream_inflight(self.server, 1);
-        self.wake();
-    }
-
-    /// Queue more bytes of the request that was pushed last.
-    pub fn extend(&self, bytes: &[u8]) {
-        self.out.borrow_mut().bytes.extend_from_slice(bytes);
-        self.wake();
-    }
-
-    /// The request that was pushed last is whole: its time runs from here.
-    pub fn settle(&self, now: u64) {
-        if let Some(entry) = self.fifo.borrow_mut().back_mut() {
-            entry.since = now;
-        }
-        self.wake();
-    }
-
-    /// The protocol version that it speaks.
-    pub fn version(&self) -> Version {
-        self.version
-    }
-
-    /// Take no further requests; end when the last one in flight has ended.
-    pub fn retire(&self) {
-        if self.phase.get() != Phase::Open {
-            return;
-        }
-        self.phase.set(Phase::Retired);
-        for entry in self.fifo.borrow_mut().iter_mut() {
-            if let Owner::Client { client, .. } = &entry.owner {
-                entry.holds = true;
-                client.hold();
-            }
-        }
-        self.release_waiting();
-        self.wake();
-    }
-
-    /// End now: what is in flight is answered with an error.
-    pub fn abandon(&self) {
-        self.retire();
-        self.phase.set(Phase::Closed);
-        self.wake();
-    }
-
-    /// Let the connection's task run.
-    pub fn wake(&self) {
-        if !self.woken.replace(true)
-            && let Some(waker) = &*self.waker.borrow()
-        {
-            waker.wake_by_ref();
-        }
-    }
-
-    fn queue_handshake(&self, worker: &Worker, pool: &Pool) {
-        if pool.protocol == Protocol::Memcached {
-            return;
-        }
-        let user = pool.username.as_deref().unwrap_or("default");
-        let password = pool.password.as_ref().map(|secret| secret.reveal());
-        let database = pool.database.to_string();
-        let mut commands: Vec<Vec<&str>> = Vec::new();
-        match (self.version, password) {
-            (Version::Resp3, Some(password)) => {
-                commands.push(vec!["HELLO", "3", "AUTH", user, password]);
-            }
-            (Version::Resp3, None) => commands.push(vec!["HELLO", "3"]),
-            (Version::Resp2, Some(password)) if pool.username.is_none() => {
-                commands.push(vec!["AUTH", password]);
-            }
-            (Version::Resp2, Some(password)) => commands.push(vec!["AUTH", user, password]),
-            (Version::Resp2, None) => {}
-        }
-        if pool.database != 0 {
-            commands.push(vec!["SELECT", &database]);
-        }
-        for words in commands {
-            let entry = Entry {
-                owner: Owner::Handshake(Vec::new()),
-                since: worker.now(),
-                holds: false,
-            };
-            self.push(worker, entry, |out| {
-                encode::command(out, words.iter().map(|word| word.as_bytes()));
-            });
-        }
-    }
-
-    fn release_waiting(&self) {
-        for client in self.waiting.take() {
-            client.wake();
-        }
-    }
-
-    /// The last act: everything in flight gets `fault`.
-    fn close(&self, worker: &Worker, fault: &Fault) {
-        self.phase.set(Phase::Closed);
-        let entries = self.fifo.take();
-        let text = fault.text(worker.server_name(self.server));
-        let inflight = i64::try_from(entries.len()).unwrap_or(i64::MAX);
-        worker.meter.upstream_inflight(self.server, -inflight);
-        for entry in entries {
-            worker.meter.upstream(self.server, fault.verdict());
-            entry.fail(worker, &text, fault.verdict());
-        }
-        *self.out.borrow_mut() = Out::default();
-        self.release_waiting();
-    }
-}
-
-impl Entry {
-    fn deliver(&self, worker: &Worker, bytes: &[u8], done: bool) {
-        if let Owner::Client {
-            client,
-            seq,
-            fragment,
-        } = &self.owner
-        {
-            client.deliver(worker, *seq, *fragment, bytes, done);
-        }
-    }
-
-    /// The number of the request, if it is this client's.
-    fn seq_of(&self, client: &Rc<Client>) -> Option<u64> {
-        match &self.owner {
-            Owner::Client {
-                client: owner, seq, ..
-            } if Rc::ptr_eq(owner, client) => Some(*seq),
-            _ => None,
-        }
-    }
-
-    fn fail(self, worker: &Worker, text: &str, verdict: Verdict) {
-        if let Owner::Client {
-            client,
-            seq,
-            fragment,
-        } = &self.owner
-        {
-            client.fail(worker, *seq, *fragment, text, verdict);
-        }
-        self.end();
-    }
-
-    /// The entry leaves the queue: its client is no longer held by it.
-    fn end(self) {
-        if self.holds
-            && let Owner::Client { client, .. } = &self.owner
-        {
-            client.release();
-        }
-    }
-}
-
 /// The connection's whole life.
-async fn run(worker: Rc<Worker>, backend: Rc<Backend>) {
+pub(super) async fn run(worker: Rc<Worker>, backend: Rc<Backend>) {
     let pool = worker.pool_of(backend.server);
     let address = &worker.server(backend.server).address;
     let connected = match timeout(pool.timeout_connect, Socket::connect(address)).await {
@@ -489,10 +178,6 @@ impl<'a> Link<'a> {
         if let Poll::Ready(why) = self.poll_timeout(context) {
             return Poll::Ready(End::Failed(why));
         }
-        // Writing and reading both make room.
-        if !backend.is_full() && backend.unsent() < OUT_HIGH {
-            backend.release_waiting();
-        }
         self.account(backend.unsent() + self.rest.len());
         match backend.phase.get() {
             Phase::Closed => Poll::Ready(End::Finished),
@@ -533,7 +218,7 @@ impl<'a> Link<'a> {
             if out.bytes.capacity() > OUT_HIGH {
                 out.bytes.shrink_to(OUT_HIGH);
             }
-        } else if out.sent > OUT_HIGH {
+        } else if out.sent > OUT_HIGH && out.sent * 2 > out.bytes.len() {
             let sent = std::mem::take(&mut out.sent);
             out.bytes.drain(..sent);
         }
@@ -786,9 +471,12 @@ impl<'a> Link<'a> {
                 patience
             });
         }
+        // Entries stand in the order in which they were sent, but a reply that
+        // is arriving renews the first one's time: the second may be older.
         let waiting = |entry: &&Entry| !matches!(entry.owner, Owner::Nobody);
-        let longest = fifo.iter().find(waiting).or(fifo.front())?;
-        Some(longest.since + timeout)
+        let oldest = fifo.iter().filter(waiting).take(2).map(|entry| entry.since);
+        let oldest = oldest.min().or(fifo.front().map(|entry| entry.since))?;
+        Some(oldest + timeout)
     }
 
     fn expire(&mut self, now: u64) -> Poll<Arc<str>> {
@@ -823,14 +511,5 @@ impl<'a> Link<'a> {
             return Poll::Ready(why);
         }
         Poll::Pending
-    }
-}
-
-/// Keep the task's waker, cloning it only when it has changed.
-pub fn remember(slot: &RefCell<Option<Waker>>, context: &Context<'_>) {
-    let mut slot = slot.borrow_mut();
-    match &*slot {
-        Some(waker) if waker.will_wake(context.waker()) => {}
-        _ => *slot = Some(context.waker().clone()),
     }
 }
