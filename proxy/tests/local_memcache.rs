@@ -341,9 +341,10 @@ fn comparable(request: &str, reply: &str) -> String {
 }
 
 fn comparable_word(word: &str) -> String {
-    // Times are chosen hundreds of seconds apart.
+    // Relative times are chosen hundreds of seconds apart; absolute ones, years
+    // away, count down past every multiple of a hundred.
     let round = |time: i64| {
-        if time > 4_000_000_000 {
+        if time > 100_000_000 {
             0
         } else {
             (time + 50).div_euclid(100) * 100
