@@ -130,7 +130,17 @@ fn general(context: &Context<'_>, figures: &Figures, out: &mut Vec<u8>) {
     stat(out, "limit_maxbytes", context.running.proxy.memory_max);
     stat(out, "accepting_conns", 1);
     stat(out, "threads", context.running.proxy.workers);
-    stat(out, "bytes", figures.buffered);
+    stat(out, "emberline_buffered", figures.buffered);
+    let local = context
+        .running
+        .pools
+        .iter()
+        .filter(|pool| pool.protocol == Protocol::Memcached);
+    let mut local = local.filter_map(|pool| pool.local.as_ref()).peekable();
+    if local.peek().is_some() {
+        let items: usize = local.map(|pool| pool.len(context.now)).sum();
+        stat(out, "curr_items", items);
+    }
     for pool in &context.running.pools {
         if pool.protocol == Protocol::Memcached {
             let name = format!("pool_{}_servers", pool.name);

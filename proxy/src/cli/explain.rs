@@ -13,6 +13,7 @@ use emberline_routing::{Ask, Plan};
 use super::embedded::Embedded;
 use super::{ConfigFile, load, terminal};
 use crate::running::{Listener, Protocol, Running};
+use crate::server;
 use tree::Tree;
 
 #[derive(Debug, Args)]
@@ -169,10 +170,10 @@ impl Scene<'_> {
 
     /// Everywhere that this listener's requests may go.
     fn everywhere(&self, why: &str) -> Tree {
-        let targets = self.listener.router.targets();
-        let mut node = Tree::new(format!("every server, {} in all: {why}", targets.len()));
-        for plan in targets {
-            node.push(self.place(*plan));
+        let places = server::places(self.running, self.listener);
+        let mut node = Tree::new(format!("every server, {} in all: {why}", places.len()));
+        for plan in places {
+            node.push(self.place(plan));
         }
         node
     }

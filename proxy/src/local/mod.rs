@@ -37,6 +37,16 @@ impl LocalPool {
         }
     }
 
+    /// How many keys it holds at `now`, in milliseconds since the Unix epoch.
+    pub fn len(&self, now: u64) -> usize {
+        self.store.len(now)
+    }
+
+    /// Whether it holds no key.
+    pub fn is_empty(&self, now: u64) -> bool {
+        self.len(now) == 0
+    }
+
     /// Answer one Redis request. `now` is milliseconds since the Unix epoch.
     ///
     /// Commands it lacks get an error that says so.

@@ -17,6 +17,7 @@ mod fault;
 mod figures;
 mod gather;
 mod pipeline;
+mod places;
 mod policy;
 mod socket;
 mod worker;
@@ -39,6 +40,7 @@ use crate::admin::{self, AdminHandle};
 use crate::answer::Figures;
 use crate::metrics::{Meter, Shed};
 use crate::running::{Bind, Running};
+pub use places::places;
 
 /// What the threads of one process share.
 #[derive(Debug)]

@@ -25,9 +25,11 @@ use super::client::{self, Client, Parsers, Ways};
 use super::fault::Fault;
 use super::gather::Wire;
 use super::pipeline::{Pipeline, Record};
+use super::places::places;
 use super::policy::Policy;
 use super::socket::Socket;
 use crate::answer::Context;
+use crate::log::Limited;
 use crate::metrics::{Class, Health, Meter, Shed, Verdict};
 use crate::running::{Listener, Pool, Protocol, Running, Server};
 
@@ -76,6 +78,8 @@ pub struct Worker {
     pub scratch: RefCell<Vec<u8>>,
     /// For requests that go to several places.
     pub ways: RefCell<Ways>,
+    /// Everywhere that keys of each listener may be.
+    pub places: Vec<Vec<Plan>>,
     /// Which commands each listener lets through.
     pub policies: Vec<Policy>,
     /// How large a Redis request may be.
@@ -97,6 +101,8 @@ pub struct Worker {
     held_max: usize,
     draining: Cell<bool>,
     random: Cell<u64>,
+    /// A server that answers once and hangs up must not fill the log.
+    losses: Limited,
 }
 
 impl std::fmt::Debug for Worker {
@@ -132,6 +138,11 @@ impl Worker {
             parsers: RefCell::default(),
             scratch: RefCell::default(),
             ways: RefCell::default(),
+            places: running
+                .listeners
+                .iter()
+                .map(|listener| places(&running, listener))
+                .collect(),
             policies: running.listeners.iter().map(Policy::new).collect(),
             limits: resp::Limits::default(),
             limits_before_auth: resp::Limits::unauthenticated(),
@@ -143,6 +154,7 @@ impl Worker {
             held: Cell::new(0),
             draining: Cell::new(false),
             random: Cell::new(seed()),
+            losses: Limited::new(5),
             running,
         })
     }
@@ -464,11 +476,15 @@ impl Worker {
 
     /// A connection that had worked has ended.
     pub fn lost(&self, server: ServerId, why: &Arc<str>) {
+        let Some(skipped) = self.losses.admit() else {
+            return;
+        };
         let pool = &self.pool_of(server).name;
         warn!(
             pool,
             server = self.server_name(server),
             why = &**why,
+            skipped,
             "connection lost"
         );
     }

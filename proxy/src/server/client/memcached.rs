@@ -183,7 +183,7 @@ impl Conversation {
             return self.refuse_memcached(request, OVERLOADED);
         }
         if verb.is_for_all() {
-            splitter.assign(listener.router.targets().iter().copied());
+            splitter.assign(worker.places[self.client.listener].iter().copied());
             return match *splitter.plans() {
                 [plan] => self.pass_memcached(worker, frame, parser, plan),
                 _ => self.tell_everybody(worker, frame, splitter),

@@ -188,6 +188,23 @@ impl Conversation {
                 known,
                 "ERR publish and subscribe are not supported by this proxy",
             ),
+            Class::FanOut(FanOut::FlushAll | FanOut::Sum)
+                if worker.places[self.client.listener].len() > 1 =>
+            {
+                let merge = match command.class {
+                    Class::FanOut(FanOut::Sum) => Merge::Sum,
+                    _ => Merge::First,
+                };
+                let places = &worker.places[self.client.listener];
+                self.tell_all(
+                    worker,
+                    command,
+                    places.iter().copied(),
+                    merge,
+                    frame,
+                    splitter,
+                )
+            }
             Class::FanOut(_) | Class::SameShard | Class::Split(_) if sole.is_some() => match sole {
                 Some(plan) => self.pass(worker, known, plan, frame),
                 None => Next::Taken,
@@ -418,16 +435,11 @@ impl Conversation {
         let subcommand = frame
             .arg(1.min(frame.parser.len() - 1))
             .to_ascii_lowercase();
-        let turn = [(worker.random() % targets.len() as u64) as u32];
-        let mut order = None;
         let merge = match (fan_out, subcommand.as_slice()) {
             (FanOut::FlushAll, _) => Merge::First,
             (FanOut::Sum, _) => Merge::Sum,
             (FanOut::Concat, _) => Merge::Concat,
-            (FanOut::RandomKey, _) => {
-                order = Some(&turn[..]);
-                Merge::Any
-            }
+            (FanOut::RandomKey, _) => Merge::Any,
             (FanOut::Publish, _) => {
                 let ask = Ask {
                     key: frame.arg(1),
@@ -453,7 +465,25 @@ impl Conversation {
                 return self.refuse(Some(command), text);
             }
         };
-        splitter.assign(targets.iter().copied());
+        let places = worker.places[self.client.listener].iter().copied();
+        let live = places.filter(|place| targets.contains(place));
+        self.tell_all(worker, command, live, merge, frame, splitter)
+    }
+
+    /// Send the request, as it came, to several places.
+    fn tell_all(
+        &mut self,
+        worker: &Rc<Worker>,
+        command: &'static Command,
+        places: impl Iterator<Item = Plan>,
+        merge: Merge,
+        frame: Frame<'_>,
+        splitter: &mut Splitter,
+    ) -> Next {
+        splitter.assign(places);
+        let first = worker.random() % splitter.plans().len().max(1) as u64;
+        let order = [u32::try_from(first).unwrap_or(0)];
+        let order = (merge == Merge::Any).then_some(&order[..]);
         let fragment = |_, out: &mut Vec<u8>| frame.write(out);
         self.scatter_redis(worker, command, splitter.plans(), merge, order, fragment)
     }
