@@ -358,7 +358,9 @@ impl Conversation {
         if stop == Stop::Partial {
             self.consider_upload();
         }
-        taken > 0 || stop == Stop::Close || self.upload.is_some()
+        // Whoever has to wait must be on the list of those who are woken.
+        let room = stop == Stop::Wait && self.admitted();
+        taken > 0 || room || stop == Stop::Close || self.upload.is_some()
     }
 
     /// Keep the bytes of a read that were not taken up.
