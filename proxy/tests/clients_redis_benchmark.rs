@@ -77,3 +77,36 @@ inflight_max = 50
     let taken = started.elapsed();
     assert!(taken < Duration::from_secs(5), "{taken:?}");
 }
+
+/// A process that is not scheduled for a while finds replies and timeouts at
+/// once when it comes back: the replies count.
+#[test]
+fn a_proxy_that_stood_still_does_not_blame_its_servers() {
+    let Some(servers) = Server::redis_many(1) else {
+        return;
+    };
+    let emberline = Emberline::redis(&servers);
+    let mut clients: Vec<_> = (0..20).map(|_| emberline.client()).collect();
+    let (ask, half) = (
+        b"*1\r\n$6\r\nDBSIZE\r\n".repeat(100),
+        Duration::from_millis(100),
+    );
+    for client in &mut clients {
+        client.call(&["DBSIZE"]);
+    }
+    servers[0].freeze();
+    for client in &mut clients[..10] {
+        client.send(&ask);
+    }
+    std::thread::sleep(half);
+    emberline.signal("STOP");
+    servers[0].thaw();
+    for client in &mut clients[10..] {
+        client.send(&ask);
+    }
+    std::thread::sleep(half * 15);
+    emberline.signal("CONT");
+    for client in &mut clients {
+        (0..100).for_each(|_| assert_eq!(client.reply(), b":0\r\n"));
+    }
+}

@@ -27,6 +27,10 @@ use crate::server::socket::Socket;
 /// The reply to our own first words may have this size. HELLO's is below 1 KiB.
 const HANDSHAKE_MAX: usize = 64 * 1024;
 
+/// The shortest timer: long enough that the runtime looks at its sockets
+/// before it ends.
+const GRACE: Duration = Duration::from_millis(1);
+
 /// A client with more queued than this stops a reply that is still arriving.
 const CLIENT_HIGH: usize = 1024 * 1024;
 
@@ -129,6 +133,8 @@ struct Link<'a> {
     blocked: Option<u64>,
     /// Bytes last reported to the worker's account.
     accounted: usize,
+    /// The timer has ended once with an entry late: the next end counts.
+    overdue: bool,
     /// When it fires, in the worker's nanoseconds, and the timer.
     timer: Option<(u64, Pin<Box<Sleep>>)>,
 }
@@ -154,6 +160,7 @@ impl<'a> Link<'a> {
             answered: false,
             paused: None,
             timeout: pool.timeout_request,
+            overdue: false,
             timer: None,
         }
     }
@@ -405,14 +412,25 @@ impl<'a> Link<'a> {
 
     /// Deal with entries whose time is up, and set the timer for the next.
     fn poll_timeout(&mut self, context: &mut Context<'_>) -> Poll<Arc<str>> {
+        // Only a timer's end says that somebody is late. A clock that jumped,
+        // because the whole process stood still, does not: the replies may
+        // have come meanwhile. So it takes a second, short timer, during which
+        // the runtime looks at its sockets.
+        let mut ended = false;
         loop {
             let due = self.due().into_iter().chain(self.blocked_until()).min();
             let Some(due) = due else {
                 self.timer = None;
+                self.overdue = false;
                 return Poll::Pending;
             };
             let now = self.worker.now();
-            if due <= now {
+            if due > now {
+                self.overdue = false;
+            } else if ended && !std::mem::replace(&mut self.overdue, true) {
+                ended = false;
+            }
+            if ended && due <= now {
                 if self.blocked_until().is_some_and(|until| until <= now) {
                     return Poll::Ready("it did not take its requests in time".into());
                 }
@@ -426,7 +444,7 @@ impl<'a> Link<'a> {
                 }
                 continue;
             }
-            let wait = Duration::from_nanos(due - now);
+            let wait = Duration::from_nanos(due.saturating_sub(now)).max(GRACE);
             // A timer for an older entry that was answered only fires early.
             if self.timer.as_ref().is_some_and(|(at, _)| *at > due) {
                 self.timer = None;
@@ -438,6 +456,7 @@ impl<'a> Link<'a> {
                 // Set for an older entry that has been answered: set it anew.
                 Poll::Ready(()) => {
                     self.timer = None;
+                    ended = true;
                     self.worker.tick();
                 }
                 Poll::Pending => return Poll::Pending,
