@@ -228,9 +228,12 @@ fn one_client_too_many_is_told_so() {
             client.send(&command(&["PING"]));
             client.try_reply() == Ok(b"+PONG\r\n".to_vec())
         });
+        if !seated {
+            return false;
+        }
         let mut sixth = connect(&proxy);
         let answer = until_closed(&mut sixth);
-        seated && answer == b"-ERR max number of clients reached\r\n"
+        answer == b"-ERR max number of clients reached\r\n"
     });
     eventually("no seat becomes free again", || {
         let mut client = proxy.client();

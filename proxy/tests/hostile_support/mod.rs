@@ -8,7 +8,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -37,6 +37,12 @@ pub fn one_worker(config: &str) -> Emberline {
 }
 
 fn config(protocol: &str, bind: &str, servers: &[SocketAddr], proxy: &str, pool: &str) -> String {
+    // Patience for a debug build on a busy machine: nobody shall be told of a
+    // timeout, or be cut off for reading slowly, for the machine's sake.
+    let patience = match pool.contains("request_timeout") {
+        true => "",
+        false => "request_timeout = \"10s\"",
+    };
     let servers: Vec<String> = servers
         .iter()
         .map(|address| format!("\"{address}\""))
@@ -44,7 +50,7 @@ fn config(protocol: &str, bind: &str, servers: &[SocketAddr], proxy: &str, pool:
     format!(
         "[proxy]\n{proxy}\n\
          [listeners.main]\nprotocol = \"{protocol}\"\nbind = \"{bind}\"\nroute = \"main\"\n\
-         [pools.main]\nprotocol = \"{protocol}\"\nservers = [{}]\n{pool}\n",
+         [pools.main]\nprotocol = \"{protocol}\"\nservers = [{}]\n{pool}\n{patience}\n",
         servers.join(", ")
     )
 }
@@ -88,9 +94,9 @@ pub struct Bystander {
 impl Bystander {
     /// SET and GET, each checked.
     pub fn redis(address: SocketAddr) -> Bystander {
-        Bystander::start(address, |client, number| {
+        Bystander::start(address, |client, id, number| {
             let (key, value) = (
-                format!("bystander:{}", number % 32),
+                format!("bystander:{id}:{}", number % 32),
                 format!("value {number}"),
             );
             assert_eq!(show(&client.call(&["SET", &key, &value])), "+OK\\r\\n");
@@ -101,9 +107,9 @@ impl Bystander {
 
     /// The same in memcached's words.
     pub fn memcached(address: SocketAddr) -> Bystander {
-        Bystander::start(address, |client, number| {
+        Bystander::start(address, |client, id, number| {
             let (key, value) = (
-                format!("bystander:{}", number % 32),
+                format!("bystander:{id}:{}", number % 32),
                 format!("value {number}"),
             );
             let set = format!("set {key} 7 0 {}\r\n{value}\r\n", value.len());
@@ -113,7 +119,13 @@ impl Bystander {
         })
     }
 
-    fn start(address: SocketAddr, ask: impl Fn(&mut Client, u64) + Send + 'static) -> Bystander {
+    fn start(
+        address: SocketAddr,
+        ask: impl Fn(&mut Client, u64, u64) + Send + 'static,
+    ) -> Bystander {
+        // Several of them may be at work; their keys are their own.
+        static IDS: AtomicU64 = AtomicU64::new(0);
+        let id = IDS.fetch_add(1, Ordering::Relaxed);
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
@@ -121,7 +133,7 @@ impl Bystander {
             let (mut number, mut worst) = (0, Duration::ZERO);
             while !stopped.load(Ordering::Relaxed) || number == 0 {
                 let begun = Instant::now();
-                ask(&mut client, number);
+                ask(&mut client, id, number);
                 worst = worst.max(begun.elapsed());
                 number += 1;
                 std::thread::sleep(Duration::from_millis(1));
