@@ -8,6 +8,7 @@ pub mod admin;
 pub mod answer;
 pub mod cli;
 pub mod config;
+mod glob;
 pub mod local;
 pub mod log;
 pub mod metrics;

@@ -125,7 +125,12 @@ impl Kind {
         match self {
             Kind::Emberline(binary) => process::version(binary, "--version"),
             Kind::Nutcracker => of("nutcracker", "-V"),
-            Kind::Envoy(binary) => process::version(binary, "--version"),
+            Kind::Envoy(binary) => {
+                // It says where it is first; a record shall not.
+                let said = process::version(binary, "--version");
+                said.split_once("version: ")
+                    .map_or(said.clone(), |(_, version)| version.to_owned())
+            }
             Kind::Redis => of("redis-server", "--version"),
             Kind::Memcached => of("memcached", "-V"),
         }

@@ -13,7 +13,7 @@
 //! connection would belong to someone else. Everything that cannot shift the
 //! stream, such as an unknown meta flag, is left for the server to judge.
 
-mod base64;
+pub mod base64;
 pub mod encode;
 mod error;
 mod key;

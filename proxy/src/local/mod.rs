@@ -9,7 +9,6 @@
 //!
 //! Nothing here does I/O or reads a clock: time comes with the request.
 
-mod glob;
 mod index;
 mod memcache;
 mod redis;

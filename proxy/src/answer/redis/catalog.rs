@@ -13,7 +13,8 @@ use emberline_protocol::redis::{Command, Version, encode};
 
 use super::acl::in_category;
 use super::call::{Call, suits};
-use super::{glob, help};
+use super::help;
+use crate::glob;
 
 pub(super) fn command(call: &mut Call<'_>) {
     if call.args.len() == 1 {
@@ -286,7 +287,7 @@ fn list(call: &mut Call<'_>) {
         [_, _] => all_names().collect(),
         [_, _, filterby, kind, value] if filterby.eq_ignore_ascii_case(b"filterby") => {
             if kind.eq_ignore_ascii_case(b"pattern") {
-                let matches = |name: &&str| glob::matches(value, name.as_bytes());
+                let matches = |name: &&str| glob::matches_name(value, name.as_bytes());
                 all_names().filter(matches).collect()
             } else if kind.eq_ignore_ascii_case(b"aclcat") {
                 in_category(value).collect()

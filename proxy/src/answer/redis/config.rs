@@ -4,7 +4,8 @@
 use emberline_protocol::redis::encode;
 
 use super::call::Call;
-use super::{glob, help};
+use super::help;
+use crate::glob;
 
 pub(super) fn config(call: &mut Call<'_>) {
     match call.subcommand() {
@@ -26,7 +27,7 @@ fn get(call: &mut Call<'_>) {
         let name = name.as_bytes();
         let mut matching = patterns
             .iter()
-            .filter(|pattern| glob::matches(pattern, name));
+            .filter(|pattern| glob::matches_name(pattern, name));
         if let Some(pattern) = matching.next() {
             let full = pattern.eq_ignore_ascii_case(name);
             found.push((if full { pattern } else { name }, value));

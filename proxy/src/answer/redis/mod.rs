@@ -10,7 +10,6 @@ mod catalog;
 mod client;
 mod config;
 mod connect;
-mod glob;
 mod help;
 mod info;
 mod lolwut;

@@ -1,7 +1,8 @@
 //! The flags of a meta command. Every command takes every flag, and ignores
 //! those that mean nothing to it.
 
-use super::base64;
+use emberline_protocol::memcache::base64;
+
 use super::number::{client_flags, signed, unsigned};
 
 pub const BAD_FORMAT: &str = "CLIENT_ERROR bad command line format";
@@ -106,7 +107,9 @@ impl<'a> Flags<'a> {
             }
             b'b' => {
                 let text = "CLIENT_ERROR error decoding key";
-                self.key = base64::decode(&self.key).ok_or(Bad::Token(text))?.into();
+                let mut key = Vec::new();
+                base64::decode(&mut key, &self.key).ok_or(Bad::Token(text))?;
+                self.key = key.into();
                 self.binary = true;
             }
             b'I' => self.stale = true,

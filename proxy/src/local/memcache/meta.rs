@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use emberline_protocol::memcache::{Verb, encode, tokens};
+use emberline_protocol::memcache::{Verb, base64, encode, tokens};
 
 use super::flags::{self, BAD_FORMAT, Flags};
 use super::item::{self, Change, Counted, Mode, Stored};
 use super::number::{expiry, seconds_left};
-use super::{Call, base64, refuse};
+use super::{Call, refuse};
 use crate::local::store::{Entry, Mark, NEVER, Store};
 
 const INVALID_FLAG: &str = "CLIENT_ERROR invalid or duplicate flag";
@@ -280,9 +280,9 @@ fn arithmetic(store: &Store, call: &Call<'_>, flags: &Flags<'_>) -> Reply {
 }
 
 fn debug(store: &Store, call: &Call<'_>, key: &[u8], rest: &[&[u8]]) -> Reply {
-    let decoded;
+    let mut decoded = Vec::new();
     let key = if rest.first() == Some(&&b"b"[..]) {
-        decoded = base64::decode(key).ok_or(BAD_FORMAT)?;
+        base64::decode(&mut decoded, key).ok_or(BAD_FORMAT)?;
         &decoded
     } else {
         key

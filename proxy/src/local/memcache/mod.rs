@@ -6,7 +6,6 @@
 //! lets pass may still have arguments that are wrong: those are answered
 //! here with memcached's own words.
 
-mod base64;
 mod flags;
 mod item;
 mod meta;

@@ -4,7 +4,7 @@ use emberline_protocol::redis::encode;
 
 use super::number::integer;
 use super::{Call, Fault};
-use crate::local::glob;
+use crate::glob;
 
 pub fn scan(call: &mut Call<'_>) -> Result<(), Fault> {
     let cursor = cursor(call.args[1])?;

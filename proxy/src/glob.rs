@@ -39,6 +39,11 @@ pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
     }
 }
 
+/// The same for names of settings and commands, whose case does not matter.
+pub fn matches_name(pattern: &[u8], name: &[u8]) -> bool {
+    matches(&pattern.to_ascii_lowercase(), &name.to_ascii_lowercase())
+}
+
 /// Match one byte against the element at `p`; where the pattern goes on.
 fn one(pattern: &[u8], p: usize, byte: u8) -> Option<usize> {
     match pattern[p] {
