@@ -29,17 +29,20 @@ const DRIBBLE: Duration = Duration::from_secs(15);
 
 /// Slow enough not to expire on a busy machine. A client that holds others up
 /// is cut off after half of it.
-const POOL: &str = "request_timeout = \"4s\"";
+fn patience() -> String {
+    let timeout = setting("EMBERLINE_TEST_TIMEOUT_MS", 4000);
+    format!("request_timeout = \"{timeout}ms\"")
+}
 
 fn redis(proxy: &str) -> Option<(Vec<Server>, Emberline)> {
     let servers = Server::redis_many(2)?;
-    let proxy = redis_proxy(&addresses(&servers), proxy, POOL);
+    let proxy = redis_proxy(&addresses(&servers), proxy, &patience());
     Some((servers, proxy))
 }
 
 fn memcached(proxy: &str) -> Option<(Vec<Server>, Emberline)> {
     let servers = Server::memcached_many(2)?;
-    let proxy = memcached_proxy(&addresses(&servers), proxy, POOL);
+    let proxy = memcached_proxy(&addresses(&servers), proxy, &patience());
     Some((servers, proxy))
 }
 

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::support::{Client, Emberline, Server, show};
+use crate::support::{Client, Emberline, Server, setting, show};
 
 pub const MIB: u64 = 1024 * 1024;
 
@@ -40,8 +40,11 @@ fn config(protocol: &str, bind: &str, servers: &[SocketAddr], proxy: &str, pool:
     // Patience for a debug build on a busy machine: nobody shall be told of a
     // timeout, or be cut off for reading slowly, for the machine's sake.
     let patience = match pool.contains("request_timeout") {
-        true => "",
-        false => "request_timeout = \"10s\"",
+        true => String::new(),
+        false => {
+            let timeout = setting("EMBERLINE_TEST_TIMEOUT_MS", 10_000);
+            format!("request_timeout = \"{timeout}ms\"")
+        }
     };
     let servers: Vec<String> = servers
         .iter()

@@ -7,6 +7,7 @@
 //! connection pause, because what arrives for it has no place to go; if others
 //! wait behind it, it is cut off before their time is up.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -128,6 +129,8 @@ struct Link<'a> {
     answered: bool,
     /// The client that must read before this connection does.
     paused: Option<Rc<Client>>,
+    /// Since when.
+    paused_at: u64,
     timeout: Duration,
     /// Since when the server takes nothing of what is to be written.
     blocked: Option<u64>,
@@ -159,6 +162,7 @@ impl<'a> Link<'a> {
             accounted: 0,
             answered: false,
             paused: None,
+            paused_at: 0,
             timeout: pool.timeout_request,
             overdue: false,
             timer: None,
@@ -407,6 +411,7 @@ impl<'a> Link<'a> {
             self.backend.retire();
             self.worker.forget(self.backend);
             self.paused = Some(Rc::clone(client));
+            self.paused_at = self.worker.now();
         }
     }
 
@@ -466,29 +471,16 @@ impl<'a> Link<'a> {
 
     /// When a server that takes nothing is given up.
     fn blocked_until(&self) -> Option<u64> {
-        let timeout = u64::try_from(self.timeout.as_nanos()).unwrap_or(u64::MAX / 2);
+        let timeout = nanos(self.timeout);
         self.blocked.map(|since| since + timeout)
     }
 
     /// When the entry that waits longest runs out of time.
     fn due(&self) -> Option<u64> {
         let fifo = self.backend.fifo.borrow();
-        let timeout = u64::try_from(self.timeout.as_nanos()).unwrap_or(u64::MAX / 2);
+        let timeout = nanos(self.timeout);
         if let Some(reader) = &self.paused {
-            // Whoever waits behind a client that does not read shall still
-            // have its answer in time: the reader is cut off before that.
-            let other = |entry: &&Entry| match &entry.owner {
-                Owner::Client { client, .. } => !Rc::ptr_eq(client, reader),
-                Owner::Handshake(_) | Owner::Nobody => false,
-            };
-            let patience = fifo.iter().find(other)?.since + timeout / 2;
-            let pace = Duration::from_millis(self.streamed.saturating_mul(1000) / READER_RATE);
-            let paced = self.began + u64::try_from(pace.as_nanos()).unwrap_or(u64::MAX / 2);
-            return Some(if self.started {
-                patience.max(paced)
-            } else {
-                patience
-            });
+            return self.reader_due(reader, &fifo, timeout);
         }
         // Entries stand in the order in which they were sent, but a reply that
         // is arriving renews the first one's time: the second may be older.
@@ -498,8 +490,36 @@ impl<'a> Link<'a> {
         Some(oldest + timeout)
     }
 
+    /// When a client that does not read is cut off for the sake of the first
+    /// who waits behind it.
+    ///
+    /// That one shall have its answer in time, however many such clients stand
+    /// before it: they share what is left of its time, so that the last of
+    /// them is cut off before it runs out.
+    fn reader_due(&self, reader: &Rc<Client>, fifo: &VecDeque<Entry>, timeout: u64) -> Option<u64> {
+        let other = |entry: &Entry| match &entry.owner {
+            Owner::Client { client, .. } => !Rc::ptr_eq(client, reader),
+            Owner::Handshake(_) | Owner::Nobody => false,
+        };
+        let ahead = fifo.iter().position(other)?;
+        let end = fifo.get(ahead)?.since + timeout / 8 * 7;
+        // A reply that has been delivered whole has left the queue.
+        let readers = ahead as u64 + u64::from(!self.started);
+        let share = end.saturating_sub(self.paused_at) / (readers + 1);
+        let patience = self.paused_at + share;
+        if !self.started {
+            return Some(patience);
+        }
+        // Whoever goes on reading, and fast, is spared; what fits into the
+        // sockets' buffers at once is not yet reading.
+        let pace = Duration::from_millis(self.streamed.saturating_mul(1000) / READER_RATE);
+        let paced = self.began + nanos(pace);
+        let stalled = reader.unread_since().unwrap_or(self.paused_at) + share;
+        Some(patience.max(paced.min(stalled)))
+    }
+
     fn expire(&mut self, now: u64) -> Poll<Arc<str>> {
-        let timeout = u64::try_from(self.timeout.as_nanos()).unwrap_or(u64::MAX / 2);
+        let timeout = nanos(self.timeout);
         self.backend.retire();
         self.worker.forget(self.backend);
         let text = Fault::Timeout.text(self.worker.server_name(self.backend.server));
@@ -531,4 +551,8 @@ impl<'a> Link<'a> {
         }
         Poll::Pending
     }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 4)
 }
