@@ -28,7 +28,7 @@ fn judge(worst: Duration) {
 const DRIBBLE: Duration = Duration::from_secs(15);
 
 /// Slow enough not to expire on a busy machine. A client that holds others up
-/// is cut off after half of it.
+/// is cut off within it.
 fn patience() -> String {
     let timeout = setting("EMBERLINE_TEST_TIMEOUT_MS", 4000);
     format!("request_timeout = \"{timeout}ms\"")
