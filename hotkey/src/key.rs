@@ -40,6 +40,16 @@ impl KeyHasher {
         hasher.write(key);
         KeyHash(hasher.finish())
     }
+
+    /// The hash of a whole key in the pool with this index: the same key in
+    /// another pool is another key.
+    #[inline]
+    pub fn hash_in(&self, pool: u16, key: &[u8]) -> KeyHash {
+        let mut hasher = self.state.build_hasher();
+        hasher.write(key);
+        hasher.write_u16(pool);
+        KeyHash(hasher.finish())
+    }
 }
 
 /// The seed stays out of logs: who knows it can aim keys at one bucket.

@@ -8,8 +8,23 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod board;
 mod detector;
+mod front;
+mod hot;
+mod item;
 mod key;
+mod pulse;
+mod store;
+mod sync;
+mod watch;
 
+pub use board::{Board, HotSet, Row};
 pub use detector::{Bounds, Detector, Heat, SUB_WINDOWS, Settings};
+pub use front::{Counts, Front, Seat};
+pub use hot::{HotKey, Token};
+pub use item::{Item, Value};
 pub use key::{KeyHash, KeyHasher};
+pub use pulse::Pulse;
+pub use store::{Held, Store};
+pub use watch::{Access, Rule, Watch, WatchSettings};

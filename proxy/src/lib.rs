@@ -9,6 +9,7 @@ pub mod answer;
 pub mod cli;
 pub mod config;
 mod glob;
+pub mod l1;
 pub mod local;
 pub mod log;
 pub mod metrics;

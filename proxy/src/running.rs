@@ -29,6 +29,187 @@ pub struct Running {
     pub admin: Option<Bind>,
     /// The read-only status endpoint.
     pub status: Option<Bind>,
+    /// Bytes that the L1 may hold, over all pools.
+    pub l1_capacity: u64,
+    /// How keys are shown to people.
+    pub visibility: Visibility,
+    /// Where proxies tell each other what was written.
+    pub bus: Option<Bus>,
+}
+
+/// How keys are shown in `hotkeys`, `top`, logs and the admin API.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Visibility {
+    /// As a hash that is keyed with a secret of the process.
+    #[default]
+    Hash,
+    /// As they are.
+    Plain,
+}
+
+/// `[bus]`: a Redis server whose pub/sub carries invalidations.
+#[derive(Clone, Debug)]
+pub struct Bus {
+    /// The server.
+    pub address: Address,
+    /// Its name in logs.
+    pub name: String,
+    /// The channel.
+    pub channel: String,
+    /// User for AUTH.
+    pub username: Option<String>,
+    /// Password for AUTH.
+    pub password: Option<Secret>,
+}
+
+/// `[hotkey]` as it is for one pool.
+#[derive(Clone, Debug)]
+pub struct Hotkey {
+    /// Whether requests are counted at all.
+    pub enabled: bool,
+    /// The sliding window in milliseconds.
+    pub window_ms: u64,
+    /// Requests in the window, over all workers, from which on a key is hot.
+    pub threshold: u64,
+    /// Bytes of replies in the window from which on a key is hot.
+    pub threshold_bytes: Option<u64>,
+    /// One request of this many is counted; above 1 the bounds are no longer
+    /// certain.
+    pub sample: u32,
+    /// A promoted key stays so for at least this long.
+    pub hold: Duration,
+    /// By prefix; the longest that matches a key counts.
+    pub rules: Vec<HotRule>,
+    /// Keys that are always promoted.
+    pub always: Vec<Box<[u8]>>,
+    /// A hot key that the L1 cannot carry is copied to this many further servers.
+    pub copies: u16,
+    /// Keys that are always copied, if `copies` is above 0.
+    pub split: Vec<Box<[u8]>>,
+    /// Whether `INCRBY`s of a hot key that arrive while one is in flight are
+    /// added up.
+    pub combine_increments: bool,
+}
+
+/// `[[hotkey.rules]]`.
+#[derive(Clone, Debug)]
+pub struct HotRule {
+    /// Of the whole key.
+    pub prefix: Box<[u8]>,
+    /// As in [`Hotkey`].
+    pub window_ms: u64,
+    /// As in [`Hotkey`].
+    pub threshold: u64,
+    /// As in [`Hotkey`].
+    pub hold: Duration,
+    /// The longest time that an item is kept, if not the pool's.
+    pub ttl: Option<Duration>,
+    /// Whether such keys may be answered from memory.
+    pub allow: bool,
+}
+
+/// What the L1 promises; see `docs/l1.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// There is no L1.
+    Off,
+    /// Nothing is answered from memory; what would have been is counted.
+    Observe,
+    /// Values are at most `ttl` old.
+    Ttl,
+    /// Servers push what has changed.
+    Tracking,
+    /// Every read asks the server whether the value is still the same.
+    Revalidate,
+}
+
+impl Mode {
+    /// Every mode, in the order of its definition.
+    pub const ALL: [Mode; 5] = [
+        Mode::Off,
+        Mode::Observe,
+        Mode::Ttl,
+        Mode::Tracking,
+        Mode::Revalidate,
+    ];
+
+    /// The name in a configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Mode::Off => "off",
+            Mode::Observe => "observe",
+            Mode::Ttl => "ttl",
+            Mode::Tracking => "tracking",
+            Mode::Revalidate => "revalidate",
+        }
+    }
+}
+
+/// `[l1]` as it is for one pool.
+#[derive(Clone, Debug)]
+pub struct L1 {
+    /// What it promises.
+    pub mode: Mode,
+    /// The longest time that an item is kept, from when it was asked for.
+    pub ttl: Duration,
+    /// Larger values are not kept; bytes.
+    pub max_item: usize,
+    /// How long "there is no such key" is kept; zero: not at all.
+    pub negative_ttl: Duration,
+    /// In `tracking`: the age of the last answered ping above which nothing is
+    /// served.
+    pub heartbeat: Duration,
+    /// How eagerly items are asked for anew before they expire; 0: never.
+    pub early_refresh: f64,
+    /// How long past its end an item may be served while its server gives no
+    /// answer; zero: not at all.
+    pub stale_if_error: Duration,
+    /// Clients of one worker that may wait for one fill.
+    pub waiters_max: usize,
+    /// A key that is read less often than this between two invalidations is
+    /// not kept.
+    pub reads_per_invalidation: u32,
+    /// In `tracking`: how often the server is told that a key is in use.
+    pub touch_every: Duration,
+    /// memcached: how long one client may take to set a missing hot key while
+    /// the others wait; zero: they do not.
+    pub lease: Duration,
+}
+
+impl Default for Hotkey {
+    fn default() -> Hotkey {
+        Hotkey {
+            enabled: true,
+            window_ms: 1000,
+            threshold: 1000,
+            threshold_bytes: Some(16 << 20),
+            sample: 1,
+            hold: Duration::ZERO,
+            rules: Vec::new(),
+            always: Vec::new(),
+            copies: 0,
+            split: Vec::new(),
+            combine_increments: false,
+        }
+    }
+}
+
+impl Default for L1 {
+    fn default() -> L1 {
+        L1 {
+            mode: Mode::Observe,
+            ttl: Duration::from_secs(1),
+            max_item: 256 << 10,
+            negative_ttl: Duration::from_secs(1),
+            heartbeat: Duration::from_secs(1),
+            early_refresh: 1.0,
+            stale_if_error: Duration::ZERO,
+            waiters_max: 1024,
+            reads_per_invalidation: 16,
+            touch_every: Duration::from_secs(10),
+            lease: Duration::ZERO,
+        }
+    }
 }
 
 /// `[proxy]`.
@@ -125,6 +306,10 @@ pub struct Pool {
     pub database: u32,
     /// The largest memcached value that clients may store, in bytes.
     pub value_max: usize,
+    /// Which of its keys are hot.
+    pub hotkey: Hotkey,
+    /// How those are answered from memory.
+    pub l1: L1,
 }
 
 /// What a split read answers when one server fails.

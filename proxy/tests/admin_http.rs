@@ -305,7 +305,8 @@ fn a_unix_socket_serves_and_leaves_nothing_behind() {
 
     let mut second = running("r", 1, 1);
     second.admin = Some(Bind::Unix(path.clone()));
-    let state = admin::State::new(second.into(), Vec::new(), std::time::SystemTime::now());
+    let (l1, _) = emberline::l1::L1::new(&second);
+    let state = admin::State::new(second.into(), Vec::new(), l1, std::time::SystemTime::now());
     let error = admin::spawn(state.into()).unwrap_err().to_string();
     assert!(
         error.contains("admin.sock: another process listens there"),
@@ -322,7 +323,8 @@ fn a_taken_port_is_a_clear_error() {
     let site = start(running("r", 1, 1));
     let mut second = running("r", 1, 1);
     second.status = Some(Bind::Tcp(site.status()));
-    let state = admin::State::new(second.into(), Vec::new(), std::time::SystemTime::now());
+    let (l1, _) = emberline::l1::L1::new(&second);
+    let state = admin::State::new(second.into(), Vec::new(), l1, std::time::SystemTime::now());
     let error = admin::spawn(state.into()).unwrap_err().to_string();
     let wanted = format!("status listener cannot bind to {}", site.status());
     assert!(error.starts_with(&wanted), "{error}");

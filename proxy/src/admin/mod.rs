@@ -22,6 +22,7 @@ use std::time::SystemTime;
 
 use tokio::sync::watch;
 
+use crate::l1::L1;
 use crate::metrics::{Meter, Scrape};
 use crate::running::Running;
 use listen::Socket;
@@ -31,8 +32,10 @@ use listen::Socket;
 pub struct State {
     /// The configuration that is being served.
     pub running: Arc<Running>,
-    /// One per worker.
+    /// One per worker, one of the acceptor and one of the L1's thread.
     pub meters: Vec<Arc<Meter>>,
+    /// What is promoted, and what is kept of it.
+    pub l1: Arc<L1>,
     /// When the process started.
     pub started: SystemTime,
     scrape: Scrape,
@@ -42,11 +45,17 @@ pub struct State {
 
 impl State {
     /// Not ready yet, not draining.
-    pub fn new(running: Arc<Running>, meters: Vec<Arc<Meter>>, started: SystemTime) -> State {
+    pub fn new(
+        running: Arc<Running>,
+        meters: Vec<Arc<Meter>>,
+        l1: Arc<L1>,
+        started: SystemTime,
+    ) -> State {
         State {
             scrape: Scrape::new(running.clone(), meters.clone(), started),
             running,
             meters,
+            l1,
             started,
             ready: AtomicBool::new(false),
             draining: AtomicBool::new(false),

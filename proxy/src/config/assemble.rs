@@ -83,6 +83,9 @@ pub fn assemble(
         servers: pools.servers,
         admin: admin(config),
         status: status(config),
+        l1_capacity: 64 << 20,
+        visibility: running::Visibility::default(),
+        bus: None,
     })
 }
 

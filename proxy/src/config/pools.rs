@@ -85,6 +85,8 @@ impl Pools {
             password,
             database: table.database.as_ref().map_or(0, |at| at.value),
             value_max: usize::try_from(value_max).unwrap_or(usize::MAX),
+            hotkey: running::Hotkey::default(),
+            l1: running::L1::default(),
         });
     }
 

@@ -135,6 +135,95 @@ impl Health {
     }
 }
 
+/// Something that happened to promoted keys, as label `event` of
+/// `emberline_l1_events_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// A read was answered from memory.
+    Hit,
+    /// The same, with "there is no such key".
+    NegativeHit,
+    /// A read of a promoted key found nothing fresh and asked for it, or
+    /// joined those who had.
+    Miss,
+    /// A read of a promoted key went to its server all the same: too many
+    /// were waiting, the fill failed, or the value cannot be kept.
+    Bypass,
+    /// `observe`: a read that would have been answered from memory.
+    WouldHit,
+    /// `observe`: a read that would have had to be asked.
+    WouldMiss,
+    /// A fill was sent to a server.
+    Fill,
+    /// A fill was sent before its item expired.
+    Refresh,
+    /// What a fill brought was kept.
+    Installed,
+    /// Something happened to the key before the fill was back.
+    Poisoned,
+    /// What a fill brought cannot be kept.
+    Unfit,
+    /// A fill had no answer.
+    Failed,
+    /// A server pushed that a key had changed.
+    Push,
+    /// A server pushed that all keys had gone, or its connection was lost.
+    Turn,
+    /// A write through this proxy concerned a promoted key.
+    Write,
+    /// Another proxy said that a key had been written.
+    Bus,
+    /// A write's outcome is not known: no fills for a while.
+    Quarantine,
+    /// A key was dropped because it changes too often.
+    Churn,
+    /// A server was told that a key is in use.
+    Touch,
+    /// An item was served past its end because its server gave no answer.
+    Stale,
+    /// `revalidate`: the server said that the value is still the same.
+    Revalidated,
+    /// A read went to a copy of its key.
+    SplitRead,
+    /// A key was copied to further servers.
+    Split,
+    /// An increment was added to others.
+    Combined,
+    /// memcached: a client was given the lease of a missing key.
+    Lease,
+}
+
+impl Event {
+    /// Every event, in the order of its cells.
+    pub const ALL: [Event; 25] = [
+        Event::Hit,
+        Event::NegativeHit,
+        Event::Miss,
+        Event::Bypass,
+        Event::WouldHit,
+        Event::WouldMiss,
+        Event::Fill,
+        Event::Refresh,
+        Event::Installed,
+        Event::Poisoned,
+        Event::Unfit,
+        Event::Failed,
+        Event::Push,
+        Event::Turn,
+        Event::Write,
+        Event::Bus,
+        Event::Quarantine,
+        Event::Churn,
+        Event::Touch,
+        Event::Stale,
+        Event::Revalidated,
+        Event::SplitRead,
+        Event::Split,
+        Event::Combined,
+        Event::Lease,
+    ];
+}
+
 /// One worker's figures. Written by that worker's thread alone, readable from any.
 #[derive(Debug)]
 pub struct Meter {
@@ -148,6 +237,8 @@ pub struct Meter {
     /// By listener.
     clients: Box<[Clients]>,
     sheds: [Counter; Shed::ALL.len()],
+    /// By pool.
+    events: Box<[[Counter; Event::ALL.len()]]>,
 }
 
 impl Meter {
@@ -160,6 +251,7 @@ impl Meter {
             upstreams: fill(running.servers.len()),
             clients: fill(running.listeners.len()),
             sheds: Default::default(),
+            events: fill(running.pools.len()),
             layout,
         }
     }
@@ -246,6 +338,20 @@ impl Meter {
     /// Count something turned away.
     pub fn shed(&self, reason: Shed) {
         self.sheds[reason as usize].add(1);
+    }
+
+    /// Count what happened to promoted keys of a pool.
+    #[inline]
+    pub fn event(&self, pool: u16, event: Event, times: u64) {
+        if let Some(events) = self.events.get(usize::from(pool)) {
+            events[event as usize].add(times);
+        }
+    }
+
+    /// What was counted of a pool's promoted keys so far.
+    pub fn events(&self, pool: u16, event: Event) -> u64 {
+        let events = self.events.get(usize::from(pool));
+        events.map_or(0, |events| events[event as usize].value())
     }
 
     pub(super) fn layout(&self) -> &Layout {

@@ -15,5 +15,5 @@ mod scrape;
 pub mod totals;
 
 pub use command::{OTHER, memcache_command, redis_command};
-pub use meter::{Class, Health, Meter, Shed, Verdict};
+pub use meter::{Class, Event, Health, Meter, Shed, Verdict};
 pub use scrape::Scrape;

@@ -38,6 +38,7 @@ use self::acceptor::{Bound, SocketFile};
 use self::worker::{Message, Worker};
 use crate::admin::{self, AdminHandle};
 use crate::answer::Figures;
+use crate::l1::{self, L1};
 use crate::metrics::{Meter, Shed};
 use crate::running::{Bind, Running};
 pub use places::places;
@@ -50,6 +51,7 @@ pub struct Hub {
     /// The acceptor's own cells.
     meter: Arc<Meter>,
     client_ids: AtomicU64,
+    l1: Arc<L1>,
     workers: Vec<Seat>,
 }
 
@@ -80,6 +82,14 @@ impl Hub {
                 self.meter.shed(Shed::Clients);
                 acceptor::turn_away(self.running.listeners[listener].protocol, &message);
             }
+        }
+    }
+
+    /// Tell worker `index` something.
+    fn tell(&self, index: usize, message: Message) {
+        if let Some(seat) = self.workers.get(index) {
+            // A worker that has ended has no clients left to be answered.
+            let _ = seat.messages.send(message);
         }
     }
 
@@ -182,13 +192,15 @@ pub fn start(running: Arc<Running>) -> io::Result<Handle> {
     let count = running.proxy.workers.max(1);
     let (senders, receivers): (Vec<_>, Vec<_>) =
         (0..count).map(|_| mpsc::unbounded_channel()).unzip();
-    // One more than the workers: the last is the acceptor's.
-    let meters: Vec<Arc<Meter>> = (0..=count)
+    // Two more than the workers: the acceptor's and the L1's.
+    let meters: Vec<Arc<Meter>> = (0..count + 2)
         .map(|_| Arc::new(Meter::new(&running)))
         .collect();
+    let (l1, asked) = L1::new(&running);
     let state = Arc::new(admin::State::new(
         Arc::clone(&running),
         meters.clone(),
+        Arc::clone(&l1),
         SystemTime::now(),
     ));
     let admin = admin::spawn(Arc::clone(&state))?;
@@ -202,9 +214,18 @@ pub fn start(running: Arc<Running>) -> io::Result<Handle> {
         state: Arc::clone(&state),
         meter: Arc::clone(&meters[count]),
         client_ids: AtomicU64::new(1),
+        l1,
         workers: senders.into_iter().map(seat).collect(),
     });
 
+    let told = Arc::clone(&hub);
+    l1::spawn(
+        Arc::clone(&hub.running),
+        Arc::clone(&hub.l1),
+        Arc::clone(&meters[count + 1]),
+        asked,
+        move |worker, landed| told.tell(worker, Message::Landed(landed)),
+    )?;
     let mut workers = Vec::with_capacity(count);
     for (index, messages) in receivers.into_iter().enumerate() {
         let (hub, meter) = (Arc::clone(&hub), Arc::clone(&meters[index]));

@@ -29,6 +29,7 @@ use super::places::places;
 use super::policy::Policy;
 use super::socket::Socket;
 use crate::answer::Context;
+use crate::l1::Landed;
 use crate::log::Limited;
 use crate::metrics::{Class, Health, Meter, Shed, Verdict};
 use crate::running::{Listener, Pool, Protocol, Running, Server};
@@ -56,6 +57,8 @@ pub enum Message {
     Client(std::net::TcpStream, usize),
     /// The same over a Unix socket.
     Local(std::os::unix::net::UnixStream, usize),
+    /// A fill has ended.
+    Landed(Landed),
     /// Answer what is in flight and end.
     Drain,
 }
@@ -133,6 +136,7 @@ impl Worker {
             seats: running.servers.iter().map(|_| Seat::default()).collect(),
             held_max: running.proxy.memory_max / running.proxy.workers.max(1),
             meter,
+            epoch: hub.l1.epoch,
             hub,
             read_buffer: RefCell::new(vec![0; READ].into_boxed_slice()),
             parsers: RefCell::default(),
@@ -147,7 +151,6 @@ impl Worker {
             limits: resp::Limits::default(),
             limits_before_auth: resp::Limits::unauthenticated(),
             memcache_limits: running.listeners.iter().map(memcache_limits).collect(),
-            epoch: Instant::now(),
             clock: Cell::new(0),
             pipelines: RefCell::default(),
             clients: RefCell::default(),
@@ -168,6 +171,7 @@ impl Worker {
                 message = messages.recv() => match message {
                     Some(Message::Client(stream, listener)) => self.admit_tcp(stream, listener),
                     Some(Message::Local(stream, listener)) => self.admit_unix(stream, listener),
+                    Some(Message::Landed(landed)) => drop(landed),
                     Some(Message::Drain) | None => break,
                 },
                 _ = sweep.tick() => self.sweep(),
@@ -261,7 +265,7 @@ impl Worker {
         self.clock.set(nanos(self.epoch.elapsed()));
     }
 
-    /// Nanoseconds since the worker started, as of the last [`tick`](Self::tick).
+    /// Nanoseconds of the process's clock, as of the last [`tick`](Self::tick).
     pub fn now(&self) -> u64 {
         self.clock.get()
     }

@@ -11,7 +11,8 @@ use std::time::{Duration, SystemTime};
 use emberline::admin::{self, AdminHandle, State};
 use emberline::metrics::Meter;
 use emberline::running::{
-    Address, Bind, Listener, Partial, Pool, Protocol, Proxy, Running, Secret, Server,
+    Address, Bind, Hotkey, L1, Listener, Partial, Pool, Protocol, Proxy, Running, Secret, Server,
+    Visibility,
 };
 use emberline_routing::{
     ByteSign, Distribution, Hash, Member, Pool as RoutingPool, PoolId, PoolSpec, Prefix, Route,
@@ -52,6 +53,9 @@ pub fn running(listener: &str, pools: u16, servers: u32) -> Running {
             .collect(),
         admin: Some(bind.clone()),
         status: Some(bind),
+        l1_capacity: 1 << 20,
+        visibility: Visibility::Hash,
+        bus: None,
     }
 }
 
@@ -74,6 +78,8 @@ fn pool(index: u16, servers: u32) -> Pool {
         password: Some(Secret::new("hunter3".to_owned())),
         database: 0,
         value_max: 1 << 20,
+        hotkey: Hotkey::default(),
+        l1: L1::default(),
     }
 }
 
@@ -125,7 +131,8 @@ pub fn start(running: Running) -> Site {
     let meters = (0..running.proxy.workers)
         .map(|_| Arc::new(Meter::new(&running)))
         .collect();
-    let state = Arc::new(State::new(running, meters, SystemTime::now()));
+    let (l1, _) = emberline::l1::L1::new(&running);
+    let state = Arc::new(State::new(running, meters, l1, SystemTime::now()));
     let handle = admin::spawn(state.clone()).unwrap();
     Site { state, handle }
 }

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use emberline::answer::{Context, Figures};
-use emberline::running::{Bind, Listener, Protocol, Proxy, Running, Secret};
+use emberline::running::{Bind, Listener, Protocol, Proxy, Running, Secret, Visibility};
 use emberline_routing::{PoolId, Route, Router};
 
 /// The time that every test gives as now: 2023-11-14T22:13:20Z.
@@ -36,6 +36,9 @@ pub fn running(protocol: Protocol, password: Option<&str>) -> Running {
         servers: Vec::new(),
         admin: None,
         status: None,
+        l1_capacity: 1 << 20,
+        visibility: Visibility::Hash,
+        bus: None,
     }
 }
 
