@@ -44,6 +44,8 @@ pub struct HotKey {
     generation: AtomicU64,
     /// No fill may begin before this time (nanoseconds).
     quarantine: AtomicU64,
+    /// How often its value has, or may have, changed since it was promoted.
+    changes: AtomicU64,
 }
 
 /// The right to install what a server is about to say.
@@ -68,6 +70,7 @@ impl HotKey {
             key: key.into(),
             generation: AtomicU64::new(serial << RANGE_BITS),
             quarantine: AtomicU64::new(0),
+            changes: AtomicU64::new(0),
         }
     }
 
@@ -99,6 +102,18 @@ impl HotKey {
 
     /// Something has happened, or may have happened, to the key's value.
     pub fn invalidate(&self) {
+        self.changes.fetch_add(1, Ordering::Relaxed);
+        self.supersede();
+    }
+
+    /// How often its value has, or may have, changed since it was promoted.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Relaxed)
+    }
+
+    /// A reader has just been given the server's own answer, which may be
+    /// newer than what is kept or being fetched: nobody may see that later.
+    pub fn supersede(&self) {
         // A retired key stays retired: no wrapping around to live ones.
         let next = |now: u64| (now != RETIRED).then(|| now + 1);
         let _ = self

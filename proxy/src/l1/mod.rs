@@ -18,10 +18,12 @@
 mod fetch;
 mod thread;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use emberline_hotkey::{Board, Held, HotKey, KeyHash, KeyHasher, Pulse, Store, Token};
+use emberline_hotkey::{Board, Held, HotKey, HotSet, KeyHash, KeyHasher, Pulse, Store, Token};
 use emberline_routing::ServerId;
 use tokio::sync::mpsc;
 
@@ -43,7 +45,14 @@ pub struct L1 {
     /// What the clock of the process counts from.
     pub epoch: Instant,
     asks: mpsc::UnboundedSender<Ask>,
+    /// Keys that were not promoted when a write to them ended in doubt, and
+    /// until when they must not be filled.
+    doubts: Mutex<HashMap<KeyHash, u64>>,
+    doubtful: AtomicBool,
 }
+
+/// Doubts remembered at once; beyond it nothing is filled until they are over.
+const DOUBTS_MAX: usize = 65_536;
 
 /// What a worker wants of the L1's thread.
 #[derive(Debug)]
@@ -76,8 +85,12 @@ pub enum Filled {
     /// The server's answer, for those who waited. It may also be served to
     /// others, if its generation is still the key's.
     Item(Arc<Held>),
-    /// The value cannot be kept (another type, too large): ask the server.
-    Unfit,
+    /// The value cannot be kept (another type, too large, or it changes too
+    /// often): ask the server.
+    Unfit {
+        /// Not worth trying again before this time, in nanoseconds.
+        until: u64,
+    },
     /// The server gave no answer.
     Failed,
 }
@@ -104,6 +117,8 @@ impl L1 {
             pulses: running.servers.iter().map(|_| Pulse::default()).collect(),
             epoch: Instant::now(),
             asks,
+            doubts: Mutex::default(),
+            doubtful: AtomicBool::new(false),
         };
         (Arc::new(l1), asked)
     }
@@ -117,6 +132,44 @@ impl L1 {
     pub fn ask(&self, ask: Ask) {
         // The thread ends with the process only.
         let _ = self.asks.send(ask);
+    }
+
+    /// A write to a key that is not promoted ended in doubt at `now`: if it is
+    /// promoted before `until`, nothing may be filled before then.
+    pub fn doubt(&self, hash: KeyHash, until: u64, now: u64) {
+        let mut doubts = self.doubts();
+        if doubts.len() >= DOUBTS_MAX {
+            doubts.retain(|_, until| *until > now);
+        }
+        if doubts.len() < DOUBTS_MAX {
+            doubts.insert(hash, until);
+        }
+        self.doubtful.store(true, Ordering::SeqCst);
+    }
+
+    /// Keep keys that were promoted just now from being filled while writes to
+    /// them are in doubt.
+    pub fn quarantine_doubtful(&self, set: &HotSet) {
+        if !self.doubtful.load(Ordering::SeqCst) {
+            return;
+        }
+        let now = self.now();
+        let mut doubts = self.doubts();
+        doubts.retain(|_, until| *until > now);
+        let full = doubts.len() >= DOUBTS_MAX;
+        let latest = doubts.values().max().copied().unwrap_or(0);
+        for key in set.keys() {
+            match doubts.get(&key.hash) {
+                Some(until) => key.quarantine(*until),
+                None if full => key.quarantine(latest),
+                None => {}
+            }
+        }
+        self.doubtful.store(!doubts.is_empty(), Ordering::SeqCst);
+    }
+
+    fn doubts(&self) -> MutexGuard<'_, HashMap<KeyHash, u64>> {
+        self.doubts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A server's pulse.

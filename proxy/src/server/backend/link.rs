@@ -20,7 +20,7 @@ use emberline_protocol::redis::encode::Version;
 use emberline_protocol::{Scan, memcache, redis};
 use tokio::time::{Sleep, timeout};
 
-use super::{Backend, Client, Entry, Fault, OUT_HIGH, Owner, Phase, Worker, remember};
+use super::{Backend, Client, Entry, Fault, OUT_HIGH, Owner, Phase, Touch, Worker, remember};
 use crate::metrics::Verdict;
 use crate::running::Protocol;
 use crate::server::socket::Socket;
@@ -346,6 +346,7 @@ impl<'a> Link<'a> {
             return Ok(());
         };
         self.worker.meter.upstream_inflight(self.backend.server, -1);
+        self.settle(&mut entry.touch, bytes.len());
         match &mut entry.owner {
             Owner::Handshake(reply) => {
                 reply.extend_from_slice(bytes);
@@ -378,6 +379,21 @@ impl<'a> Link<'a> {
         }
         entry.end();
         Ok(())
+    }
+
+    /// What the L1 knows of these keys may be out of date, and nobody may see
+    /// it after the reply of which `bytes` are the end.
+    fn settle(&self, touch: &mut Touch, bytes: usize) {
+        let worker = self.worker;
+        let streamed = match self.started {
+            true => usize::try_from(self.streamed).unwrap_or(usize::MAX),
+            false => 0,
+        };
+        let bytes = bytes.saturating_add(streamed);
+        let pool = worker.pool_of_server(self.backend.server);
+        worker
+            .heat
+            .answered(touch, pool, bytes, worker.now(), &worker.meter);
     }
 
     /// More of the front entry's reply, which does not end yet.
@@ -530,10 +546,14 @@ impl<'a> Link<'a> {
                 waiting += 1;
             } else if !matches!(entry.owner, Owner::Nobody) {
                 let owner = std::mem::replace(&mut entry.owner, Owner::Nobody);
+                // What it does to its keys it may still do.
+                let worker = self.worker;
+                worker.heat.doubted(&entry.touch, now, &worker.meter);
                 late.push(Entry {
                     owner,
                     since: entry.since,
                     holds: entry.holds,
+                    touch: Touch::None,
                 });
                 entry.holds = false;
             }

@@ -32,6 +32,7 @@ use emberline_routing::ServerId;
 
 use super::client::Client;
 use super::fault::Fault;
+use super::heat::Touch;
 use super::worker::Worker;
 use crate::metrics::Verdict;
 use crate::running::{Pool, Protocol};
@@ -50,6 +51,8 @@ pub struct Entry {
     since: u64,
     /// The owner may send nothing until this entry has ended.
     holds: bool,
+    /// The keys that it concerns.
+    touch: Touch,
 }
 
 #[derive(Debug)]
@@ -77,7 +80,14 @@ impl Entry {
             },
             since: now,
             holds: false,
+            touch: Touch::None,
         }
+    }
+
+    /// The same, of a request that concerns these keys.
+    pub fn touching(mut self, touch: Touch) -> Entry {
+        self.touch = touch;
+        self
     }
 
     /// The entry of a request whose bytes are still coming: its time does not
@@ -173,6 +183,7 @@ impl Backend {
     /// Queue a request: `write` appends its bytes.
     pub fn push(&self, worker: &Worker, entry: Entry, write: impl FnOnce(&mut Vec<u8>)) {
         write(&mut self.out.borrow_mut().bytes);
+        worker.heat.sent(&entry.touch, &worker.meter);
         self.fifo.borrow_mut().push_back(entry);
         worker.meter.upstream_inflight(self.server, 1);
         self.wake();
@@ -256,6 +267,7 @@ impl Backend {
                 owner: Owner::Handshake(Vec::new()),
                 since: worker.now(),
                 holds: false,
+                touch: Touch::None,
             };
             self.push(worker, entry, |out| {
                 encode::command(out, words.iter().map(|word| word.as_bytes()));
@@ -278,6 +290,9 @@ impl Backend {
         worker.meter.upstream_inflight(self.server, -inflight);
         for entry in entries {
             worker.meter.upstream(self.server, fault.verdict());
+            worker
+                .heat
+                .doubted(&entry.touch, worker.now(), &worker.meter);
             entry.fail(worker, &text, fault.verdict());
         }
         *self.out.borrow_mut() = Out::default();
