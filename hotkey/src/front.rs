@@ -26,6 +26,10 @@ pub struct Seat {
     /// The key's value cannot be kept: not to be tried again before this
     /// time, in nanoseconds.
     pub unfit_until: u64,
+    /// It is too large to be kept.
+    pub large: bool,
+    /// When this worker has last asked for copies, in nanoseconds.
+    pub copies_asked: u64,
     /// The generation in which this worker has asked for an early refresh, or
     /// `observe` would have had the value.
     pub asked: u64,
@@ -122,6 +126,8 @@ impl Seat {
             key,
             item: None,
             unfit_until: 0,
+            large: false,
+            copies_asked: 0,
             asked: u64::MAX,
             observed_until: 0,
             counts: Counts::default(),

@@ -46,6 +46,10 @@ pub struct HotKey {
     quarantine: AtomicU64,
     /// How often its value has, or may have, changed since it was promoted.
     changes: AtomicU64,
+    /// The generation whose value further servers have a copy of.
+    copied: AtomicU64,
+    /// Until when those copies are there (nanoseconds).
+    copied_until: AtomicU64,
 }
 
 /// The right to install what a server is about to say.
@@ -71,6 +75,8 @@ impl HotKey {
             generation: AtomicU64::new(serial << RANGE_BITS),
             quarantine: AtomicU64::new(0),
             changes: AtomicU64::new(0),
+            copied: AtomicU64::new(RETIRED),
+            copied_until: AtomicU64::new(0),
         }
     }
 
@@ -126,6 +132,25 @@ impl HotKey {
     pub fn quarantine(&self, until: u64) {
         self.quarantine.fetch_max(until, Ordering::SeqCst);
         self.invalidate();
+    }
+
+    /// Further servers have been given what the key's own server said to the
+    /// holder of this token. They have it until `until`.
+    pub fn copied(&self, token: Token, until: u64) {
+        self.copied_until.store(until, Ordering::SeqCst);
+        self.copied.store(token.0, Ordering::SeqCst);
+    }
+
+    /// Whether copies may be read: nothing has happened to the key since they
+    /// were made.
+    pub fn is_copied(&self, now: u64) -> bool {
+        now < self.copied_until.load(Ordering::SeqCst)
+            && self.copied.load(Ordering::SeqCst) == self.generation()
+    }
+
+    /// Whether there may be copies, good or not.
+    pub fn has_copies(&self, now: u64) -> bool {
+        now < self.copied_until.load(Ordering::SeqCst)
     }
 
     /// The key is no longer promoted; nothing of it is served or installed

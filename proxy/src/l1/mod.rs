@@ -70,6 +70,18 @@ pub enum Ask {
         /// waits for.
         worker: Option<usize>,
     },
+    /// Give copies of a promoted key to further servers. Answered by nothing:
+    /// the key itself says that it [is copied](HotKey::is_copied).
+    Copy {
+        /// The key.
+        key: Arc<HotKey>,
+        /// Taken by the worker just now.
+        token: Token,
+        /// Where the key lives.
+        home: ServerId,
+        /// Where copies are to live.
+        copies: Vec<ServerId>,
+    },
     /// Tell other proxies that a key has been written through this one.
     Publish {
         /// Index of its pool.
@@ -90,6 +102,8 @@ pub enum Filled {
     Unfit {
         /// Not worth trying again before this time, in nanoseconds.
         until: u64,
+        /// It is too large, and nothing else is wrong with it.
+        large: bool,
     },
     /// The server gave no answer.
     Failed,

@@ -18,10 +18,8 @@ use std::sync::Arc;
 use emberline_hotkey::{Held, HotKey, Item};
 use emberline_routing::ServerId;
 
-use super::backend::Entry;
 use super::client::Client;
 use super::form::Form;
-use super::heat::Touch;
 use super::worker::Worker;
 use crate::l1::{Filled, Landed};
 use crate::metrics::Event;
@@ -69,8 +67,11 @@ impl Worker {
                     self.answer_waiting(flight, &item);
                 }
             }
-            Filled::Unfit { until } => {
-                self.heat.rest(landed.hash, until);
+            Filled::Unfit { until, large } => {
+                self.heat.with_seat(landed.hash, |seat| {
+                    seat.unfit_until = until;
+                    seat.large = large;
+                });
                 if let Some(flight) = flight {
                     self.send_waiting(flight);
                 }
@@ -147,23 +148,7 @@ impl Worker {
         let times = flight.waiters.len() as u64;
         self.meter.event(key.pool, Event::Bypass, times);
         for waiter in flight.waiters {
-            let Waiter {
-                client,
-                seq,
-                fragment,
-                form,
-            } = waiter;
-            match self.backend(server, client.wire().version(), client.id) {
-                Ok(backend) => {
-                    let entry = Entry::new(client, seq, fragment, self.now());
-                    let entry = entry.touching(Touch::Read(key.hash));
-                    backend.push(self, entry, |out| form.ask(&key.key, out));
-                }
-                Err(fault) => {
-                    let text = fault.text(self.server_name(server));
-                    client.fail(self, seq, fragment, &text, fault.verdict());
-                }
-            }
+            self.ask_server(waiter, &key, server);
         }
     }
 }

@@ -20,10 +20,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use emberline_hotkey::{Access, Front, HotKey, KeyHash, Rule, Seat, Token, Watch, WatchSettings};
-use emberline_routing::PoolId;
+use emberline_routing::{Plan, PoolId, ServerId};
 
 use super::flight::Flight;
-use crate::l1::L1;
+use super::increment::Queues;
+use crate::l1::{Ask, L1};
 use crate::metrics::{Event, Meter};
 use crate::running::{Hotkey, Mode, Pool, Running};
 
@@ -50,6 +51,16 @@ pub enum Touch {
     Many(Access, Box<Vec<KeyHash>>),
     /// It may change any key of this server.
     All(u32),
+    /// One of these, and other proxies shall know of it.
+    Told(Box<Told>),
+}
+
+/// A write of which other proxies shall know.
+#[derive(Debug)]
+pub struct Told {
+    touch: Touch,
+    pool: u16,
+    keys: Vec<Box<[u8]>>,
 }
 
 /// See the module's description.
@@ -58,12 +69,16 @@ pub struct Heat {
     /// What the workers share.
     pub l1: Arc<L1>,
     pools: Box<[PoolHeat]>,
+    /// By pool, the servers that requests go to.
+    live: Box<[Vec<ServerId>]>,
     watches: RefCell<Box<[Option<Box<Watch>>]>>,
     front: RefCell<Front>,
     /// The version of the promoted keys that `front` follows.
     version: Cell<u64>,
     /// Fills that clients of this worker wait for.
     pub flights: RefCell<HashMap<(KeyHash, Token), Flight>>,
+    /// Increments that wait for others in flight.
+    pub increments: RefCell<Queues>,
     #[expect(clippy::vec_box, reason = "lent as they are")]
     #[expect(clippy::box_collection, reason = "lent as they are")]
     spares: RefCell<Vec<Box<Vec<KeyHash>>>>,
@@ -78,6 +93,8 @@ pub struct PoolHeat {
     pub watched: bool,
     /// How its promoted keys are answered.
     pub mode: Mode,
+    /// Copies that a key too hot for one server has on others.
+    pub copies: u16,
     /// How long no fill may begin after a write in doubt, in nanoseconds.
     quarantine: u64,
     /// Other proxies are told of its writes.
@@ -94,6 +111,13 @@ impl PoolHeat {
             watched: pool.hotkey.enabled,
             mode,
             quarantine: nanos(pool.timeout_request).saturating_mul(2),
+            copies: match pool.servers.len() {
+                0 | 1 => 0,
+                servers => pool
+                    .hotkey
+                    .copies
+                    .min(u16::try_from(servers - 1).unwrap_or(u16::MAX)),
+            },
             published: running.bus.is_some() && mode == Mode::Ttl,
         }
     }
@@ -102,6 +126,11 @@ impl PoolHeat {
     /// have been.
     pub fn remembers(&self) -> bool {
         self.mode != Mode::Off
+    }
+
+    /// Whether anything but its own server may answer a promoted key.
+    fn is_kept(&self) -> bool {
+        self.answers() || self.copies > 0
     }
 
     /// Whether promoted keys of this pool may be answered from memory.
@@ -117,10 +146,12 @@ impl Heat {
         Heat {
             l1,
             pools: pools.map(|pool| PoolHeat::new(pool, running)).collect(),
+            live: live(running),
             watches: RefCell::new(running.pools.iter().map(|_| None).collect()),
             front: RefCell::default(),
             version: Cell::new(0),
             flights: RefCell::default(),
+            increments: RefCell::default(),
             spares: RefCell::default(),
             worker,
             workers: running.proxy.workers.max(1),
@@ -131,6 +162,13 @@ impl Heat {
     #[inline]
     pub fn pool(&self, pool: PoolId) -> PoolHeat {
         self.pools[usize::from(pool.0)]
+    }
+
+    /// The servers of a pool that requests go to.
+    pub fn live(&self, pool: PoolId) -> &[ServerId] {
+        self.live
+            .get(usize::from(pool.0))
+            .map_or(&[], Vec::as_slice)
     }
 
     /// Count a request; answers the key's hash, if the pool is watched.
@@ -245,8 +283,8 @@ impl Heat {
     pub fn touch_many(&self, pool: PoolId, access: Access, mut hashes: Box<Vec<KeyHash>>) -> Touch {
         let settings = self.pool(pool);
         let wanted = match access {
-            Access::Read => settings.answers(),
-            Access::Write => settings.remembers(),
+            Access::Read => settings.is_kept(),
+            Access::Write => settings.remembers() || settings.copies > 0,
         };
         if !wanted || hashes.is_empty() {
             hashes.clear();
@@ -278,6 +316,33 @@ impl Heat {
                 hashes.iter().for_each(|hash| self.invalidate(*hash, meter));
             }
             Touch::All(server) => self.turn(*server),
+            Touch::Told(told) => self.sent(&told.touch, meter),
+        }
+    }
+
+    /// Have other proxies told, when it is done, that these keys of a pool
+    /// were written.
+    pub fn told<'k>(
+        &self,
+        pool: PoolId,
+        touch: Touch,
+        keys: impl Iterator<Item = &'k [u8]>,
+    ) -> Touch {
+        let write = matches!(touch, Touch::Write(_) | Touch::Many(Access::Write, _));
+        if !write || !self.pool(pool).published {
+            return touch;
+        }
+        Touch::Told(Box::new(Told {
+            touch,
+            pool: pool.0,
+            keys: keys.map(Box::from).collect(),
+        }))
+    }
+
+    fn tell(&self, told: &mut Told) {
+        for key in told.keys.drain(..) {
+            let pool = told.pool;
+            self.l1.ask(Ask::Publish { pool, key });
         }
     }
 
@@ -296,6 +361,10 @@ impl Heat {
             Touch::Many(Access::Read, hashes) => {
                 self.follow();
                 hashes.iter().for_each(|hash| self.supersede(*hash, now));
+            }
+            Touch::Told(told) => {
+                self.answered(&mut told.touch, pool, bytes, now, meter);
+                self.tell(told);
             }
             _ => {
                 self.follow();
@@ -323,6 +392,13 @@ impl Heat {
                 each.for_each(|hash| self.quarantine(*hash, now, meter));
             }
             Touch::All(server) => self.turn(*server),
+            Touch::Told(told) => {
+                self.doubted(&told.touch, now, meter);
+                told.keys.iter().for_each(|key| {
+                    let (pool, key) = (told.pool, key.clone());
+                    self.l1.ask(Ask::Publish { pool, key });
+                });
+            }
         }
     }
 
@@ -343,17 +419,11 @@ impl Heat {
             return;
         }
         if let Some(seat) = front.seat(hash)
-            && now >= seat.unfit_until
-            && self.pool(PoolId(seat.key.pool)).answers()
+            && (now >= seat.unfit_until || seat.key.is_copied(now))
+            && self.pool(PoolId(seat.key.pool)).is_kept()
         {
             seat.key.supersede();
         }
-    }
-
-    /// Whether clients of this worker wait for fills.
-    #[inline]
-    pub fn has_flights(&self) -> bool {
-        !self.flights.borrow().is_empty()
     }
 
     fn quarantine(&self, hash: KeyHash, now: u64, meter: &Meter) {
@@ -371,6 +441,21 @@ impl Heat {
             pulse.turn();
         }
     }
+}
+
+fn live(running: &Running) -> Box<[Vec<ServerId>]> {
+    let mut live = vec![Vec::new(); running.pools.len()];
+    let routers = running.listeners.iter().map(|listener| &listener.router);
+    for plan in routers.flat_map(|router| router.targets()) {
+        if let Plan::Send(server) = *plan {
+            let pool = running.servers[server.0 as usize].pool;
+            let servers: &mut Vec<ServerId> = &mut live[usize::from(pool.0)];
+            if !servers.contains(&server) {
+                servers.push(server);
+            }
+        }
+    }
+    live.into_boxed_slice()
 }
 
 fn settings(hotkey: &Hotkey) -> WatchSettings {

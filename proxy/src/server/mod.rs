@@ -13,12 +13,14 @@
 mod acceptor;
 mod backend;
 mod client;
+mod errand;
 mod fault;
 mod figures;
 mod flight;
 mod form;
 mod gather;
 mod heat;
+mod increment;
 mod pipeline;
 mod places;
 mod policy;

@@ -7,6 +7,7 @@
 //! connection pause, because what arrives for it has no place to go; if others
 //! wait behind it, it is cut off before their time is up.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
@@ -375,10 +376,32 @@ impl<'a> Link<'a> {
                     self.pause(&client);
                 }
             }
+            Owner::Errand(..) => self.finish_errand(&mut entry, bytes),
             Owner::Nobody => {}
         }
         entry.end();
         Ok(())
+    }
+
+    /// The reply to a request of the proxy's own making ends with `bytes`.
+    fn finish_errand(&mut self, entry: &mut Entry, bytes: &[u8]) {
+        let holds = std::mem::take(&mut entry.holds);
+        if let Owner::Errand(errand, mut reply) = std::mem::replace(&mut entry.owner, Owner::Nobody)
+        {
+            if holds {
+                errand.each_client(Client::release);
+            }
+            self.worker.meter.upstream(self.backend.server, Verdict::Ok);
+            if !std::mem::replace(&mut self.answered, true) {
+                self.worker.succeeded(self.backend.server);
+            }
+            if reply.is_empty() {
+                errand.answered(self.worker, bytes);
+            } else {
+                reply.extend_from_slice(bytes);
+                errand.answered(self.worker, &reply);
+            }
+        }
     }
 
     /// What the L1 knows of these keys may be out of date, and nobody may see
@@ -402,6 +425,15 @@ impl<'a> Link<'a> {
         let mut slow = None;
         if let Some(entry) = self.backend.fifo.borrow_mut().front_mut() {
             entry.since = now;
+            if let Owner::Errand(errand, reply) = &mut entry.owner {
+                reply.extend_from_slice(bytes);
+                if errand.is_settled_by(reply) {
+                    entry.hand_on(self.worker);
+                } else if reply.len() > HANDSHAKE_MAX {
+                    return Err("its reply to a question of the proxy is too long".into());
+                }
+                return Ok(());
+            }
             match &mut entry.owner {
                 Owner::Handshake(reply) if reply.len() > HANDSHAKE_MAX => {
                     return Err("its reply to the handshake is too long".into());
@@ -515,6 +547,13 @@ impl<'a> Link<'a> {
     fn reader_due(&self, reader: &Rc<Client>, fifo: &VecDeque<Entry>, timeout: u64) -> Option<u64> {
         let other = |entry: &Entry| match &entry.owner {
             Owner::Client { client, .. } => !Rc::ptr_eq(client, reader),
+            Owner::Errand(errand, _) => {
+                let others = Cell::new(false);
+                errand.each_client(|client| {
+                    others.set(others.get() || !std::ptr::eq(client, &**reader));
+                });
+                others.get()
+            }
             Owner::Handshake(_) | Owner::Nobody => false,
         };
         let ahead = fifo.iter().position(other)?;

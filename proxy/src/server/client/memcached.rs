@@ -9,12 +9,13 @@ use emberline_protocol::redis::Version;
 use emberline_routing::{Ask, Plan, PoolId, ServerId};
 
 use super::conversation::{Conversation, Next, Parsers, Stop};
+use super::copies::forget;
 use super::recall::Read;
 use super::scatter::Fragments;
 use super::split::{Place, Splitter};
 use crate::answer;
 use crate::metrics::{Verdict, memcache_command};
-use crate::running::{Listener, Partial};
+use crate::running::{Listener, Partial, Protocol};
 use crate::server::backend::Entry;
 use crate::server::form::Form;
 use crate::server::gather::{Gather, Merge};
@@ -243,7 +244,28 @@ impl Conversation {
             (Access::Write, _) if self.write_clashes(worker, Some(hash)) => {
                 return self.wait_for_all();
             }
-            (Access::Write, _) => Touch::Write(hash),
+            (Access::Write, _) => {
+                let touch = Touch::Write(hash);
+                let touch = worker.heat.told(pool, touch, std::iter::once(key));
+                if let Some(copies) = self.copies_of(worker, hash, server) {
+                    if request.quiet {
+                        // Nobody waits to hear that the copies are gone.
+                        worker.forget_copies(hash, server);
+                    } else {
+                        let forget = |out: &mut Vec<u8>| forget(Protocol::Memcached, key, out);
+                        let write = |out: &mut Vec<u8>| frame.write(out);
+                        return self.write_copied(
+                            worker,
+                            (server, &copies),
+                            record,
+                            touch,
+                            write,
+                            forget,
+                        );
+                    }
+                }
+                touch
+            }
             (Access::Read, Some(form)) => {
                 let read = Read {
                     pool,
@@ -252,7 +274,10 @@ impl Conversation {
                     hash,
                     form,
                 };
-                if let Some(next) = self.recall(worker, read, record) {
+                if let Some(next) = self.recall(worker, &read, record) {
+                    return next;
+                }
+                if let Some(next) = self.read_copy(worker, &read, record) {
                     return next;
                 }
                 Touch::Read(hash)

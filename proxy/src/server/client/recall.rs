@@ -17,9 +17,12 @@ use super::conversation::{Conversation, Next};
 use crate::l1::Ask;
 use crate::metrics::{Event, Verdict};
 use crate::running::Mode;
+use crate::server::backend::Entry;
+use crate::server::errand::Errand;
 use crate::server::flight::{Flight, Waiter};
 use crate::server::form::Form;
 use crate::server::gather::Wire;
+use crate::server::increment::{Batch, Part, Queues, may_join, touch_of};
 use crate::server::pipeline::{Record, Shape, Via};
 use crate::server::worker::Worker;
 
@@ -108,7 +111,7 @@ impl Conversation {
     /// Whether a write of these keys (any, if `None`) has to wait for the
     /// client's own reads that wait for a fetch.
     pub(super) fn write_clashes(&self, worker: &Worker, hash: Option<KeyHash>) -> bool {
-        if !worker.heat.has_flights() {
+        if worker.heat.is_cold() {
             return false;
         }
         let lent = self.client.pipeline.borrow();
@@ -147,10 +150,10 @@ impl Conversation {
     pub(super) fn recall(
         &mut self,
         worker: &Rc<Worker>,
-        read: Read<'_>,
+        read: &Read<'_>,
         record: Record,
     ) -> Option<Next> {
-        if !self.is_recalled(worker, &read) {
+        if !self.is_recalled(worker, read) {
             return None;
         }
         if self.read_clashes(read.hash) {
@@ -165,15 +168,91 @@ impl Conversation {
             .then_some(Next::Taken)
     }
 
+    /// Send an increment of a promoted key, or let it wait for those in
+    /// flight; `None` if it is one like any other. `write` appends it.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what there is to know of one increment"
+    )]
+    pub(super) fn combine(
+        &mut self,
+        worker: &Rc<Worker>,
+        server: ServerId,
+        hash: KeyHash,
+        key: &[u8],
+        delta: i64,
+        record: Record,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Option<Next> {
+        if !worker.pool_of(server).hotkey.combine_increments {
+            return None;
+        }
+        let hot = worker.heat.key(hash).filter(|hot| *hot.key == *key)?;
+        let queue = |queues: &Queues| queues.get(&hash).map(|queue| may_join(queue, delta));
+        let waits = queue(&worker.heat.increments.borrow());
+        match waits {
+            Some(false) => return None,
+            // What it asked before may go another way than the others.
+            Some(true) if self.read_clashes(hash) => return Some(self.wait_for_all()),
+            Some(true) => {}
+            None => {}
+        }
+        let backend = match waits {
+            None => Some(
+                worker
+                    .backend(server, self.client.wire().version(), self.client.id)
+                    .ok()?,
+            ),
+            Some(_) => None,
+        };
+        if let Some(backend) = backend.as_ref().filter(|backend| backend.is_full()) {
+            self.parked = Some(Rc::clone(backend));
+            return Some(Next::Wait);
+        }
+        let mute = self.mute();
+        let owner = Waiter {
+            client: Rc::clone(&self.client),
+            seq: self.push(Shape::Plain, mute, record),
+            fragment: 0,
+            form: Form::Bulk,
+        };
+        let mut queues = worker.heat.increments.borrow_mut();
+        let queue = queues.entry(hash).or_default();
+        let holds = backend.is_none();
+        let part = Part {
+            owner,
+            delta,
+            holds,
+        };
+        match backend {
+            None => {
+                self.client.hold();
+                queue.push(part);
+            }
+            Some(backend) => {
+                drop(queues);
+                let touch = touch_of(worker, &hot);
+                let batch = Batch {
+                    key: hot,
+                    server,
+                    parts: vec![part],
+                };
+                let entry = Entry::errand(Errand::Increments(batch), worker.now());
+                backend.push(worker, entry.touching(touch), write);
+            }
+        }
+        Some(Next::Taken)
+    }
+
     /// Answer a read that [`is_recalled`](Self::is_recalled), or let it wait;
     /// false if it has to go to its server after all.
     pub(super) fn recall_into(
         &mut self,
         worker: &Rc<Worker>,
-        read: Read<'_>,
+        read: &Read<'_>,
         target: Target,
     ) -> bool {
-        match self.look(worker, &read, target) {
+        match self.look(worker, read, target) {
             Recall::Nothing => false,
             Recall::Answered => true,
             Recall::Fetch(key, token) => self.join(worker, read, key, token, target),
@@ -240,7 +319,7 @@ impl Conversation {
     fn join(
         &mut self,
         worker: &Rc<Worker>,
-        read: Read<'_>,
+        read: &Read<'_>,
         key: Arc<HotKey>,
         token: Token,
         target: Target,
@@ -267,7 +346,7 @@ impl Conversation {
             client: Rc::clone(&self.client),
             seq,
             fragment,
-            form: read.form.into_owned(),
+            form: read.form.clone().into_owned(),
         };
         if waiting.is_none() {
             heat.l1.ask(Ask::Fill {

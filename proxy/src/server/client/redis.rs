@@ -10,12 +10,13 @@ use emberline_protocol::redis::request::{Limits, Parser, Request, RequestError, 
 use emberline_routing::{Ask, Plan, PoolId, ServerId};
 
 use super::conversation::{Conversation, Dialogue, Next, Parsers, Stop};
+use super::copies::forget;
 use super::recall::Read;
 use super::scatter::Fragments;
 use super::split::{Place, Splitter};
 use crate::answer::{self, redis::refuse};
 use crate::metrics::Verdict;
-use crate::running::{Listener, Partial};
+use crate::running::{Listener, Partial, Protocol};
 use crate::server::backend::Entry;
 use crate::server::form::Form;
 use crate::server::gather::{Gather, Merge, Wire};
@@ -319,7 +320,31 @@ impl Conversation {
         };
         let touch = match access {
             Access::Write if self.write_clashes(worker, Some(hash)) => return self.wait_for_all(),
-            Access::Write => Touch::Write(hash),
+            Access::Write => {
+                if let Some(delta) = delta_of(command, frame)
+                    && let Some(next) =
+                        self.combine(worker, server, hash, key, delta, record, |out| {
+                            frame.write(out);
+                        })
+                {
+                    return next;
+                }
+                let touch = Touch::Write(hash);
+                let touch = worker.heat.told(pool, touch, std::iter::once(key));
+                if let Some(copies) = self.copies_of(worker, hash, server) {
+                    let forget = |out: &mut Vec<u8>| forget(Protocol::Redis, key, out);
+                    let write = |out: &mut Vec<u8>| frame.write(out);
+                    return self.write_copied(
+                        worker,
+                        (server, &copies),
+                        record,
+                        touch,
+                        write,
+                        forget,
+                    );
+                }
+                touch
+            }
             Access::Read if is_get(command) => {
                 let read = Read {
                     pool,
@@ -328,7 +353,10 @@ impl Conversation {
                     hash,
                     form: Form::Bulk,
                 };
-                if let Some(next) = self.recall(worker, read, record) {
+                if let Some(next) = self.recall(worker, &read, record) {
+                    return next;
+                }
+                if let Some(next) = self.read_copy(worker, &read, record) {
                     return next;
                 }
                 Touch::Read(hash)
@@ -454,12 +482,12 @@ impl Conversation {
         worker: &Rc<Worker>,
         command: &'static Command,
         plan: Plan,
-        keys: impl Iterator<Item = &'a [u8]>,
+        keys: impl Iterator<Item = &'a [u8]> + Clone,
         frame: Frame<'_>,
     ) -> Next {
         let (pool, access) = (worker.pool_of_plan(plan), access_of(command));
         let mut hashes = worker.heat.lend_hashes();
-        for key in keys {
+        for key in keys.clone() {
             hashes.extend(self.note(worker, pool, access, key));
         }
         let mut record = self.record(Some(command), plan);
@@ -470,6 +498,10 @@ impl Conversation {
             }
             record.via = Via::Anywhere;
         }
+        if let Plan::Send(server) = plan {
+            worker.forget_all_copies(&touch, server);
+        }
+        let touch = worker.heat.told(pool, touch, keys);
         self.pass(worker, record, touch, plan, frame)
     }
 
@@ -657,7 +689,10 @@ impl Conversation {
                 return worker.touch_all(server);
             }
             let pool = worker.pool_of_server(server);
-            worker.heat.touch_many(pool, access, hashes)
+            let touch = worker.heat.touch_many(pool, access, hashes);
+            worker.forget_all_copies(&touch, server);
+            let keys = splitter.keys(fragment).iter().map(|&number| key(number));
+            worker.heat.told(pool, touch, keys)
         };
         let recall = |number: u32, server: ServerId| {
             let hash = splitter.hash(number)?;
@@ -734,6 +769,18 @@ fn is_harmless(command: &Command) -> bool {
 /// Whether it is the command that memory answers.
 fn is_get(command: &Command) -> bool {
     command.name == "get"
+}
+
+/// By how much a command increments, if it does nothing else.
+fn delta_of(command: &Command, frame: Frame<'_>) -> Option<i64> {
+    let given = || std::str::from_utf8(frame.arg(2)).ok()?.parse::<i64>().ok();
+    match (command.name, frame.parser.len()) {
+        ("incr", 2) => Some(1),
+        ("decr", 2) => Some(-1),
+        ("incrby", 3) => given(),
+        ("decrby", 3) => given()?.checked_neg(),
+        _ => None,
+    }
 }
 
 /// One key of an `MGET`.

@@ -103,7 +103,7 @@ impl Conversation {
                     Place::Memory { server, key } => {
                         let read = recall(key, server);
                         let target = Target::Part { seq, fragment };
-                        if !read.is_some_and(|read| self.recall_into(worker, read, target)) {
+                        if !read.is_some_and(|read| self.recall_into(worker, &read, target)) {
                             let touch = touch(number, server);
                             let way = worker.backend(server, version, self.client.id);
                             self.send_part(worker, part, server, Some(way), touch, write);

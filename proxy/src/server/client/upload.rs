@@ -235,7 +235,9 @@ impl Conversation {
                     let record = self.memcached_record(&request, plan);
                     let seq = self.push_memcached(&request, record);
                     let entry = Entry::uploading(Rc::clone(&self.client), seq);
-                    let entry = entry.touching(hash.map_or(Touch::None, Touch::Write));
+                    let touch = hash.map_or(Touch::None, Touch::Write);
+                    worker.forget_all_copies(&touch, server);
+                    let entry = entry.touching(touch);
                     sink.push(&worker, entry, |out| {
                         memcache::forward(out, bytes, &request)
                     });
@@ -275,6 +277,7 @@ impl Conversation {
             Ok(sink) => {
                 let mute = self.mute();
                 let seq = self.push(Shape::Plain, mute, record);
+                worker.forget_all_copies(&touch, server);
                 let entry = Entry::uploading(Rc::clone(&self.client), seq);
                 sink.push(&worker, entry.touching(touch), |_| ());
                 self.start(rest, sink, bytes);
