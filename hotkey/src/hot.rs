@@ -24,6 +24,7 @@
 use crate::sync::{AtomicU64, Ordering};
 
 use crate::KeyHash;
+use crate::mutation::{Mutation, breaks};
 
 /// The generation of a key that is no longer promoted.
 const RETIRED: u64 = u64::MAX;
@@ -100,6 +101,9 @@ impl HotKey {
     /// `None` if something has happened to the key since the token was taken.
     pub fn install(&self, token: Token) -> Option<u64> {
         let next = token.0 + 1;
+        if breaks(Mutation::NoPoison) && !self.is_retired() {
+            return Some(self.generation());
+        }
         self.generation
             .compare_exchange(token.0, next, Ordering::SeqCst, Ordering::SeqCst)
             .ok()

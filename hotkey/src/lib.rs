@@ -14,6 +14,7 @@ mod front;
 mod hot;
 mod item;
 mod key;
+pub mod mutation;
 mod pulse;
 mod store;
 mod sync;

@@ -19,6 +19,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use emberline_hotkey::mutation::{Mutation, breaks};
 use emberline_hotkey::{Access, Front, HotKey, KeyHash, Rule, Seat, Token, Watch, WatchSettings};
 use emberline_routing::{Plan, PoolId, ServerId};
 
@@ -309,9 +310,13 @@ impl Heat {
     /// A request is on its way to its server.
     #[inline]
     pub fn sent(&self, touch: &Touch, meter: &Meter) {
+        if breaks(Mutation::NoWriteInvalidation) {
+            return;
+        }
         match touch {
             Touch::None | Touch::Read(_) | Touch::Look(_) | Touch::Many(Access::Read, _) => {}
             Touch::Write(hash) => self.invalidate(*hash, meter),
+            Touch::Many(Access::Write, _) if breaks(Mutation::NoScriptKeys) => {}
             Touch::Many(Access::Write, hashes) => {
                 hashes.iter().for_each(|hash| self.invalidate(*hash, meter));
             }
@@ -366,6 +371,7 @@ impl Heat {
                 self.answered(&mut told.touch, pool, bytes, now, meter);
                 self.tell(told);
             }
+            _ if breaks(Mutation::NoReplyInvalidation) => {}
             _ => {
                 self.follow();
                 self.sent(touch, meter);
@@ -383,6 +389,9 @@ impl Heat {
 
     /// It is not known whether the server has carried out a request, or will.
     pub fn doubted(&self, touch: &Touch, now: u64, meter: &Meter) {
+        if breaks(Mutation::NoQuarantine) || breaks(Mutation::NoWriteInvalidation) {
+            return;
+        }
         self.follow();
         match touch {
             Touch::None | Touch::Read(_) | Touch::Look(_) | Touch::Many(Access::Read, _) => {}
@@ -415,7 +424,7 @@ impl Heat {
     #[inline]
     fn supersede(&self, hash: KeyHash, now: u64) {
         let mut front = self.front.borrow_mut();
-        if front.is_empty() {
+        if front.is_empty() || breaks(Mutation::NoDirectReadRule) {
             return;
         }
         if let Some(seat) = front.seat(hash)
