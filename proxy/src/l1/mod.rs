@@ -15,7 +15,13 @@
 //! server tracks promoted keys once a process and not once a worker. Rules of
 //! the fill protocol are numbered as in `docs/l1.md`.
 
+mod desk;
 mod fetch;
+mod fitness;
+mod flights;
+mod ledger;
+mod links;
+mod redis;
 mod thread;
 
 use std::collections::HashMap;
@@ -28,7 +34,8 @@ use emberline_routing::ServerId;
 use tokio::sync::mpsc;
 
 use crate::running::Running;
-pub use fetch::{Fetch, Said};
+pub use fetch::{Asked, Fetch, Said};
+pub use links::{LinkState, Links};
 pub use thread::spawn;
 
 /// What all threads share of the L1.
@@ -42,6 +49,8 @@ pub struct L1 {
     pub store: Store,
     /// By `ServerId`: whether its items may be served.
     pub pulses: Box<[Pulse]>,
+    /// How the thread's connections are.
+    pub links: Links,
     /// What the clock of the process counts from.
     pub epoch: Instant,
     asks: mpsc::UnboundedSender<Ask>,
@@ -57,8 +66,9 @@ const DOUBTS_MAX: usize = 65_536;
 /// What a worker wants of the L1's thread.
 #[derive(Debug)]
 pub enum Ask {
-    /// Fetch a promoted key's value. Answered by one `Filled` to this worker;
-    /// several asks with the same token are one flight.
+    /// Fetch a promoted key's value. Answered by one [`Landed`] with this token
+    /// to this worker; several asks with the same token are one flight, and a
+    /// worker that asks twice before it lands is told once.
     Fill {
         /// The key.
         key: Arc<HotKey>,
@@ -97,10 +107,11 @@ pub enum Filled {
     /// The server's answer, for those who waited. It may also be served to
     /// others, if its generation is still the key's.
     Item(Arc<Held>),
-    /// The value cannot be kept (another type, too large, or it changes too
-    /// often): ask the server.
+    /// The value cannot be kept (another type, too large, changing too often):
+    /// ask the server.
     Unfit {
-        /// Not worth trying again before this time, in nanoseconds.
+        /// Nothing is fetched for the key before this time, in nanoseconds of
+        /// the process's clock: whoever asks sooner gets this answer again.
         until: u64,
         /// It is too large, and nothing else is wrong with it.
         large: bool,
@@ -129,6 +140,7 @@ impl L1 {
             board: Board::default(),
             store: Store::new(running.l1_capacity),
             pulses: running.servers.iter().map(|_| Pulse::default()).collect(),
+            links: Links::new(running.servers.len()),
             epoch: Instant::now(),
             asks,
             doubts: Mutex::default(),

@@ -24,7 +24,7 @@ mod increment;
 mod pipeline;
 mod places;
 mod policy;
-mod socket;
+pub(crate) mod socket;
 mod worker;
 
 use std::io;
