@@ -228,7 +228,15 @@ impl Watch {
         let sighting = detector.sighting(hash);
         let note = Note::of(&sighting, scale);
         let opened_ms = sight.closes_ms - sight.sub_window_ms;
-        match board.report(&self.place, window, view, opened_ms, (hash, key), note, now_ms) {
+        match board.report(
+            &self.place,
+            window,
+            view,
+            opened_ms,
+            (hash, key),
+            note,
+            now_ms,
+        ) {
             Outcome::Settled => known.report_at = u64::MAX,
             Outcome::Cool => known.report_at = lower + 1,
             Outcome::Wanted => {
@@ -305,7 +313,9 @@ impl Watch {
             notes: HashMap::with_capacity_and_hasher(heavy.keys.len(), RandomState::default()),
         };
         let busy = heavy.keys.iter();
-        sheet.notes.extend(busy.map(|key| (key.hash, Note::of(key, scale))));
+        sheet
+            .notes
+            .extend(busy.map(|key| (key.hash, Note::of(key, scale))));
         if heavy.total > 0 && self.set.len() <= PROMOTED_POSTED_MAX {
             for key in self.set.keys().filter(|key| key.pool == self.place.pool) {
                 let note = || Note::of(&detector.sighting(key.hash), scale);

@@ -66,7 +66,9 @@ impl Table {
 
     /// Bytes of memory in use.
     pub fn memory(&self) -> usize {
-        self.buckets.as_ref().map_or(0, |_| size_of::<[Bucket; BUCKETS]>())
+        self.buckets
+            .as_ref()
+            .map_or(0, |_| size_of::<[Bucket; BUCKETS]>())
     }
 }
 

@@ -107,7 +107,10 @@ mod tests {
         for i in 0..100_000 {
             drawn[i % 2] += quanta.draw(2048);
         }
-        assert!(drawn.iter().all(|n| (23_500..26_500).contains(n)), "{drawn:?}");
+        assert!(
+            drawn.iter().all(|n| (23_500..26_500).contains(n)),
+            "{drawn:?}"
+        );
     }
 
     #[test]

@@ -135,9 +135,15 @@ impl L1 {
     /// An empty L1 for this configuration, and what its thread listens to.
     pub fn new(running: &Running) -> (Arc<L1>, mpsc::UnboundedReceiver<Ask>) {
         let (asks, asked) = mpsc::unbounded_channel();
+        let (hasher, board) = (KeyHasher::random(), Board::default());
+        for (pool, settings) in (0..).zip(&running.pools) {
+            if settings.hotkey.enabled {
+                board.always(&hasher, pool, &settings.hotkey.always);
+            }
+        }
         let l1 = L1 {
-            hasher: KeyHasher::random(),
-            board: Board::default(),
+            hasher,
+            board,
             store: Store::new(running.l1_capacity),
             pulses: running.servers.iter().map(|_| Pulse::default()).collect(),
             links: Links::new(running.servers.len()),
