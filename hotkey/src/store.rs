@@ -90,6 +90,12 @@ impl Store {
         self.cache.get(&hash)
     }
 
+    /// Every item, in no order. Looking counts as no use of them, so that who
+    /// watches the store does not decide what it keeps.
+    pub fn items(&self) -> impl Iterator<Item = Arc<Held>> + '_ {
+        self.cache.iter().map(|(_, held)| held)
+    }
+
     /// Let an item go.
     pub fn remove(&self, hash: KeyHash) {
         self.cache.invalidate(&hash);
