@@ -357,7 +357,8 @@ mod tests {
 
     #[test]
     fn tidying_drops_what_cannot_be_served_again_and_nothing_else() {
-        let causes: [(fn(&mut Bench, &HotKey), bool); 5] = [
+        type Cause = fn(&mut Bench, &HotKey);
+        let causes: [(Cause, bool); 5] = [
             (|_, _| (), true),
             (|_, key| key.invalidate(), false),
             (|_, key| key.retire(), false),

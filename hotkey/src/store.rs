@@ -301,7 +301,7 @@ mod tests {
                     for turn in 0..4000 {
                         let bits = mix(thread << 32 | turn);
                         let hash = bits % 300;
-                        if bits % 17 == 0 {
+                        if bits.is_multiple_of(17) {
                             store.remove(KeyHash(hash));
                         }
                         let held = store.hold(item(hash, log_uniform(mix(bits))));
