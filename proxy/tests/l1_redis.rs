@@ -4,6 +4,8 @@
 //! No test knows how long anything takes: what must happen is waited for, and
 //! what must not happen is looked for after something that comes later.
 
+#![allow(clippy::unwrap_used)]
+
 mod l1_support;
 mod support;
 

@@ -111,11 +111,13 @@ impl Bench {
     /// The same until what it brought is served.
     #[track_caller]
     pub fn settle(&self, key: &Arc<HotKey>) -> Value {
+        let mut served = None;
         self.until("a fill to hold", || {
             self.fill(key);
-            self.serves(key).is_some()
+            served = self.serves(key);
+            served.is_some()
         });
-        self.serves(key).unwrap()
+        served.unwrap()
     }
 
     /// What would be answered from memory just now.
