@@ -6,12 +6,21 @@ use std::time::Duration;
 use emberline_hotkey::{HotKey, Token, Value};
 
 /// A value to be fetched.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Fetch {
     /// The key.
     pub key: Arc<HotKey>,
     /// Taken before the server is asked.
     pub token: Token,
+}
+
+/// What was true when a server was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// When, in nanoseconds of the process's clock; never later than the bytes left.
+    pub sent: u64,
+    /// The server's epoch at that time.
+    pub epoch: u64,
 }
 
 /// What a server said.
@@ -23,6 +32,11 @@ pub enum Said {
     /// It cannot be kept: another type, too large, or half-way to something
     /// else (a stale item, somebody's lease).
     Unfit,
+    /// memcached: there is no such key, and the server has given us the lease
+    /// of it (`l1.lease`). One of those who wait is to be told that the key is
+    /// missing, so that it sets it; the fill goes on for the others and lands
+    /// again.
+    Lease,
     /// No answer.
     Failed,
 }

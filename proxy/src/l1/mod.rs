@@ -15,7 +15,11 @@
 //! server tracks promoted keys once a process and not once a worker. Rules of
 //! the fill protocol are numbered as in `docs/l1.md`.
 
+mod desk;
+pub mod encode;
 mod fetch;
+mod memcached;
+mod peer;
 mod thread;
 
 use std::sync::Arc;
@@ -26,7 +30,7 @@ use emberline_routing::ServerId;
 use tokio::sync::mpsc;
 
 use crate::running::Running;
-pub use fetch::{Fetch, Said};
+pub use fetch::{Asked, Fetch, Said};
 pub use thread::spawn;
 
 /// What all threads share of the L1.
@@ -78,6 +82,10 @@ pub enum Filled {
     Item(Arc<Held>),
     /// The value cannot be kept (another type, too large): ask the server.
     Unfit,
+    /// The key is missing and its lease is this worker's: it tells exactly one
+    /// of those who wait that the key is missing. The others go on waiting for
+    /// the same flight, which lands again. Sent to one worker of a flight.
+    Lease,
     /// The server gave no answer.
     Failed,
 }

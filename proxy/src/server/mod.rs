@@ -19,7 +19,7 @@ mod gather;
 mod pipeline;
 mod places;
 mod policy;
-mod socket;
+pub(crate) mod socket;
 mod worker;
 
 use std::io;
