@@ -15,6 +15,7 @@
 //! server tracks promoted keys once a process and not once a worker. Rules of
 //! the fill protocol are numbered as in `docs/l1.md`.
 
+mod bus;
 mod desk;
 pub mod encode;
 mod fetch;

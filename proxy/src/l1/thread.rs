@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::desk::{Desk, Flight};
-use super::{Ask, Fetch, L1, Landed, memcached};
+use super::{Ask, Fetch, L1, Landed, bus, memcached};
 use crate::metrics::Meter;
 use crate::running::{Protocol, Running};
 
@@ -43,10 +43,16 @@ pub fn spawn(
 }
 
 async fn serve(desk: Rc<Desk>, mut asked: mpsc::UnboundedReceiver<Ask>) {
+    let (publish, writes) = mpsc::unbounded_channel();
+    if let Some(bus) = desk.running.bus.clone() {
+        tokio::task::spawn_local(bus::run(Rc::clone(&desk), bus, writes));
+    }
     let mut links = HashMap::new();
     while let Some(ask) = asked.recv().await {
         match ask {
-            Ask::Publish { .. } => {}
+            Ask::Publish { pool, key } => {
+                let _ = publish.send((pool, key));
+            }
             Ask::Fill {
                 key,
                 token,
