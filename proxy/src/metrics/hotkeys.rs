@@ -431,6 +431,7 @@ mod tests {
     fn row(key: &[u8], reads: (u64, u64), writes: (u64, u64)) -> Row {
         let bounds = |(lower, upper)| Bounds { lower, upper };
         Row {
+            reason: emberline_hotkey::Reason::Reads,
             key: Arc::new(HotKey::new(KeyHash(0xfeed), 0, key, 1)),
             reads: bounds(reads),
             writes: bounds(writes),

@@ -131,7 +131,7 @@ impl PoolHeat {
 
     /// Whether anything but its own server may answer a promoted key.
     fn is_kept(&self) -> bool {
-        self.answers() || self.copies > 0
+        matches!(self.mode, Mode::Ttl | Mode::Tracking) || self.copies > 0
     }
 
     /// Whether promoted keys of this pool may be answered from memory.
@@ -408,6 +408,14 @@ impl Heat {
                     self.l1.ask(Ask::Publish { pool, key });
                 });
             }
+        }
+    }
+
+    /// A connection to a server has ended. A server that starts again begins
+    /// anew with its unique numbers, so none that it gave before may be compared.
+    pub fn lost(&self, pool: PoolId, server: ServerId) {
+        if self.pool(pool).mode == Mode::Revalidate {
+            self.turn(server.0);
         }
     }
 
