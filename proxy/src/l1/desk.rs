@@ -20,6 +20,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use emberline_hotkey::mutation::{Mutation, breaks};
 use emberline_hotkey::{HotKey, Item, KeyHash, Pulse, Token, Value};
 use emberline_routing::ServerId;
 
@@ -278,6 +279,7 @@ impl Desk {
             return Duration::ZERO;
         };
         let negative = matches!(value, Value::Missing).then_some(pool.l1.negative_ttl);
+        let remaining = remaining.filter(|_| !breaks(Mutation::NoPttl));
         let caps = [self.rule(key).ttl, negative, remaining];
         caps.into_iter().flatten().fold(pool.l1.ttl, Duration::min)
     }
@@ -347,6 +349,9 @@ impl Desk {
 
     /// Leave keys alone that change too often (rule 8).
     fn drop_churning(&self, now: u64) {
+        if breaks(Mutation::NoChurnGuard) {
+            return;
+        }
         let reads = || {
             let rows = self.l1.board.rows().into_iter();
             rows.map(|row| (row.key.hash, row.counts.hits + row.counts.misses))

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use emberline_hotkey::mutation::{Mutation, breaks};
 use emberline_routing::ServerId;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
@@ -54,6 +55,8 @@ struct Keeper {
     desk: Rc<Desk>,
     /// By `ServerId`; opened at the first fetch, one for all workers (rule 1).
     links: Vec<Option<mpsc::UnboundedSender<Fetch>>>,
+    /// Links that a mutation has made too many.
+    spares: Vec<mpsc::UnboundedSender<Fetch>>,
     copying: Rc<Copying>,
     /// Where other proxies are told of writes.
     bus: Option<mpsc::UnboundedSender<(u16, Box<[u8]>)>>,
@@ -65,6 +68,7 @@ impl Keeper {
     fn new(desk: Rc<Desk>) -> Keeper {
         let links = desk.running.servers.iter().map(|_| None).collect();
         Keeper {
+            spares: Vec::new(),
             copying: Copying::new(Rc::clone(&desk)),
             desk,
             links,
@@ -127,6 +131,11 @@ impl Keeper {
         let (Some(link), Some(protocol)) = (link, protocol) else {
             return self.fail(fetch);
         };
+        if breaks(Mutation::TwoLinks)
+            && let Some(link) = link.take()
+        {
+            self.spares.push(link);
+        }
         let link = link.get_or_insert_with(|| open(&self.desk, server, protocol));
         if let Err(refused) = link.send(fetch) {
             self.fail(refused.0);
