@@ -346,7 +346,9 @@ impl Inner {
         let now_ms = self.now_ms;
         let ledger = self.ledgers.entry(pool).or_default();
         let mut answer = ledger.answer(hashes);
-        let new = hashes.iter().filter(|hash| !ledger.promoted.contains_key(hash));
+        let new = hashes
+            .iter()
+            .filter(|hash| !ledger.promoted.contains_key(hash));
         let hot = new.filter_map(|&hash| ledger.candidate(hash, window));
         let mut hot: Vec<Candidate> = hot.collect();
         hot.sort_by_key(|candidate| std::cmp::Reverse(candidate.heat));

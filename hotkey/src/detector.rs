@@ -38,7 +38,7 @@ pub struct Bounds {
 /// Counts keys over a sliding window of ten sub-windows. When one ends is the
 /// caller's business.
 ///
-/// Takes memory when something is counted, 32 KiB for each sub-window, and
+/// Takes memory when something is counted, 35 KiB for each sub-window, and
 /// gives it back when nothing has been for a whole window.
 #[derive(Debug, Default)]
 pub struct Detector {
@@ -83,6 +83,7 @@ impl Detector {
     /// the first 4 of each bucket.
     pub fn close(&mut self, expected: &[KeyHash]) {
         let mut youngest = std::mem::take(&mut self.youngest);
+        youngest.seal();
         let idle = youngest.is_empty();
         if idle {
             youngest = Table::default();
@@ -123,16 +124,19 @@ impl Detector {
     /// The keys that were certainly seen `limit` times or may have been seen
     /// much more often than the errors of their bucket say of any key; the
     /// busiest 2,048 of them. Takes some tens of microseconds.
-    pub fn heavy(&self, limit: u64) -> Heavy {
-        let mut heavy = Heavy::default();
-        if self.tables().all(Table::is_empty) {
-            return heavy;
+    pub fn heavy(&mut self, limit: u64) -> Heavy {
+        self.youngest.seal();
+        let mut heavy = Heavy {
+            total: self.tables().map(Table::total).sum(),
+            ..Heavy::default()
+        };
+        if heavy.total > 0 {
+            let mut rows = Rows::default();
+            for bucket in 0..BUCKETS {
+                self.heavy_in(bucket, limit, &mut rows, &mut heavy);
+            }
+            heavy.keep_busiest();
         }
-        let mut rows = Rows::default();
-        for bucket in 0..BUCKETS {
-            self.heavy_in(bucket, limit, &mut rows, &mut heavy);
-        }
-        heavy.keep_busiest();
         heavy
     }
 
@@ -140,29 +144,31 @@ impl Detector {
     /// first those keys are found that have a tenth of what it takes in any of
     /// the ten tables, and only these are added up over all of them.
     fn heavy_in(&self, index: usize, limit: u64, rows: &mut Rows, heavy: &mut Heavy) {
-        let mut buckets = [None; SUB_WINDOWS];
-        for (place, table) in buckets.iter_mut().zip(self.oldest_first()) {
-            let bucket = table.bucket(index);
-            *place = bucket.map(|bucket| (bucket, u64::from(bucket.floor())));
-        }
-        let hidden: u64 = buckets.iter().flatten().map(|&(_, floor)| floor).sum();
+        let hidden: u64 = self.tables().map(|t| u64::from(t.digest(index).floor)).sum();
         let rest = limit.max(2 * hidden);
         heavy.rest = heavy.rest.max(rest);
         rows.clear();
         let certain = limit.div_ceil(SUB_WINDOWS as u64).max(1);
         let excess = (rest - hidden) / SUB_WINDOWS as u64 + 1;
-        for (bucket, floor) in buckets.iter().flatten() {
-            heavy.total += bucket.total();
-            for key in bucket.reaching(certain, floor + excess) {
-                rows.add(key);
+        for table in self.tables() {
+            let digest = table.digest(index);
+            let possible = u64::from(digest.floor) + excess;
+            let hides = u64::from(digest.certain_max) < certain;
+            if hides && u64::from(digest.most_max) < possible {
+                continue;
+            }
+            for (key, lower, upper) in table.bucket(index).into_iter().flat_map(Bucket::taken) {
+                if u64::from(lower) >= certain || u64::from(upper) >= possible {
+                    rows.add(key);
+                }
             }
         }
         if rows.count == 0 {
             return;
         }
-        for (age, bucket) in buckets.iter().enumerate() {
-            if let &Some((bucket, floor)) = bucket {
-                rows.count(bucket, floor, age == 0);
+        for (age, table) in self.oldest_first().enumerate() {
+            if let Some(bucket) = table.bucket(index) {
+                rows.count(bucket, table.digest(index).floor.into(), age == 0);
             }
         }
         let sightings = rows.all().iter().map(|row| row.sighting(hidden));

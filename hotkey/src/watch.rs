@@ -226,7 +226,12 @@ impl Watch {
             return;
         }
         let opened_ms = sight.closes_ms - sight.sub_window_ms;
-        let note = |view: View| Note::of(&sight.views[view as usize].sighting(hash), scales[view as usize]);
+        let note = |view: View| {
+            Note::of(
+                &sight.views[view as usize].sighting(hash),
+                scales[view as usize],
+            )
+        };
         let notes = View::ALL.map(note);
         match board.report(&self.place, window, opened_ms, (hash, key), notes, now_ms) {
             Outcome::Settled => known.report_at = u64::MAX,
@@ -289,18 +294,17 @@ impl Watch {
         }
     }
 
-    fn post(&self, window: usize, closed_ms: u64) -> Post {
-        let sheet = |view: View| self.sheet(window, view);
+    fn post(&mut self, window: usize, closed_ms: u64) -> Post {
         Post {
             closed_ms,
-            sheets: View::ALL.map(sheet),
+            sheets: View::ALL.map(|view| self.sheet(window, view)),
         }
     }
 
     /// The busy keys, and those that are promoted, busy or not.
-    fn sheet(&self, window: usize, view: View) -> Sheet {
+    fn sheet(&mut self, window: usize, view: View) -> Sheet {
         let scale = self.scale(view);
-        let detector = &self.sights[window].views[view as usize];
+        let detector = &mut self.sights[window].views[view as usize];
         let heavy = detector.heavy(self.place.limit(window, view) / scale);
         let mut sheet = Sheet {
             rest: heavy.rest * scale,
@@ -308,7 +312,9 @@ impl Watch {
             notes: HashMap::with_capacity_and_hasher(heavy.keys.len(), RandomState::default()),
         };
         let busy = heavy.keys.iter();
-        sheet.notes.extend(busy.map(|key| (key.hash, Note::of(key, scale))));
+        sheet
+            .notes
+            .extend(busy.map(|key| (key.hash, Note::of(key, scale))));
         if heavy.total > 0 && self.set.len() <= PROMOTED_POSTED_MAX {
             for key in self.set.keys().filter(|key| key.pool == self.place.pool) {
                 let note = || Note::of(&detector.sighting(key.hash), scale);

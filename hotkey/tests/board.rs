@@ -69,7 +69,11 @@ fn reads_and_writes_are_counted_apart_and_count_together() {
     let mut pool = Pool::new(&settings(100), 1, 5_000);
     for (key, reads, writes) in [("r", 80, 40), ("w", 20, 100)] {
         for i in 0..120 {
-            let access = if i < reads { Access::Read } else { Access::Write };
+            let access = if i < reads {
+                Access::Read
+            } else {
+                Access::Write
+            };
             pool.record(0, access, key, 5_010);
         }
         assert_eq!(reads + writes, 120);
@@ -200,7 +204,10 @@ fn bytes_promote_a_key_that_is_seldom_read() {
     let row = &pool.board.rows()[0];
     assert_eq!(row.reason, Reason::Bytes);
     assert_eq!(row.reads.lower, 20);
-    assert!(row.bytes.lower > 1_800_000 && row.bytes.upper < 2_300_000, "{row:?}");
+    assert!(
+        row.bytes.lower > 1_800_000 && row.bytes.upper < 2_300_000,
+        "{row:?}"
+    );
     pool.ticks(6_100, 7_300);
     assert!(names(&pool).is_empty());
 }
@@ -347,7 +354,11 @@ fn new_settings_leave_hot_keys_alone_for_a_window() {
     pool.tick(5_600);
     for now in [5_600, 5_700] {
         old[0].tick(&pool.board, now);
-        assert_eq!(pool.board.bounds(POOL, pool.hash("a")).upper, 0, "nobody listens");
+        assert_eq!(
+            pool.board.bounds(POOL, pool.hash("a")).upper,
+            0,
+            "nobody listens"
+        );
     }
     pool.ticks(5_700, 6_500);
     assert!(pool.is_hot("a"));
@@ -379,7 +390,11 @@ fn pools_do_not_mix() {
 fn a_pool_without_traffic_takes_no_tables() {
     let mut pool = Pool::new(&settings(100), 1, 5_000);
     pool.ticks(5_100, 6_500);
-    assert!(pool.watches[0].memory() < 1024, "{}", pool.watches[0].memory());
+    assert!(
+        pool.watches[0].memory() < 1024,
+        "{}",
+        pool.watches[0].memory()
+    );
     pool.reads("a", 1, 6_510);
     assert!(pool.watches[0].memory() < 34 * 1024);
 }

@@ -60,7 +60,10 @@ fn check(workers: u64, keys: usize, exponent: f64, threshold: u64, seed: u64) {
         }
         pool.tick(start + (window + 1) * 100);
         for key in 0..keys as u64 {
-            let (count, bounds) = (exact.count(key), pool.board.bounds(POOL, hashes[key as usize]));
+            let (count, bounds) = (
+                exact.count(key),
+                pool.board.bounds(POOL, hashes[key as usize]),
+            );
             assert!(
                 bounds.lower <= count && count <= bounds.upper,
                 "{key} in window {window}: {count} is not within {bounds:?}"

@@ -60,7 +60,11 @@ fn a_flash_of_one_per_cent_is_found_within_150_ms() {
     for (seed, start) in [1_200, 1_233, 1_266, 1_299].into_iter().enumerate() {
         let flight = fly(&zipf, 1, start, 300, seed as u64);
         assert!(flight.found_after <= 150, "{} ms", flight.found_after);
-        assert!(flight.forgotten_after <= 2_000, "{} ms", flight.forgotten_after);
+        assert!(
+            flight.forgotten_after <= 2_000,
+            "{} ms",
+            flight.forgotten_after
+        );
     }
 }
 
@@ -70,6 +74,10 @@ fn a_flash_of_five_per_cent_is_found_within_40_ms() {
     for (seed, start) in [1_200, 1_240, 1_290, 1_299].into_iter().enumerate() {
         let flight = fly(&zipf, 5, start, 100, seed as u64);
         assert!(flight.found_after <= 40, "{} ms", flight.found_after);
-        assert!(flight.forgotten_after <= 2_000, "{} ms", flight.forgotten_after);
+        assert!(
+            flight.forgotten_after <= 2_000,
+            "{} ms",
+            flight.forgotten_after
+        );
     }
 }

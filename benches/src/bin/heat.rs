@@ -34,7 +34,9 @@ struct Options {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    println!("| stream | hot from | workers | hot keys | precision | recall | violations | widest | KiB a watch |");
+    println!(
+        "| stream | hot from | workers | hot keys | precision | recall | violations | widest | KiB a watch |"
+    );
     println!("|---|---|---|---|---|---|---|---|---|");
     let mut good = true;
     for exponent in [0.9, 1.0, 1.2] {
@@ -66,7 +68,12 @@ fn judge_traces(folder: &Path, sub_window: u64) -> bool {
         let sub_window = sub_window.min(keys.len() as u64 / 50).max(1);
         for workers in [1, 4] {
             let judgement = judge(keys.iter().copied(), sub_window, 0.002, workers);
-            good &= print(&format!("{name}, {sub_window} x 10"), "0.2 %", workers, &judgement);
+            good &= print(
+                &format!("{name}, {sub_window} x 10"),
+                "0.2 %",
+                workers,
+                &judgement,
+            );
         }
     }
     good

@@ -82,7 +82,13 @@ pub fn judge(
         let now = window * SUB_WINDOW_MS + place * SUB_WINDOW_MS / per_sub_window;
         let bytes = key.to_be_bytes();
         let watch = &mut watches[i as usize % workers];
-        watch.record(&board, Access::Read, hasher.hash_in(POOL, &bytes), &bytes, now);
+        watch.record(
+            &board,
+            Access::Read,
+            hasher.hash_in(POOL, &bytes),
+            &bytes,
+            now,
+        );
         exact.record(key);
         if place + 1 < per_sub_window {
             continue;
@@ -123,8 +129,14 @@ mod tests {
     fn a_small_stream_is_judged_well() {
         let judgement = judge(stream::zipf(5_000, 1.0, 60_000), 2_000, 0.005, 2);
         assert_eq!(judgement.violations, 0);
-        assert!(judgement.hot > 100 && judgement.asked > 10_000, "{judgement:?}");
-        assert!(judgement.recall() > 0.99 && judgement.precision() == 1.0, "{judgement:?}");
+        assert!(
+            judgement.hot > 100 && judgement.asked > 10_000,
+            "{judgement:?}"
+        );
+        assert!(
+            judgement.recall() > 0.99 && judgement.precision() == 1.0,
+            "{judgement:?}"
+        );
         assert!(judgement.memory > 320 << 10);
     }
 
@@ -133,7 +145,10 @@ mod tests {
         let mut judgement = Judgement::default();
         let board = Board::default();
         judgement.ask(&board, KeyHash(1), 100, 50);
-        assert_eq!((judgement.violations, judgement.hot, judgement.found), (1, 1, 0));
+        assert_eq!(
+            (judgement.violations, judgement.hot, judgement.found),
+            (1, 1, 0)
+        );
         assert_eq!(judgement.recall(), 0.0);
     }
 }

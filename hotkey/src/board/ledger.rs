@@ -73,7 +73,10 @@ pub struct Candidate {
 impl Ledger {
     /// Whether this watch may speak: its settings are the last ones.
     pub fn hears(&mut self, place: &Place, now_ms: u64) -> bool {
-        let known = self.rules.as_ref().is_some_and(|rules| **rules == *place.rules);
+        let known = self
+            .rules
+            .as_ref()
+            .is_some_and(|rules| **rules == *place.rules);
         if !known && self.rules.is_some() && place.made_ms < self.rules_ms {
             return false;
         }

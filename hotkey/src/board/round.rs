@@ -82,7 +82,9 @@ impl Round {
                 },
             }
         };
-        self.posts().map(said).fold(Note::default(), std::ops::Add::add)
+        self.posts()
+            .map(said)
+            .fold(Note::default(), std::ops::Add::add)
     }
 
     /// The weight of all keys.

@@ -31,10 +31,25 @@ const EXPECTED_MAX: usize = WAYS / 2;
 /// more than a worker can count in the longest sub-window of six minutes.
 const EXPECTED: u32 = 1 << 31;
 
-/// 32 KiB once something has been counted, nothing before.
+/// 35 KiB once something has been counted, nothing before.
 #[derive(Debug, Default)]
 pub struct Table {
     buckets: Option<Box<[Bucket; BUCKETS]>>,
+    /// Made by [`seal`](Table::seal).
+    digests: Vec<Digest>,
+    total: u64,
+}
+
+/// What there is to know of a bucket without reading it: a closed table is
+/// looked at nine more times.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Digest {
+    /// What a key that is not in the bucket has at most.
+    pub floor: u32,
+    /// The largest certain count of any key.
+    pub certain_max: u32,
+    /// The largest count of any key.
+    pub most_max: u32,
 }
 
 impl Table {
@@ -64,7 +79,9 @@ impl Table {
     /// of the keys of a bucket the first few get one.
     pub fn expect(&mut self, key: KeyHash) {
         let bucket = &mut self.buckets.get_or_insert_with(empty)[bucket_of(key)];
-        let free = bucket.counts[..EXPECTED_MAX].iter().position(|&count| count == 0);
+        let free = bucket.counts[..EXPECTED_MAX]
+            .iter()
+            .position(|&count| count == 0);
         if let Some(way) = free {
             bucket.keys[way] = key.0;
             bucket.counts[way] = EXPECTED;
@@ -72,16 +89,41 @@ impl Table {
         }
     }
 
+    /// Add up what was counted so far, for [`digest`](Table::digest) and
+    /// [`total`](Table::total).
+    pub fn seal(&mut self) {
+        if let Some(buckets) = &self.buckets {
+            self.digests.clear();
+            self.digests.extend(buckets.iter().map(Bucket::digest));
+            self.total = buckets.iter().map(Bucket::total).sum();
+        }
+    }
+
+    /// A bucket as it was when the table was sealed.
+    #[inline]
+    pub fn digest(&self, index: usize) -> Digest {
+        self.digests.get(index).copied().unwrap_or_default()
+    }
+
+    /// Everything that was counted until the table was sealed.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
     /// Forget what was counted, and keep the memory.
     pub fn clear(&mut self) {
         if let Some(buckets) = &mut self.buckets {
             buckets.fill(Bucket::EMPTY);
         }
+        self.digests.clear();
+        self.total = 0;
     }
 
     /// Bytes of memory in use.
     pub fn memory(&self) -> usize {
-        self.buckets.as_ref().map_or(0, |_| size_of::<[Bucket; BUCKETS]>())
+        let buckets = self.buckets.as_ref();
+        buckets.map_or(0, |_| size_of::<[Bucket; BUCKETS]>())
+            + self.digests.capacity() * size_of::<Digest>()
     }
 }
 
@@ -138,25 +180,20 @@ impl Bucket {
         }
     }
 
-    /// The smallest count: what a key that is not here has at most.
-    pub fn floor(&self) -> u32 {
-        self.least().1
-    }
-
     /// Everything that was counted.
-    pub fn total(&self) -> u64 {
+    fn total(&self) -> u64 {
         (0..WAYS).map(|way| u64::from(self.most(way))).sum()
     }
 
-    /// The keys of which so much is certain, or so much possible.
-    pub fn reaching(&self, certain: u64, possible: u64) -> impl Iterator<Item = KeyHash> + '_ {
-        let certain = u32::try_from(certain).unwrap_or(u32::MAX);
-        let possible = u32::try_from(possible).unwrap_or(u32::MAX);
-        let reaches = |way: usize| (self.certain(way) >= certain) | (self.most(way) >= possible);
-        let reaching = (0..WAYS).fold(0, |set, way| set | u32::from(reaches(way)) << way);
-        let reaching = (reaching != 0).then_some(reaching).into_iter();
-        let ways = reaching.flat_map(|set| (0..WAYS).filter(move |way| set & 1 << way != 0));
-        ways.map(|way| KeyHash(self.keys[way]))
+    fn digest(&self) -> Digest {
+        let max = |counts: fn(&Bucket, usize) -> u32| {
+            (0..WAYS).map(|way| counts(self, way)).fold(0, u32::max)
+        };
+        Digest {
+            floor: self.least().1,
+            certain_max: max(Bucket::certain),
+            most_max: max(Bucket::most),
+        }
     }
 
     /// Every key, with what is certain of its count and what it is at most.

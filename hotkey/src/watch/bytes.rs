@@ -80,7 +80,7 @@ impl Dice {
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         z ^= z >> 31;
-        ((z >> 32) * u64::from(n) >> 32) as u32
+        (((z >> 32) * u64::from(n)) >> 32) as u32
     }
 }
 
@@ -108,7 +108,10 @@ mod tests {
         for i in 0..100_000 {
             drawn[i % 2] += quanta.draw(2048);
         }
-        assert!(drawn.iter().all(|n| (23_500..26_500).contains(n)), "{drawn:?}");
+        assert!(
+            drawn.iter().all(|n| (23_500..26_500).contains(n)),
+            "{drawn:?}"
+        );
     }
 
     #[test]

@@ -3,9 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use emberline_hotkey::{
-    Access, Board, KeyHash, KeyHasher, SUB_WINDOWS, Watch, WatchSettings,
-};
+use emberline_hotkey::{Access, Board, KeyHash, KeyHasher, SUB_WINDOWS, Watch, WatchSettings};
 
 /// The same in every test.
 pub const POOL: u16 = 3;
