@@ -18,7 +18,7 @@ mod table;
 mod tests;
 
 use crate::KeyHash;
-use table::{BUCKETS, Bucket, Table, WAYS, bucket_of};
+use table::{BUCKETS, Table, WAYS, bucket_of};
 
 /// Tables in a window.
 pub const SUB_WINDOWS: usize = 10;
@@ -160,7 +160,10 @@ impl Detector {
             if u64::from(digest.certain_max) < certain && u64::from(digest.most_max) < possible {
                 continue;
             }
-            for (key, lower, upper) in table.bucket(index).into_iter().flat_map(Bucket::taken) {
+            let Some(bucket) = table.bucket(index) else {
+                continue;
+            };
+            for (key, lower, upper) in bucket.taken(index) {
                 if u64::from(lower) >= certain || u64::from(upper) >= possible {
                     names[count] = key;
                     count += 1;
