@@ -1,5 +1,7 @@
 //! What is promoted and demoted, and when.
 
+#![allow(clippy::unwrap_used, missing_docs)]
+
 mod traffic;
 
 use emberline_hotkey::{Access, Board, Counts, Reason, Rule, WatchSettings};
