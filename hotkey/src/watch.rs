@@ -127,9 +127,37 @@ impl Watch {
         key: &[u8],
         now_ms: u64,
     ) {
-        if self.sample.passes_over() {
-            return;
+        if !self.sample.passes_over() {
+            self.see(board, access, hash, key, 1, now_ms);
         }
+    }
+
+    /// Count this many requests that came at the same time.
+    pub fn record_many(
+        &mut self,
+        board: &Board,
+        access: Access,
+        hash: KeyHash,
+        key: &[u8],
+        times: u32,
+        now_ms: u64,
+    ) {
+        let seen = (0..times).filter(|_| !self.sample.passes_over()).count();
+        if seen > 0 {
+            self.see(board, access, hash, key, seen as u32, now_ms);
+        }
+    }
+
+    #[inline]
+    fn see(
+        &mut self,
+        board: &Board,
+        access: Access,
+        hash: KeyHash,
+        key: &[u8],
+        times: u32,
+        now_ms: u64,
+    ) {
         let window = match self.sights.len() {
             1 => 0,
             _ => self.place.rules.line(key).window,
@@ -142,8 +170,9 @@ impl Watch {
             Access::Read => View::Reads,
             Access::Write => View::Writes,
         };
-        let certain = sight.views[view as usize].record(hash, 1);
-        if certain & (sight.step - 1) == 0 {
+        let certain = sight.views[view as usize].record(hash, times);
+        let before = certain.saturating_sub(times);
+        if before & !(sight.step - 1) != certain & !(sight.step - 1) {
             self.look(board, window, view, hash, Some(key), certain, now_ms);
         }
         if !self.sights[window].wanted.is_empty() {

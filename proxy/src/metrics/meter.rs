@@ -296,6 +296,21 @@ impl Meter {
         }
     }
 
+    /// Count reads of a pool that were answered, and well, as soon as they
+    /// were read.
+    #[inline]
+    pub fn gets_at_once(&self, listener: usize, pool: PoolId, command: u16, times: u64) {
+        if let Some(cell) = self.layout.cell(listener, Some(pool), command)
+            && let Some(requests) = self.requests.get(cell + Verdict::Ok as usize)
+        {
+            requests.add(times);
+        }
+        let index = usize::from(pool.0) * Class::ALL.len() + Class::Read as usize;
+        if let Some(histogram) = self.durations.get(index) {
+            histogram.buckets[bucket(0)].add(times);
+        }
+    }
+
     /// Record how long a request to `pool` took, from its last byte read to its reply known.
     #[inline]
     pub fn latency(&self, pool: PoolId, class: Class, nanos: u64) {

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use emberline_hotkey::mutation::{Mutation, breaks};
 use emberline_hotkey::{
-    Access, Front, HotKey, KeyHash, Rule, Seat, Token, Value, Watch, WatchSettings,
+    Access, Front, Held, HotKey, KeyHash, Rule, Seat, Token, Value, Watch, WatchSettings,
 };
 use emberline_routing::{Plan, PoolId, ServerId};
 
@@ -31,9 +31,9 @@ use crate::l1::{Ask, L1};
 use crate::metrics::{Event, Meter};
 use crate::running::{Hotkey, Mode, Pool, Running};
 
-/// An item is near its end when it has less left than so many times what a
-/// fetch takes; an early refresh is never due before.
-const CALM: u64 = 512;
+/// An early refresh comes earlier than so many times the mean only once in
+/// 2^53.
+const NEAR: f64 = 37.0;
 
 /// Lists of hashes kept for requests with several keys.
 const SPARES: usize = 64;
@@ -75,6 +75,7 @@ pub struct Told {
 pub struct Heat {
     /// What the workers share.
     pub l1: Arc<L1>,
+    running: Arc<Running>,
     pools: Box<[PoolHeat]>,
     /// By pool, the servers that requests go to.
     live: Box<[Vec<ServerId>]>,
@@ -82,6 +83,8 @@ pub struct Heat {
     front: RefCell<Front>,
     /// The version of the promoted keys that `front` follows.
     version: Cell<u64>,
+    /// What is being served at once, and not counted yet.
+    run: RefCell<Run>,
     /// Fills that clients of this worker wait for.
     pub flights: RefCell<HashMap<(KeyHash, Token), Flight>>,
     /// Increments that wait for others in flight.
@@ -93,6 +96,37 @@ pub struct Heat {
     workers: usize,
 }
 
+/// Reads of one key, one behind the other, that were answered at the same
+/// time: they are counted together.
+#[derive(Debug)]
+struct Run {
+    pool: PoolId,
+    hash: KeyHash,
+    key: Vec<u8>,
+    times: u32,
+}
+
+impl Default for Run {
+    fn default() -> Run {
+        Run {
+            pool: PoolId(0),
+            hash: KeyHash(0),
+            key: Vec::new(),
+            times: 0,
+        }
+    }
+}
+
+impl Run {
+    fn begin(&mut self, pool: PoolId, hash: KeyHash, key: &[u8]) {
+        self.pool = pool;
+        self.hash = hash;
+        self.key.clear();
+        self.key.extend_from_slice(key);
+        self.times = 1;
+    }
+}
+
 /// What the configuration says of a pool.
 #[derive(Clone, Copy, Debug)]
 pub struct PoolHeat {
@@ -100,6 +134,9 @@ pub struct PoolHeat {
     pub watched: bool,
     /// How its promoted keys are answered.
     pub mode: Mode,
+    /// An item is near its end when it has less left than so many times what
+    /// its fetch took: an early refresh may be due.
+    calm: u64,
     /// Copies that a key too hot for one server has on others.
     pub copies: u16,
     /// How long no fill may begin after a write in doubt, in nanoseconds.
@@ -118,6 +155,7 @@ impl PoolHeat {
             watched: pool.hotkey.enabled,
             mode,
             quarantine: nanos(pool.timeout_request).saturating_mul(2),
+            calm: (pool.l1.early_refresh * NEAR).ceil() as u64,
             copies: match pool.servers.len() {
                 0 | 1 => 0,
                 servers => pool
@@ -148,20 +186,22 @@ impl PoolHeat {
 
 impl Heat {
     /// A worker that has seen nothing.
-    pub fn new(worker: usize, l1: Arc<L1>, running: &Running) -> Heat {
+    pub fn new(worker: usize, l1: Arc<L1>, running: Arc<Running>) -> Heat {
         let pools = running.pools.iter();
         Heat {
             l1,
-            pools: pools.map(|pool| PoolHeat::new(pool, running)).collect(),
-            live: live(running),
+            pools: pools.map(|pool| PoolHeat::new(pool, &running)).collect(),
+            live: live(&running),
             watches: RefCell::new(running.pools.iter().map(|_| None).collect()),
             front: RefCell::default(),
             version: Cell::new(0),
+            run: RefCell::default(),
             flights: RefCell::default(),
             increments: RefCell::default(),
             spares: RefCell::default(),
             worker,
             workers: running.proxy.workers.max(1),
+            running,
         }
     }
 
@@ -180,44 +220,32 @@ impl Heat {
 
     /// Count a request; answers the key's hash, if the pool is watched.
     #[inline]
-    pub fn note(
-        &self,
-        running: &Running,
-        pool: PoolId,
-        access: Access,
-        key: &[u8],
-        now: u64,
-    ) -> Option<KeyHash> {
+    pub fn note(&self, pool: PoolId, access: Access, key: &[u8], now: u64) -> Option<KeyHash> {
         if !self.pool(pool).watched {
             return None;
         }
         let hash = self.l1.hasher.hash_in(pool.0, key);
-        self.count(running, pool, access, hash, key, now);
+        self.count(pool, access, hash, key, 1, now);
         Some(hash)
     }
 
-    fn count(
-        &self,
-        running: &Running,
-        pool: PoolId,
-        access: Access,
-        hash: KeyHash,
-        key: &[u8],
-        now: u64,
-    ) {
+    fn count(&self, pool: PoolId, access: Access, hash: KeyHash, key: &[u8], times: u32, now: u64) {
         let mut watches = self.watches.borrow_mut();
         let now_ms = now / 1_000_000;
-        let watch = watches[usize::from(pool.0)].get_or_insert_with(|| {
-            let settings = settings(&running.pools[usize::from(pool.0)].hotkey);
-            Box::new(Watch::new(
-                &settings,
-                pool.0,
-                self.worker,
-                self.workers,
-                now_ms,
-            ))
-        });
-        watch.record(&self.l1.board, access, hash, key, now_ms);
+        let watch = watches[usize::from(pool.0)].get_or_insert_with(|| self.watch(pool, now_ms));
+        let board = &self.l1.board;
+        match times {
+            1 => watch.record(board, access, hash, key, now_ms),
+            _ => watch.record_many(board, access, hash, key, times, now_ms),
+        }
+    }
+
+    /// Eyes on a pool that has its first request.
+    #[cold]
+    fn watch(&self, pool: PoolId, now_ms: u64) -> Box<Watch> {
+        let settings = settings(&self.running.pools[usize::from(pool.0)].hotkey);
+        let (worker, workers) = (self.worker, self.workers);
+        Box::new(Watch::new(&settings, pool.0, worker, workers, now_ms))
     }
 
     /// The key's hash, if the pool is watched, without counting anything.
@@ -269,32 +297,57 @@ impl Heat {
     /// what is asked most often goes the shortest way. Everything else, such as
     /// an item near its end, is left to the long one.
     #[inline]
-    pub fn serve(
-        &self,
-        running: &Running,
-        pool: PoolId,
-        key: &[u8],
-        now: u64,
-        write: impl FnOnce(&Value),
-    ) -> bool {
-        if !matches!(self.pool(pool).mode, Mode::Ttl | Mode::Tracking) {
+    pub fn serve(&self, pool: PoolId, key: &[u8], now: u64, write: impl FnOnce(&Value)) -> bool {
+        let settings = self.pool(pool);
+        if !matches!(settings.mode, Mode::Ttl | Mode::Tracking) {
             return false;
         }
-        let hash = self.l1.hasher.hash_in(pool.0, key);
+        let mut run = self.run.borrow_mut();
+        let goes_on = run.times > 0 && run.pool == pool && *run.key == *key;
+        let hash = match goes_on {
+            true => run.hash,
+            false => self.l1.hasher.hash_in(pool.0, key),
+        };
         let mut front = self.front.borrow_mut();
-        let Some(seat) = front.seat(hash).filter(|seat| *seat.key.key == *key) else {
+        let seat = front.seat(hash);
+        let Some(seat) = seat.filter(|seat| goes_on || *seat.key.key == *key) else {
             return false;
         };
         let item = seat.fresh(&self.l1.store, |server| self.l1.pulse(server), now);
-        let Some(item) = item.filter(|item| item.expires - now > item.took.saturating_mul(CALM)) else {
+        let calm = |item: &Held| item.expires - now > item.took.saturating_mul(settings.calm);
+        let Some(item) = item.filter(|item| calm(item)) else {
             return false;
         };
         write(&item.value);
         let bytes = item.value.len();
         seat.hit(bytes);
-        drop(front);
-        self.count(running, pool, Access::Read, hash, key, now);
+        if goes_on {
+            run.times += 1;
+        } else {
+            self.count_run(&mut run, now);
+            run.begin(pool, hash, key);
+        }
         true
+    }
+
+    /// Count what [`serve`](Self::serve) has served and not counted yet. To be
+    /// called before the clock is read again.
+    #[inline]
+    pub fn end_run(&self, now: u64) {
+        let mut run = self.run.borrow_mut();
+        if run.times > 0 {
+            self.count_run(&mut run, now);
+        }
+    }
+
+    fn count_run(&self, run: &mut Run, now: u64) {
+        let times = std::mem::take(&mut run.times);
+        if times > 0 {
+            let Run {
+                pool, hash, key, ..
+            } = run;
+            self.count(*pool, Access::Read, *hash, key, times, now);
+        }
     }
 
     /// A few times a second: windows that end without requests, memory that

@@ -146,7 +146,7 @@ impl Worker {
             held_max: running.proxy.memory_max / running.proxy.workers.max(1),
             meter,
             epoch: hub.l1.epoch,
-            heat: Heat::new(index, Arc::clone(&hub.l1), &running),
+            heat: Heat::new(index, Arc::clone(&hub.l1), Arc::clone(&running)),
             hub,
             read_buffer: RefCell::new(vec![0; READ].into_boxed_slice()),
             parsers: RefCell::default(),
@@ -416,6 +416,11 @@ impl Worker {
             self.meter
                 .latency(pool, class, self.now().saturating_sub(record.started));
         }
+    }
+
+    /// Count `GET`s of a pool that were answered as soon as they were read.
+    pub fn count_gets(&self, listener: usize, pool: PoolId, times: u64) {
+        self.meter.gets_at_once(listener, pool, self.get, times);
     }
 
     /// The connection that this client's requests to `server` go through.

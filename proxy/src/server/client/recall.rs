@@ -139,9 +139,7 @@ impl Conversation {
         key: &[u8],
     ) -> Option<KeyHash> {
         match self.noted {
-            false => worker
-                .heat
-                .note(&worker.running, pool, access, key, worker.now()),
+            false => worker.heat.note(pool, access, key, worker.now()),
             true => worker.heat.hash(pool, key),
         }
     }

@@ -77,6 +77,13 @@ impl Refusal {
 
 impl Conversation {
     pub(super) fn take_up_redis(&mut self, bytes: &[u8], parsers: &mut Parsers) -> (usize, Stop) {
+        let taken = self.take_up_commands(bytes, parsers);
+        self.count_served();
+        self.worker.heat.end_run(self.worker.now());
+        taken
+    }
+
+    fn take_up_commands(&mut self, bytes: &[u8], parsers: &mut Parsers) -> (usize, Stop) {
         let worker = Rc::clone(&self.worker);
         let listener = self.listener(&worker);
         let Parsers {
@@ -153,22 +160,27 @@ impl Conversation {
         if !pipeline.is_answered() {
             return false;
         }
-        let served = worker
-            .heat
-            .serve(&worker.running, pool, key, worker.now(), |value| {
-                pipeline.answer(|out| Form::Bulk.write(key, value, wire, out));
-            });
+        let served = worker.heat.serve(pool, key, worker.now(), |value| {
+            pipeline.answer(|out| Form::Bulk.write(key, value, wire, out));
+        });
+        drop(lent);
         if served {
-            let record = Record {
-                command: worker.get,
-                pool: Some(pool.0),
-                read: true,
-                started: worker.now(),
-                ..Record::default()
-            };
-            worker.count(self.client.listener, record, Verdict::Ok);
+            if self.served.0 != pool {
+                self.count_served();
+                self.served.0 = pool;
+            }
+            self.served.1 += 1;
         }
         served
+    }
+
+    /// Count what was served at once.
+    fn count_served(&mut self) {
+        let (pool, times) = self.served;
+        if times > 0 {
+            self.served.1 = 0;
+            self.worker.count_gets(self.client.listener, pool, times);
+        }
     }
 
     fn limits<'w>(&self, worker: &'w Worker) -> &'w Limits {
