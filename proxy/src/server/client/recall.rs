@@ -337,14 +337,6 @@ impl Conversation {
         wire: Wire,
         target: Target,
     ) {
-        let event = match value {
-            Value::Missing => Event::NegativeHit,
-            _ => Event::Hit,
-        };
-        worker.meter.event(read.pool.0, event, 1);
-        worker
-            .heat
-            .weigh(read.pool, read.hash, value.len(), worker.now());
         match target {
             Target::Slot(record) => self.reply(record, Verdict::Ok, |out| {
                 read.form.write(read.key, value, wire, out);
