@@ -28,8 +28,9 @@ pub struct Seat {
     pub unfit_until: u64,
     /// It is too large to be kept.
     pub large: bool,
-    /// When this worker has last asked for copies, in nanoseconds.
-    pub copies_asked: u64,
+    /// Copies could not be made: not to be tried again before this time, in
+    /// nanoseconds.
+    pub copies_after: u64,
     /// The generation in which this worker has asked for an early refresh, or
     /// `observe` would have had the value.
     pub asked: u64,
@@ -127,7 +128,7 @@ impl Seat {
             item: None,
             unfit_until: 0,
             large: false,
-            copies_asked: 0,
+            copies_after: 0,
             asked: u64::MAX,
             observed_until: 0,
             counts: Counts::default(),

@@ -147,7 +147,8 @@ pub struct PoolHeat {
 
 impl PoolHeat {
     fn new(pool: &Pool, running: &Running) -> PoolHeat {
-        let mode = match pool.hotkey.enabled && pool.local.is_none() {
+        let promotes = pool.hotkey.enabled || !pool.hotkey.always.is_empty();
+        let mode = match promotes && pool.local.is_none() {
             true => pool.l1.mode,
             false => Mode::Off,
         };
@@ -221,11 +222,10 @@ impl Heat {
     /// Count a request; answers the key's hash, if the pool is watched.
     #[inline]
     pub fn note(&self, pool: PoolId, access: Access, key: &[u8], now: u64) -> Option<KeyHash> {
-        if !self.pool(pool).watched {
-            return None;
+        let hash = self.hash(pool, key)?;
+        if self.pool(pool).watched {
+            self.count(pool, access, hash, key, 1, now);
         }
-        let hash = self.l1.hasher.hash_in(pool.0, key);
-        self.count(pool, access, hash, key, 1, now);
         Some(hash)
     }
 
@@ -248,10 +248,12 @@ impl Heat {
         Box::new(Watch::new(&settings, pool.0, worker, workers, now_ms))
     }
 
-    /// The key's hash, if the pool is watched, without counting anything.
+    /// The key's hash, if the pool may have promoted keys, without counting
+    /// anything.
+    #[inline]
     pub fn hash(&self, pool: PoolId, key: &[u8]) -> Option<KeyHash> {
-        let watched = self.pool(pool).watched;
-        watched.then(|| self.l1.hasher.hash_in(pool.0, key))
+        let settings = self.pool(pool);
+        (settings.watched || settings.mode != Mode::Off).then(|| self.l1.hasher.hash_in(pool.0, key))
     }
 
     /// Whether nothing is promoted, as of the last look.
@@ -342,7 +344,7 @@ impl Heat {
 
     fn count_run(&self, run: &mut Run, now: u64) {
         let times = std::mem::take(&mut run.times);
-        if times > 0 {
+        if times > 0 && self.pool(run.pool).watched {
             let Run {
                 pool, hash, key, ..
             } = run;

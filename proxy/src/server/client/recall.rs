@@ -396,6 +396,7 @@ impl Conversation {
         let flight = flights.entry(place).or_insert_with(|| Flight {
             key,
             server: read.server,
+            copies: false,
             started: worker.now(),
             waiters: Vec::new(),
         });

@@ -421,6 +421,7 @@ impl Conversation {
                 }
                 Touch::Read(hash)
             }
+            Access::Read if tells_value(command) => Touch::Read(hash),
             Access::Read => Touch::Look(hash),
         };
         self.pass(worker, record, touch, plan, frame)
@@ -824,6 +825,12 @@ fn is_harmless(command: &Command) -> bool {
             command.class,
             Class::FanOut(FanOut::Script | FanOut::Publish)
         )
+}
+
+/// Whether its reply says something of a string's value, so that a reader who
+/// has had it must not be given an older one from memory.
+fn tells_value(command: &Command) -> bool {
+    matches!(command.group, "string" | "bitmap") || command.name == "dump"
 }
 
 /// Whether it is the command that memory answers.
