@@ -150,18 +150,12 @@ fn read_on(
         let asks: Vec<Ask> = (0..1 + rng.below(habit.depth))
             .map(|_| choose(field, habit, rng))
             .collect();
-        let template = Read {
-            key: field.key(0),
-            via: habit.via,
-            conn,
-            start: field.now(),
-            end: 0,
-            seen: None,
-            after: 0,
-            settled: false,
-            form: "",
-        };
+        let template = template(field, habit, conn);
+        let failures = notes.failures;
         batch(field, &mut client, &asks, template, notes)?;
+        if notes.failures > failures {
+            thread::sleep(Duration::from_millis(5));
+        }
         asked += asks.len() as u64;
         let ahead = Duration::from_secs_f64(asked as f64 / rate).saturating_sub(began.elapsed());
         if ahead > Duration::from_micros(200) {
@@ -169,6 +163,21 @@ fn read_on(
         }
     }
     Ok(())
+}
+
+/// A read that begins now, without its key and what it was told.
+fn template(field: &Field, habit: Habit, conn: u32) -> Read {
+    Read {
+        key: field.key(0),
+        via: habit.via,
+        conn,
+        start: field.now(),
+        end: 0,
+        seen: None,
+        after: 0,
+        settled: false,
+        form: "",
+    }
 }
 
 fn batch(
@@ -221,26 +230,19 @@ fn choose(field: &Field, habit: Habit, rng: &mut Rng) -> Ask {
 /// The last look at every key, when all is quiet: through `via`, several times
 /// over several connections.
 pub fn sweep(field: &Field, habit: Habit, rounds: u32, notes: &mut Notes) -> io::Result<()> {
+    let last = (0..field.slots()).map(|slot| field.key(slot));
+    let keys = last.flat_map(|last| {
+        let turns = last.turn.saturating_sub(2)..=last.turn;
+        turns.map(move |turn| Key { turn, ..last })
+    });
+    let form = habit.forms[0];
+    let asks: Vec<Ask> = keys.map(|key| Ask::Read(form, vec![key])).collect();
     for _ in 0..rounds {
         let (mut client, conn) = field.connect(habit.via, habit.dialect)?;
-        for slot in 0..field.slots() {
-            let last = field.key(slot);
-            for turn in last.turn.saturating_sub(2)..=last.turn {
-                let key = Key { slot, turn };
-                let template = Read {
-                    key,
-                    via: habit.via,
-                    conn,
-                    start: field.now(),
-                    end: 0,
-                    seen: None,
-                    after: 0,
-                    settled: true,
-                    form: "",
-                };
-                let ask = Ask::Read(habit.forms[0], vec![key]);
-                batch(field, &mut client, &[ask], template, notes)?;
-            }
+        for asks in asks.chunks(16) {
+            let settled = true;
+            let template = template(field, habit, conn);
+            batch(field, &mut client, asks, Read { settled, ..template }, notes)?;
         }
     }
     Ok(())

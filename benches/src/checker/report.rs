@@ -161,7 +161,9 @@ impl Report {
         for strike in &self.strikes {
             *strikes.entry(strike.fault.name()).or_default() += 1;
         }
-        writeln!(f, "  faults     {}", listed(strikes.into_iter()))?;
+        let trouble: u64 = self.strikes.iter().map(|strike| strike.until - strike.from).sum();
+        let share = trouble as f64 / 1e9;
+        writeln!(f, "  faults     {} ({share:.1} s)", listed(strikes.into_iter()))?;
         writeln!(f, "  l1         {}", listed(self.metrics.events().into_iter()))?;
         writeln!(
             f,

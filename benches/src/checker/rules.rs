@@ -297,3 +297,6 @@ fn said(read: &Read) -> String {
     let Read { key, form, via, .. } = read;
     format!("{form} {key} by {} was told {seen}", via.name())
 }
+
+#[cfg(test)]
+mod tests;

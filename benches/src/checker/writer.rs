@@ -64,7 +64,7 @@ pub fn run(field: &Arc<Field>, number: u8, kind: WriterKind, rng: Rng) -> Works 
             .connect(writer.via(), writer.dialect())
             .and_then(|(client, conn)| writer.write_on(client, conn));
         if session.is_err() {
-            thread::sleep(Duration::from_millis(10));
+            thread::sleep(Duration::from_millis(30));
         }
     }
     writer.works
@@ -114,7 +114,12 @@ impl Writer {
     fn write_on(&mut self, mut client: Client, conn: u32) -> io::Result<()> {
         while !self.field.is_stopped() {
             let sent = self.prepare();
+            let doubts = self.works.doubts;
             self.exchange(&mut client, conn, &sent)?;
+            if self.works.doubts > doubts {
+                // The server may be away: do not give up a key every moment.
+                thread::sleep(Duration::from_millis(30));
+            }
             let pause = self.field.options().pause.as_nanos() as u64;
             thread::sleep(Duration::from_nanos(self.rng.below(2 * pause)));
         }
