@@ -23,6 +23,18 @@ pub struct Seat {
     /// What all workers share of it.
     pub key: Arc<HotKey>,
     item: Option<Arc<Held>>,
+    /// The key's value cannot be kept: not to be tried again before this
+    /// time, in nanoseconds.
+    pub unfit_until: u64,
+    /// It is too large to be kept.
+    pub large: bool,
+    /// When this worker has last asked for copies, in nanoseconds.
+    pub copies_asked: u64,
+    /// The generation in which this worker has asked for an early refresh, or
+    /// `observe` would have had the value.
+    pub asked: u64,
+    /// `observe`: until when the value would have been kept.
+    pub observed_until: u64,
     /// Since the last [`Front::take_counts`].
     counts: Counts,
 }
@@ -113,6 +125,11 @@ impl Seat {
         Seat {
             key,
             item: None,
+            unfit_until: 0,
+            large: false,
+            copies_asked: 0,
+            asked: u64::MAX,
+            observed_until: 0,
             counts: Counts::default(),
         }
     }

@@ -24,6 +24,7 @@
 use crate::sync::{AtomicU64, Ordering};
 
 use crate::KeyHash;
+use crate::mutation::{Mutation, breaks};
 
 /// The generation of a key that is no longer promoted.
 const RETIRED: u64 = u64::MAX;
@@ -44,6 +45,12 @@ pub struct HotKey {
     generation: AtomicU64,
     /// No fill may begin before this time (nanoseconds).
     quarantine: AtomicU64,
+    /// How often its value has, or may have, changed since it was promoted.
+    changes: AtomicU64,
+    /// The generation whose value further servers have a copy of.
+    copied: AtomicU64,
+    /// Until when those copies are there (nanoseconds).
+    copied_until: AtomicU64,
 }
 
 /// The right to install what a server is about to say.
@@ -68,6 +75,9 @@ impl HotKey {
             key: key.into(),
             generation: AtomicU64::new(serial << RANGE_BITS),
             quarantine: AtomicU64::new(0),
+            changes: AtomicU64::new(0),
+            copied: AtomicU64::new(RETIRED),
+            copied_until: AtomicU64::new(0),
         }
     }
 
@@ -91,6 +101,9 @@ impl HotKey {
     /// `None` if something has happened to the key since the token was taken.
     pub fn install(&self, token: Token) -> Option<u64> {
         let next = token.0 + 1;
+        if breaks(Mutation::NoPoison) && !self.is_retired() {
+            return Some(self.generation());
+        }
         self.generation
             .compare_exchange(token.0, next, Ordering::SeqCst, Ordering::SeqCst)
             .ok()
@@ -99,6 +112,18 @@ impl HotKey {
 
     /// Something has happened, or may have happened, to the key's value.
     pub fn invalidate(&self) {
+        self.changes.fetch_add(1, Ordering::Relaxed);
+        self.supersede();
+    }
+
+    /// How often its value has, or may have, changed since it was promoted.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Relaxed)
+    }
+
+    /// A reader has just been given the server's own answer, which may be
+    /// newer than what is kept or being fetched: nobody may see that later.
+    pub fn supersede(&self) {
         // A retired key stays retired: no wrapping around to live ones.
         let next = |now: u64| (now != RETIRED).then(|| now + 1);
         let _ = self
@@ -111,6 +136,25 @@ impl HotKey {
     pub fn quarantine(&self, until: u64) {
         self.quarantine.fetch_max(until, Ordering::SeqCst);
         self.invalidate();
+    }
+
+    /// Further servers have been given what the key's own server said to the
+    /// holder of this token. They have it until `until`.
+    pub fn copied(&self, token: Token, until: u64) {
+        self.copied_until.store(until, Ordering::SeqCst);
+        self.copied.store(token.0, Ordering::SeqCst);
+    }
+
+    /// Whether copies may be read: nothing has happened to the key since they
+    /// were made.
+    pub fn is_copied(&self, now: u64) -> bool {
+        now < self.copied_until.load(Ordering::SeqCst)
+            && self.copied.load(Ordering::SeqCst) == self.generation()
+    }
+
+    /// Whether there may be copies, good or not.
+    pub fn has_copies(&self, now: u64) -> bool {
+        now < self.copied_until.load(Ordering::SeqCst)
     }
 
     /// The key is no longer promoted; nothing of it is served or installed

@@ -1,5 +1,6 @@
 //! A value in the L1: what a server said of a key, and until when it holds.
 
+use crate::mutation::{Mutation, breaks};
 use crate::{HotKey, KeyHash, Pulse};
 
 /// What a server said of a key.
@@ -64,7 +65,7 @@ impl Item {
     /// with its hash.
     #[inline]
     pub fn is_fresh(&self, key: &HotKey, pulse: &Pulse, now: u64) -> bool {
-        self.generation == key.generation()
+        (self.generation == key.generation() || breaks(Mutation::NoFrontCheck))
             && now < self.expires
             && self.epoch == pulse.epoch()
             && pulse.is_alive(now)

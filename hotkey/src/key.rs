@@ -11,6 +11,9 @@ use foldhash::quality::SeedableRandomState;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyHash(pub u64);
 
+/// Odd, so that different pools stay different, and spread over all bits.
+const POOL_FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
+
 /// Turns keys into [`KeyHash`]es. Make one a process and clone it into every
 /// worker, or their counts cannot be added.
 #[derive(Clone)]
@@ -45,10 +48,9 @@ impl KeyHasher {
     /// another pool is another key.
     #[inline]
     pub fn hash_in(&self, pool: u16, key: &[u8]) -> KeyHash {
-        let mut hasher = self.state.build_hasher();
-        hasher.write(key);
-        hasher.write_u16(pool);
-        KeyHash(hasher.finish())
+        // One round of hashing less than to write the pool into the hasher.
+        let pool = u64::from(pool).wrapping_mul(POOL_FACTOR);
+        KeyHash(self.hash(key).0 ^ pool)
     }
 }
 
@@ -69,6 +71,8 @@ mod tests {
         assert_eq!(hasher.hash(b"user:1"), hasher.clone().hash(b"user:1"));
         assert_ne!(hasher.hash(b"user:1"), hasher.hash(b"user:2"));
         assert_ne!(hasher.hash(b"user:1"), KeyHasher::random().hash(b"user:1"));
+        assert_eq!(hasher.hash_in(0, b"user:1"), hasher.hash(b"user:1"));
+        assert_ne!(hasher.hash_in(1, b"user:1"), hasher.hash_in(2, b"user:1"));
         assert_eq!(
             KeyHasher::fixed(7).hash(b"user:1"),
             KeyHasher::fixed(7).hash(b"user:1")

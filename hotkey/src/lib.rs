@@ -2,8 +2,9 @@
 //! bounds on how many.
 //!
 //! This crate counts and decides. It opens no socket, reads no clock (time is
-//! an argument) and depends on no other crate of the project. One worker
-//! feeds one [`Detector`] per pool; nothing in here is shared or locked.
+//! an argument) and depends on no other crate of the project. Every worker has a
+//! [`Watch`] per pool, which counts; what the watches see comes together on the
+//! [`Board`], which decides what is hot.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -14,13 +15,15 @@ mod front;
 mod hot;
 mod item;
 mod key;
+pub mod mutation;
 mod pulse;
+mod rules;
 mod store;
 mod sync;
 mod watch;
 
-pub use board::{Board, HotSet, Row};
-pub use detector::{Bounds, Detector, Heat, SUB_WINDOWS, Settings};
+pub use board::{Board, HotSet, Reason, Row};
+pub use detector::{Bounds, Detector, Heavy, SUB_WINDOWS, Sighting};
 pub use front::{Counts, Front, Seat};
 pub use hot::{HotKey, Token};
 pub use item::{Item, Value};

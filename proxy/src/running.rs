@@ -47,6 +47,16 @@ pub enum Visibility {
     Plain,
 }
 
+impl Visibility {
+    /// The name in a configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Visibility::Hash => "hash",
+            Visibility::Plain => "plain",
+        }
+    }
+}
+
 /// `[bus]`: a Redis server whose pub/sub carries invalidations.
 #[derive(Clone, Debug)]
 pub struct Bus {

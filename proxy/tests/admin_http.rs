@@ -86,7 +86,12 @@ fn config_shows_no_credentials() {
     for secret in ["hunter2", "hunter3", "someone"] {
         assert!(!body.contains(secret), "{body}");
     }
-    assert_eq!(json(&body)["pools"][0]["password"], "[redacted]");
+    let config = json(&body);
+    let pool = &config["pools"][0];
+    assert_eq!(pool["password"], "[redacted]");
+    assert_eq!(pool["l1"]["mode"], "observe");
+    assert_eq!(pool["hotkey"]["threshold"], 1000);
+    assert_eq!(config["key_visibility"], "hash");
 }
 
 #[test]

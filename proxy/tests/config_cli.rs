@@ -25,7 +25,7 @@ fn check_tells_by_its_exit_code() {
     check(
         &["check", "-c", "configs/quickstart.toml"],
         0,
-        "quickstart.toml: ok: 2 listeners",
+        "quickstart.toml: ok: 2 listeners, 2 pools, 2 servers; L1: off in 1 pool, observe in 1 pool\n",
     );
     let broken = "proxy/tests/data/config/typos.toml";
     check(&["check", "-c", broken], 78, "typos.toml:2:1");
@@ -103,7 +103,9 @@ GET eu:img:1
          └─ route in place: no listed prefix, so the default
             └─ pool eu: ketama over 1 server
                ├─ nothing to hash
-               └─ send to 10.1.0.1:6379
+               ├─ send to 10.1.0.1:6379
+               ├─ hot: from 1000 requests or 16MiB of replies in 1s
+               └─ L1: observe, nothing is answered from memory
 "#,
     );
     explained(
@@ -116,12 +118,16 @@ MSET user:{7} a img:"a b" b
    │  └─ route by_prefix: longest prefix "user:"
    │     └─ pool users: ketama over 2 servers
    │        ├─ hash fnv1a_64("7") = 2248251286, the part inside the hash tag
-   │        └─ send to 10.0.1.2:6379
+   │        ├─ send to 10.0.1.2:6379
+   │        ├─ hot: from 1000 requests or 16MiB of replies in 1s
+   │        └─ L1: observe, nothing is answered from memory
    └─ key "img:a b"
       └─ route by_prefix: longest prefix "img:"
          └─ pool images: ketama over 1 server
             ├─ nothing to hash
-            └─ send to 10.0.2.1:6379
+            ├─ send to 10.0.2.1:6379
+            ├─ hot: from 1000 requests or 16MiB of replies in 1s
+            └─ L1: observe, nothing is answered from memory
 "#,
     );
     explained(
@@ -131,7 +137,9 @@ get page:1
 └─ listener memcached (memcached, 127.0.0.1:12211)
    └─ key "page:1"
       └─ pool memcached: local
-         └─ answer from the memory of pool memcached
+         ├─ answer from the memory of pool memcached
+         ├─ hot: from 1000 requests or 16MiB of replies in 1s
+         └─ L1: off, a local pool answers from memory already
 "#,
     );
     explained(
@@ -184,4 +192,66 @@ fn explain_follows_the_listener_that_is_named() {
     );
     check(&of("shop", "NOSUCH a"), 0, "refused: unknown command");
     check(&of("shop", ""), 2, "there is no request");
+}
+
+/// What the L1 makes of a request, the last line of its explanation, and when
+/// its key is hot, the line before.
+#[test]
+fn explain_says_what_the_l1_would_do() {
+    let of = |file: &str, request: &str, hot: &str, l1: &str| {
+        let file = format!("configs/examples/{file}.toml");
+        let output = emberline(&["explain", "-c", &file, request]);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let mut lines = said.lines().rev().map(|line| {
+            let at = line.find("─ ").expect("a branch of the tree");
+            line[at..].trim_start_matches("─ ").to_owned()
+        });
+        assert_eq!(lines.next(), Some(format!("L1: {l1}")), "{request}\n{said}");
+        assert_eq!(
+            lines.next(),
+            Some(format!("hot: {hot}")),
+            "{request}\n{said}"
+        );
+    };
+    let hot = "from 500 requests or 16MiB of replies in 1s";
+    let tracking = |request: &str, l1: &str| of("l1-tracking", request, hot, l1);
+    tracking("GET a", "tracking, ttl 60s, max item 256KiB");
+    tracking("MGET a", "tracking, ttl 60s, max item 256KiB");
+    tracking(
+        "SET a 1",
+        "tracking, and this request ends what is kept of the key",
+    );
+    tracking(
+        "EXPIRE a 1",
+        "tracking, and this request ends what is kept of the key",
+    );
+    tracking(
+        "HGETALL a",
+        "tracking, but only GET and MGET are answered from memory",
+    );
+
+    let hot = "from 1000 requests or 16MiB of replies in 1s";
+    let memcached = |request: &str, l1: &str| of("l1-ttl-memcached", request, hot, l1);
+    memcached("get a", "ttl, ttl 500ms, max item 256KiB");
+    memcached("mg a v", "ttl, ttl 500ms, max item 256KiB");
+    memcached("gets price:1", "revalidate, ttl 300s, max item 1MiB");
+    memcached(
+        "delete a",
+        "ttl, and this request ends what is kept of the key",
+    );
+
+    let observe = "observe, nothing is answered from memory";
+    let rules = |key: &str, hot: &str| of("hotkey-rules", &format!("GET {key}"), hot, observe);
+    rules("x", hot);
+    rules("config:global", "always, it is listed");
+    rules(
+        "user:1",
+        "from 100 requests or 16MiB of replies in 1s, for 5s at least, by rule \"user:\"",
+    );
+    rules(
+        "user:secret:1",
+        "from 1000 requests or 16MiB of replies in 1s, by rule \"user:secret:\"",
+    );
+    let big = "from 50 requests or 64MiB of replies in 1s";
+    of("hotkey-rules", "GET big:1", big, "off");
 }

@@ -81,6 +81,24 @@ fn warnings_leave_the_configuration_usable() {
     check("warnings");
 }
 
+#[test]
+fn hot_keys_and_the_l1() {
+    check("hotkey");
+    check("l1");
+    check("heat_warnings");
+}
+
+#[test]
+fn an_l1_without_hot_keys() {
+    check("disabled");
+}
+
+#[test]
+fn a_bus_that_cannot_be_reached() {
+    check("bus");
+    check("bus_password");
+}
+
 /// A case that no test names would never be looked at.
 #[test]
 fn every_case_is_checked() {

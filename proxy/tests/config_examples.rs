@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use emberline::config::{self, Environment, Source};
-use emberline::running::{Address, Bind, Protocol, Running};
+use emberline::running::{Address, Bind, Mode, Pool, Protocol, Running};
 use serde_json::Value;
 
 fn configs() -> PathBuf {
@@ -79,8 +80,8 @@ fn the_schema_in_the_repository_is_the_one_that_is_printed() {
     );
 }
 
-/// Whether the schema knows every key of a document, and lets no table
-/// have others.
+/// Whether the schema knows every key of a document, lets no table have
+/// others, and asks for none that may be left out.
 fn covered(schema: &Value, root: &Value, value: &toml::Value, path: &str) -> Result<(), String> {
     if let Some(name) = schema.get("$ref").and_then(Value::as_str) {
         let pointer = name.strip_prefix('#').expect("references stay inside");
@@ -103,6 +104,7 @@ fn covered(schema: &Value, root: &Value, value: &toml::Value, path: &str) -> Res
     let kind = match value {
         toml::Value::String(_) => "string",
         toml::Value::Integer(_) => "integer",
+        toml::Value::Float(_) => "number",
         toml::Value::Boolean(_) => "boolean",
         toml::Value::Array(_) => "array",
         _ => "object",
@@ -124,12 +126,19 @@ fn covered(schema: &Value, root: &Value, value: &toml::Value, path: &str) -> Res
         toml::Value::Array(items) => items
             .iter()
             .try_for_each(|item| covered(&schema["items"], root, item, path)),
-        toml::Value::Table(table) => table.iter().try_for_each(|(key, value)| {
-            let inner = schema["properties"]
-                .get(key)
-                .unwrap_or(&schema["additionalProperties"]);
-            covered(inner, root, value, &format!("{path}.{key}"))
-        }),
+        toml::Value::Table(table) => {
+            let required = schema["required"].as_array().into_iter().flatten();
+            let mut names = required.filter_map(Value::as_str);
+            if let Some(key) = names.find(|key| !table.contains_key(*key)) {
+                return Err(format!("{path} lacks {key}"));
+            }
+            table.iter().try_for_each(|(key, value)| {
+                let inner = schema["properties"]
+                    .get(key)
+                    .unwrap_or(&schema["additionalProperties"]);
+                covered(inner, root, value, &format!("{path}.{key}"))
+            })
+        }
         _ => Ok(()),
     }
 }
@@ -158,6 +167,12 @@ fn the_reader_knows_every_key_of_the_schema() {
         ("PoolTable", "pools.x.KEY = 1.5"),
         ("RouteTable", "routes.x = { KEY = 1.5, type = 'prefix' }"),
         ("ServerTable", "pools.x.servers = [{ KEY = 1.5 }]"),
+        ("HotkeyTable", "hotkey.KEY = 1.5"),
+        ("PoolHotkeyTable", "pools.x.hotkey.KEY = 1.5"),
+        ("HotRuleTable", "hotkey.rules = [{ KEY = 1.5 }]"),
+        ("L1Table", "l1.KEY = 1.5"),
+        ("PoolL1Table", "pools.x.l1.KEY = 1.5"),
+        ("BusTable", "bus.KEY = 1.5"),
     ];
     let environment = Environment::process();
     for (table, form) in tables {
@@ -188,6 +203,80 @@ fn the_reader_knows_every_key_of_the_schema() {
             );
         }
     }
+}
+
+fn page(name: &str) -> String {
+    let path = configs().join("../docs").join(name);
+    fs::read_to_string(path).expect("the page is there")
+}
+
+/// The page has what the schema has: every key under its table's heading,
+/// with its default.
+#[test]
+fn the_page_on_hot_keys_knows_every_setting() {
+    let schema: Value = serde_json::from_str(&config::schema()).expect("the schema is JSON");
+    let page = page("hotkeys-config.md");
+    let tables = [
+        ("HotkeyTable", "## `[hotkey]`"),
+        ("HotRuleTable", "## `[[hotkey.rules]]`"),
+        ("L1Table", "## `[l1]`"),
+        ("BusTable", "## `[bus]`"),
+    ];
+    for (table, heading) in tables {
+        let (_, section) = page.split_once(heading).expect(heading);
+        let section = section
+            .split_once("\n## ")
+            .map_or(section, |(section, _)| section);
+        let rows: Vec<_> = section
+            .lines()
+            .filter(|line| line.starts_with("| "))
+            .collect();
+        let properties = schema["definitions"][table]["properties"].as_object();
+        for (key, property) in properties.expect("a table") {
+            let name = format!("`{key}`");
+            let row = rows.iter().find(|row| row.contains(&name));
+            let row = row.unwrap_or_else(|| panic!("{table}.{key}"));
+            if let Some(default) = property.get("default") {
+                let shown = format!("`{default}`");
+                assert!(
+                    row.contains(&shown),
+                    "{table}.{key} is {shown} unless written"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_tables_on_the_page_load() {
+    let page = page("hotkeys-config.md");
+    let rest = r#"
+        listeners.r = { protocol = "redis", bind = "127.0.0.1:0", route = "r" }
+        pools.r = { protocol = "redis", servers = ["a:1"] }
+    "#;
+    let blocks: Vec<_> = page.split("```toml\n").skip(1).collect();
+    assert_eq!(blocks.len(), 3);
+    for block in blocks {
+        let (text, _) = block.split_once("```").expect("an end");
+        load(&Source::new("hotkeys-config.md", format!("{rest}{text}")));
+    }
+}
+
+/// The tree on the page is the one that is printed.
+#[test]
+fn the_request_on_the_page_is_explained_like_that() {
+    let command = "$ emberline explain -c configs/examples/l1-tracking.toml 'GET user:1'\n";
+    let page = page("hotkeys-config.md");
+    let (_, rest) = page.split_once(command).expect("the command");
+    let tree = rest.lines().map_while(|line| line.strip_prefix("    "));
+    let tree: Vec<_> = tree.collect();
+    let output = Command::new(env!("CARGO_BIN_EXE_emberline"))
+        .args(["explain", "-c", "examples/l1-tracking.toml", "GET user:1"])
+        .current_dir(configs())
+        .output()
+        .expect("the binary runs");
+    let printed = String::from_utf8(output.stdout).expect("text");
+    assert_eq!(printed.trim_end(), tree.join("\n"));
 }
 
 #[test]
@@ -252,6 +341,86 @@ fn a_shared_tier_denies_the_flushes() {
             "function|flush"
         ]
     );
+}
+
+/// A pool by its name.
+fn pool<'r>(running: &'r Running, name: &str) -> &'r Pool {
+    let found = running.pools.iter().find(|pool| pool.name == name);
+    found.unwrap_or_else(|| panic!("no pool {name}"))
+}
+
+#[test]
+fn tracking_is_for_the_pools_that_want_it() {
+    let running = example("examples/l1-tracking.toml");
+    assert_eq!(running.l1_capacity, 128 << 20);
+    let sessions = pool(&running, "sessions");
+    assert_eq!(sessions.l1.mode, Mode::Tracking);
+    assert_eq!(sessions.l1.ttl, Duration::from_secs(60));
+    assert_eq!(sessions.hotkey.threshold, 500);
+    assert_eq!(pool(&running, "locks").l1.mode, Mode::Off);
+}
+
+#[test]
+fn memcached_pools_have_modes_and_a_bus_of_their_own() {
+    let running = example("examples/l1-ttl-memcached.toml");
+    let pages = &pool(&running, "pages").l1;
+    assert_eq!(
+        (pages.mode, pages.ttl),
+        (Mode::Ttl, Duration::from_millis(500))
+    );
+    assert_eq!(pages.lease, Duration::from_secs(2));
+    let prices = &pool(&running, "prices").l1;
+    assert_eq!(prices.mode, Mode::Revalidate);
+    assert_eq!(
+        (prices.ttl, prices.max_item),
+        (Duration::from_secs(300), 1 << 20)
+    );
+    assert_eq!(prices.lease, pages.lease, "what is left out is taken over");
+    let bus = running.bus.expect("a bus");
+    assert_eq!(
+        (bus.name.as_str(), bus.channel.as_str()),
+        ("127.0.0.1:6379", "emberline")
+    );
+    assert!(bus.username.is_none() && bus.password.is_none());
+}
+
+#[test]
+fn rules_take_over_what_they_leave_out() {
+    let running = example("examples/hotkey-rules.toml");
+    let main = pool(&running, "main");
+    assert_eq!(main.l1.mode, Mode::Observe);
+    let [user, secret, report] = &main.hotkey.rules[..] else {
+        panic!("three rules")
+    };
+    assert_eq!((user.threshold, user.window_ms), (100, 1000));
+    assert_eq!(user.hold, Duration::from_secs(5));
+    assert_eq!(user.ttl, Some(Duration::from_millis(500)));
+    assert!(user.allow && !secret.allow);
+    assert_eq!((secret.threshold, secret.hold), (1000, Duration::ZERO));
+    assert_eq!((report.window_ms, report.threshold), (60_000, 300));
+    assert_eq!(&*main.hotkey.always[0], b"config:global");
+
+    let blobs = pool(&running, "blobs");
+    assert!(
+        blobs.hotkey.rules.is_empty(),
+        "a pool's list replaces the general one"
+    );
+    assert_eq!(blobs.hotkey.always, main.hotkey.always);
+    assert_eq!((blobs.hotkey.copies, blobs.hotkey.split.len()), (2, 1));
+    assert!(blobs.hotkey.combine_increments);
+    assert_eq!(blobs.l1.mode, Mode::Off);
+}
+
+/// What the quickstart has behind `#` is meant to be used.
+#[test]
+fn the_quickstarts_l1_can_be_switched_on() {
+    let source = config::open(&configs().join("quickstart.toml")).expect("a readable file");
+    let text = source.text.replace("# [l1]", "[l1]");
+    let text = text.replace("# capacity", "capacity");
+    assert_ne!(text, source.text);
+    let running = load(&Source::new("quickstart.toml", text));
+    assert_eq!(pool(&running, "sessions").l1.mode, Mode::Tracking);
+    assert_eq!(pool(&running, "scratch").l1.mode, Mode::Off);
 }
 
 fn sidecar() -> PathBuf {

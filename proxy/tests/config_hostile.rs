@@ -254,3 +254,123 @@ fn long_names_and_values_are_not_repeated_at_length() {
         "is not an address",
     );
 }
+
+/// A general list is kept by every pool that takes it over.
+#[test]
+fn many_listed_keys_are_counted() {
+    let keys = |n: usize| (0..n).map(|i| format!("\"k{i}\",")).collect::<String>();
+    let pools = |n: usize| {
+        let pool = |i| format!("[pools.p{i}]\nprotocol = \"redis\"\nkind = \"local\"\n");
+        format!("{REDIS}route = \"p0\"\n") + &(0..n).map(pool).collect::<String>()
+    };
+    let always = |n| format!("[hotkey]\nalways = [{}]\n", keys(n));
+    assert!(load(&(always(1000) + &pools(2))).0);
+    refused(&(always(1001) + &pools(1)), "`always` has 1001 entries");
+    refused(
+        &(always(200_000) + &pools(1)),
+        "`always` has 200000 entries",
+    );
+    refused(
+        &(always(1000) + &pools(101)),
+        "101000 rules and keys are listed",
+    );
+    refused(
+        &(always(200_000) + &pools(4096)),
+        "819200000 rules and keys are listed",
+    );
+    let rules = "[[hotkey.rules]]\nprefix = \"a\"\n".repeat(1001);
+    refused(&(rules + &pools(1)), "`rules` has 1001 entries");
+}
+
+#[test]
+fn long_keys_and_prefixes_are_refused() {
+    let long = "x".repeat(1 << 20);
+    let rest = format!("{REDIS}route = \"p\"\n{POOL}");
+    for key in ["always", "split"] {
+        refused(
+            &format!("[hotkey]\ncopies = 1\n{key} = [\"{long}\", \"{long}\"]\n{rest}"),
+            "has 1048576 bytes, expected at most 1024",
+        );
+    }
+    refused(
+        &format!("[[hotkey.rules]]\nprefix = \"{long}\"\n{rest}"),
+        "`prefix` has 1048576 bytes",
+    );
+    refused(
+        &format!("[bus]\nserver = \"a:1\"\nchannel = \"{long}\"\n{rest}"),
+        "`channel` has 1048576 bytes",
+    );
+    refused(
+        &format!("[hotkey]\nkey_visibility = \"{long}\"\n[l1]\nmode = \"{long}\"\n{rest}"),
+        "unknown mode of the L1",
+    );
+}
+
+/// Every number that a setting may be given, and some that none may.
+#[test]
+fn extreme_numbers_are_taken_or_refused() {
+    let values = [
+        "0",
+        "1",
+        "-1",
+        "9223372036854775807",
+        "-9223372036854775808",
+        "9223372036854775808",
+        "1e308",
+        "-1e308",
+        "1e999",
+        "5e-324",
+        "nan",
+        "-nan",
+        "inf",
+        "-inf",
+        "-0.0",
+        "\"0s\"",
+        "\"1us\"",
+        "\"18446744073709551615h\"",
+        "\"1e5s\"",
+        "\"18446744073709551615B\"",
+        "\"16777216TiB\"",
+        "true",
+        "[]",
+        "{}",
+        "1979-05-27",
+        "\"\"",
+    ];
+    let hotkey = "enabled window threshold threshold_bytes sample hold always copies split \
+                  combine_increments rules key_visibility";
+    let l1 = "capacity mode ttl max_item negative_ttl heartbeat early_refresh stale_if_error \
+              waiters_max reads_per_invalidation touch_every lease";
+    let rest = format!(
+        "{REDIS}route = \"p\"\n{POOL}[pools.q]\nprotocol = \"redis\"\nservers = [\"a:1\"]\n"
+    );
+    for value in values {
+        for key in hotkey.split(' ') {
+            load(&format!("[hotkey]\n{key} = {value}\n{rest}"));
+            load(&format!("{rest}[pools.q.hotkey]\n{key} = {value}\n"));
+        }
+        for key in l1.split(' ') {
+            load(&format!("[l1]\n{key} = {value}\n{rest}"));
+            load(&format!("{rest}[pools.q.l1]\n{key} = {value}\n"));
+        }
+        for key in ["window", "threshold", "hold", "ttl", "allow"] {
+            load(&format!(
+                "[[hotkey.rules]]\nprefix = \"a\"\n{key} = {value}\n{rest}"
+            ));
+        }
+    }
+}
+
+/// One mistake in the general table is one finding, however many pools take
+/// it over.
+#[test]
+fn a_general_mistake_is_said_once() {
+    let pool = |i| format!("[pools.p{i}]\nprotocol = \"redis\"\nservers = [\"a:1\"]\n");
+    let pools: String = (0..1000).map(pool).collect();
+    let text = format!(
+        "[hotkey]\nenabled = false\nsplit = [\"x\"]\n[l1]\ncapacity = \"1MiB\"\nmax_item = \"2MiB\"\n\
+         mode = \"revalidate\"\n{REDIS}route = \"p0\"\n{pools}"
+    );
+    let (_, report) = load(&text);
+    assert_eq!(report.count(config::Severity::Error), 4);
+}

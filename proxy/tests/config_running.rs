@@ -5,7 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use emberline::config::{self, Environment, Source};
-use emberline::running::{Address, Partial, Running};
+use emberline::running::{Address, Hotkey, L1, Mode, Partial, Pool, Running, Visibility};
 use emberline_protocol::Kind;
 use emberline_routing::{Ask, Plan, PoolId, ServerId};
 
@@ -161,4 +161,181 @@ fn a_listener_may_hold_its_route() {
     assert_eq!(plan(b"x"), Plan::Send(ServerId(1)));
     assert_eq!(listener.allow, ["config|set"]);
     assert!(running.admin.is_none());
+}
+
+fn pool<'r>(running: &'r Running, name: &str) -> &'r Pool {
+    let found = running.pools.iter().find(|pool| pool.name == name);
+    found.unwrap_or_else(|| panic!("no pool {name}"))
+}
+
+/// A remote pool of each protocol and a local one, `r`, `m` and `z`, with
+/// these tables around them.
+fn heat(tables: &str) -> Running {
+    load(&format!("{SMALL}{tables}"), 1)
+}
+
+/// The defaults stand in `config::model` for the user and in `running` for
+/// those who build settings by hand; they are the same.
+#[test]
+fn a_pool_that_is_told_nothing_observes() {
+    let running = heat("");
+    assert_eq!(running.l1_capacity, 64 << 20);
+    assert_eq!(running.visibility, Visibility::Hash);
+    assert!(running.bus.is_none());
+    for name in ["r", "m"] {
+        let pool = pool(&running, name);
+        assert_eq!(format!("{:?}", pool.l1), format!("{:?}", L1::default()));
+        assert_eq!(
+            format!("{:?}", pool.hotkey),
+            format!("{:?}", Hotkey::default())
+        );
+    }
+    assert_eq!(pool(&running, "z").l1.mode, Mode::Off);
+    assert!(
+        pool(&running, "z").hotkey.enabled,
+        "what is hot is worth knowing everywhere"
+    );
+}
+
+/// Tables, and the modes of `r`, `m` and `z` that come of them.
+#[test]
+fn the_mode_depends_on_the_tables_and_the_protocol() {
+    use Mode::{Observe, Off, Revalidate, Tracking, Ttl};
+    let check = |tables: &str, modes: [Mode; 3]| {
+        let running = heat(tables);
+        let found = ["r", "m", "z"].map(|name| pool(&running, name).l1.mode);
+        assert_eq!(found, modes, "{tables}");
+    };
+    check("", [Observe, Observe, Off]);
+    check("[l1]", [Tracking, Ttl, Off]);
+    check("[l1]\nmode = 'off'", [Off, Off, Off]);
+    check("[l1]\nmode = 'observe'", [Observe, Observe, Off]);
+    check("[l1]\nmode = 'ttl'", [Ttl, Ttl, Off]);
+    check("[l1]\nmode = 'tracking'", [Tracking, Ttl, Off]);
+    check("[pools.r.l1]", [Tracking, Observe, Off]);
+    check("[pools.m.l1]", [Observe, Ttl, Off]);
+    check(
+        "[pools.m.l1]\nmode = 'revalidate'",
+        [Observe, Revalidate, Off],
+    );
+    check(
+        "[l1]\nmode = 'ttl'\n[pools.r.l1]\nttl = '2s'",
+        [Ttl, Ttl, Off],
+    );
+    check(
+        "[l1]\nmode = 'ttl'\n[pools.r.l1]\nmode = 'off'",
+        [Off, Ttl, Off],
+    );
+    check(
+        "[l1]\nmode = 'revalidate'\n[pools.r.l1]\nmode = 'tracking'",
+        [Tracking, Revalidate, Off],
+    );
+    // Who says of a pool that nothing is hot there wants no L1 for it, unless
+    // keys are listed.
+    check("[l1]\n[pools.r.hotkey]\nenabled = false", [Off, Ttl, Off]);
+    check(
+        "[l1]\n[pools.r.hotkey]\nenabled = false\nalways = ['a']",
+        [Tracking, Ttl, Off],
+    );
+    check(
+        "[l1]\n[hotkey]\nenabled = false\nalways = ['a']",
+        [Tracking, Ttl, Off],
+    );
+}
+
+#[test]
+fn the_ttl_depends_on_the_mode_unless_it_is_written() {
+    let check = |tables: &str, r: u64, m: u64| {
+        let running = heat(tables);
+        let found = ["r", "m"].map(|name| pool(&running, name).l1.ttl.as_secs());
+        assert_eq!(found, [r, m], "{tables}");
+    };
+    check("", 1, 1);
+    check("[l1]", 60, 1);
+    check("[pools.m.l1]\nmode = 'revalidate'", 1, 60);
+    check("[l1]\nttl = '5s'", 5, 5);
+    check("[l1]\nttl = '5s'\n[pools.m.l1]\nttl = '7s'", 5, 7);
+}
+
+#[test]
+fn a_setting_of_the_pool_comes_before_the_general_one() {
+    let running = heat(
+        "[l1]\ncapacity = '1GiB'\nmax_item = '1KiB'\nheartbeat = '3s'\nlease = '2s'\nttl = '20ms'
+         [pools.r.l1]\nmax_item = '2KiB'\nearly_refresh = 0\nwaiters_max = 7
+         reads_per_invalidation = 0\ntouch_every = '1m'\nstale_if_error = '1h'
+         [hotkey]\nthreshold = 50\nhold = '1s'\nthreshold_bytes = 0\nkey_visibility = 'plain'
+         copies = 1\nsplit = ['x']\ncombine_increments = true\nalways = ['k']
+         [[hotkey.rules]]\nprefix = 'a:'
+         [pools.r.hotkey]\nthreshold = 60\nwindow = '200ms'\nsample = 2",
+    );
+    assert_eq!(running.l1_capacity, 1 << 30);
+    assert_eq!(running.visibility, Visibility::Plain);
+    let (r, m, z) = (
+        pool(&running, "r"),
+        pool(&running, "m"),
+        pool(&running, "z"),
+    );
+    assert_eq!((r.l1.max_item, m.l1.max_item), (2048, 1024));
+    assert_eq!((r.l1.early_refresh, m.l1.early_refresh), (0.0, 1.0));
+    assert_eq!((r.l1.waiters_max, r.l1.reads_per_invalidation), (7, 0));
+    assert_eq!(r.l1.touch_every, Duration::from_secs(60));
+    assert_eq!(r.l1.stale_if_error, Duration::from_secs(3600));
+    assert_eq!(r.l1.heartbeat, Duration::from_secs(3));
+    assert_eq!(
+        (r.l1.lease.as_secs(), m.l1.lease.as_secs()),
+        (0, 2),
+        "memcached's alone"
+    );
+    assert_eq!(
+        r.l1.negative_ttl, r.l1.ttl,
+        "never longer than a value is kept"
+    );
+
+    assert_eq!((r.hotkey.threshold, m.hotkey.threshold), (60, 50));
+    assert_eq!((r.hotkey.window_ms, r.hotkey.sample), (200, 2));
+    assert_eq!(r.hotkey.threshold_bytes, None);
+    assert_eq!(r.hotkey.hold, Duration::from_secs(1));
+    // A rule takes what it leaves out from the pool that it is used in.
+    let (ours, theirs) = (&r.hotkey.rules[0], &m.hotkey.rules[0]);
+    assert_eq!((ours.threshold, theirs.threshold), (60, 50));
+    assert_eq!((ours.window_ms, theirs.window_ms), (200, 1000));
+    assert_eq!(ours.hold, Duration::from_secs(1));
+
+    assert_eq!((r.hotkey.copies, r.hotkey.split.len()), (1, 1));
+    assert!(r.hotkey.combine_increments);
+    assert_eq!(
+        (z.hotkey.copies, z.hotkey.split.len()),
+        (0, 0),
+        "no servers"
+    );
+    assert!(!z.hotkey.combine_increments);
+    assert_eq!(z.hotkey.always.len(), 1);
+}
+
+#[test]
+fn a_bus_is_a_server_and_a_channel() {
+    let running = heat("[bus]\nserver = '[::1]:6380'");
+    let bus = running.bus.expect("a bus");
+    assert_eq!(bus.channel, "emberline");
+    assert_eq!(bus.name, "[::1]:6380");
+    let there = Address::Tcp {
+        host: "::1".to_owned(),
+        port: 6380,
+    };
+    assert_eq!(bus.address, there);
+    let running = heat(
+        "[bus]\nserver = 'unix:/run/r.sock'\nchannel = 'mine'
+         username = 'u'\npassword = 'hunter2'",
+    );
+    let bus = running.bus.expect("a bus");
+    assert_eq!(bus.address, Address::Unix("/run/r.sock".into()));
+    assert_eq!(
+        (bus.channel.as_str(), bus.username.as_deref()),
+        ("mine", Some("u"))
+    );
+    assert!(!format!("{bus:?}").contains("hunter2"));
+    assert_eq!(
+        bus.password.as_ref().map(|secret| secret.reveal()),
+        Some("hunter2")
+    );
 }

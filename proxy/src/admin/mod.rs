@@ -12,6 +12,7 @@ mod guard;
 mod listen;
 mod report;
 mod serve;
+mod settings;
 
 use std::io;
 use std::net::SocketAddr;

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use emberline_routing::{self as placement, PoolId, ServerId};
 use serde_json::{Map, Value, json};
 
-use super::State;
+use super::{State, settings};
 use crate::metrics::totals::{self, Durations};
 use crate::metrics::{Class, Shed, Verdict, process};
 use crate::running::{Address, Bind, Partial, Pool, Running};
@@ -126,6 +126,9 @@ pub(super) fn config(running: &Running) -> Value {
         },
         "admin": running.admin.as_ref().map(Bind::to_string),
         "status": running.status.as_ref().map(Bind::to_string),
+        "l1_capacity": running.l1_capacity,
+        "key_visibility": running.visibility.name(),
+        "bus": running.bus.as_ref().map(settings::bus),
         "listeners": listeners,
         "pools": pools,
     })
@@ -154,6 +157,8 @@ fn pool_config(running: &Running, pool: &Pool) -> Value {
         "password": secret(pool.password.is_some()),
         "database": pool.database,
         "value_max": pool.value_max,
+        "hotkey": settings::hotkey(&pool.hotkey),
+        "l1": settings::l1(&pool.l1),
     })
 }
 
@@ -188,11 +193,11 @@ fn named<const N: usize>(names: [&str; N], values: &[u64]) -> Map<String, Value>
         .collect()
 }
 
-fn secret(set: bool) -> Option<&'static str> {
+pub(super) fn secret(set: bool) -> Option<&'static str> {
     set.then_some("[redacted]")
 }
 
-fn address(address: &Address) -> String {
+pub(super) fn address(address: &Address) -> String {
     match address {
         Address::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
         Address::Tcp { host, port } => format!("{host}:{port}"),

@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::{EXIT_CONFIG, open, terminal, verdict};
 use crate::config::{self, Environment};
+use crate::running::{Mode, Running};
 
 #[derive(Debug, Args)]
 pub struct Check {
@@ -25,13 +26,12 @@ pub fn run(args: &Check) -> ExitCode {
     let verdict = verdict(&args.config, &report);
     match running {
         Some(running) => {
-            let count =
-                |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
             let text = format!(
-                "{verdict}: {}, {}, {}\n",
+                "{verdict}: {}, {}, {}; L1: {}\n",
                 count(running.listeners.len(), "listener"),
                 count(running.pools.len(), "pool"),
                 count(running.servers.len(), "server"),
+                modes(&running),
             );
             terminal::print(text.as_bytes())
         }
@@ -40,4 +40,20 @@ pub fn run(args: &Check) -> ExitCode {
             ExitCode::from(EXIT_CONFIG)
         }
     }
+}
+
+fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+/// What the L1 promises, and for how many pools: what was asked for and what
+/// came of it may differ, since pools take over what is said for all.
+fn modes(running: &Running) -> String {
+    let in_mode = |mode| {
+        let pools = running.pools.iter().filter(|pool| pool.l1.mode == mode);
+        (mode, pools.count())
+    };
+    let used = Mode::ALL.map(in_mode).into_iter().filter(|(_, n)| *n > 0);
+    let said = used.map(|(mode, n)| format!("{} in {}", mode.name(), count(n, "pool")));
+    said.collect::<Vec<_>>().join(", ")
 }

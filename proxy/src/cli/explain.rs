@@ -1,5 +1,6 @@
 //! `emberline explain`: where a request goes, and why, as a small tree.
 
+mod heat;
 mod memcached;
 mod redis;
 mod tree;
@@ -14,6 +15,7 @@ use super::embedded::Embedded;
 use super::{ConfigFile, load, terminal};
 use crate::running::{Listener, Protocol, Running};
 use crate::server;
+use heat::Use;
 use tree::Tree;
 
 #[derive(Debug, Args)]
@@ -108,8 +110,10 @@ struct Scene<'r> {
 }
 
 impl Scene<'_> {
-    /// The way of one key, from the listener's route to a server.
-    fn way(&self, key: &[u8], kind: Kind) -> Tree {
+    /// The way of one key, from the listener's route to a server, and what
+    /// the L1 has to do with it.
+    /// `whole` is whether the request asks for the value as it is.
+    fn way(&self, key: &[u8], kind: Kind, whole: bool) -> Tree {
         let explanation = self.listener.router.explain(&Ask { key, kind });
         let mut nodes: Vec<Tree> = Vec::new();
         for step in &explanation.path {
@@ -117,10 +121,13 @@ impl Scene<'_> {
         }
         let pool = self.running.pools.get(usize::from(explanation.pool.0));
         let name = pool.map_or("?", |pool| pool.name.as_str());
+        let heat = pool.map(|pool| heat::explain(pool, key, Use::of(kind, whole)));
+        let heat = heat.unwrap_or_default();
         match &explanation.placement {
             None => {
                 let mut node = Tree::new(format!("pool {name}: local"));
                 node.push(self.place(explanation.plan));
+                node.extend(heat);
                 nodes.push(node);
             }
             Some(placement) => {
@@ -143,6 +150,7 @@ impl Scene<'_> {
                     place.say(&format!(" (\"{}\" on the ring)", placement.name));
                 }
                 node.push(place);
+                node.extend(heat);
                 nodes.push(node);
             }
         }

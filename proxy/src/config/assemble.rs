@@ -7,7 +7,7 @@ use emberline_routing::Router;
 
 use super::model::{self, AdminBind, Listener, PoolTable};
 use super::pools::Pools;
-use super::{Config, Environment, Report, address, commands, routes};
+use super::{Config, Environment, Report, address, bus, commands, hotkey, l1, routes};
 use crate::running::{self, Bind, Protocol, Running};
 
 /// Servers of all pools together. Rings of more take seconds and hundreds of
@@ -31,11 +31,15 @@ pub fn assemble(
     check_counts(config, report);
     check_binds(config, report);
     routes::check(config, report);
+    hotkey::check(config, report);
+    l1::check(config, report);
+    let bus = config.bus.as_ref();
+    let bus = bus.and_then(|table| bus::resolve(table, environment, report));
 
     let mut pools = Pools::default();
     if config.pools.len() <= POOLS_MAX {
         for (name, table) in &config.pools {
-            pools.add(name, table, &table.span, environment, report);
+            pools.add(config, name, table, environment, report);
         }
     }
     let proxy = proxy(&config.proxy, environment);
@@ -83,9 +87,9 @@ pub fn assemble(
         servers: pools.servers,
         admin: admin(config),
         status: status(config),
-        l1_capacity: 64 << 20,
-        visibility: running::Visibility::default(),
-        bus: None,
+        l1_capacity: l1::capacity(config).0,
+        visibility: hotkey::visibility(config),
+        bus,
     })
 }
 

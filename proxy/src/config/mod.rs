@@ -12,9 +12,12 @@
 
 mod address;
 mod assemble;
+mod bus;
 mod commands;
 mod credentials;
 mod expand;
+mod hotkey;
+mod l1;
 pub mod model;
 mod pools;
 mod read;

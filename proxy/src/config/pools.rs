@@ -10,7 +10,8 @@ use emberline_routing::{
 
 use super::assemble::SERVERS_MAX;
 use super::model::{self, PoolKind, PoolTable};
-use super::{Environment, Report};
+use super::read::At;
+use super::{Config, Environment, Report, hotkey, l1};
 use crate::local::LocalPool;
 use crate::running::{self, Protocol};
 
@@ -29,12 +30,13 @@ impl Pools {
     /// Check a pool and give it the next id.
     pub fn add(
         &mut self,
+        config: &Config,
         name: &str,
-        table: &PoolTable,
-        span: &Range<usize>,
+        table: &At<PoolTable>,
         environment: &Environment<'_>,
         report: &mut Report,
     ) {
+        let span = &table.span;
         let protocol = table.protocol.as_ref().map(|at| at.value);
         let kind = table.kind.as_ref().map(|at| at.value).unwrap_or_default();
         check_keys(name, table, kind, protocol, report);
@@ -54,6 +56,14 @@ impl Pools {
         };
         let Some((route, protocol)) = route.zip(protocol) else {
             return;
+        };
+        // Lists are copied for every pool: not for a configuration that is refused.
+        let (hotkey, l1) = match report.has_errors() {
+            true => Default::default(),
+            false => (
+                hotkey::resolve(config, table),
+                l1::resolve(config, table, protocol),
+            ),
         };
         let (capacity, value_max) = (table.capacity.as_ref(), table.value_max.as_ref());
         let local = (kind == PoolKind::Local && !report.has_errors())
@@ -85,8 +95,8 @@ impl Pools {
             password,
             database: table.database.as_ref().map_or(0, |at| at.value),
             value_max: usize::try_from(value_max).unwrap_or(usize::MAX),
-            hotkey: running::Hotkey::default(),
-            l1: running::L1::default(),
+            hotkey,
+            l1,
         });
     }
 
@@ -265,7 +275,7 @@ fn check_keys(
     protocol: Option<Protocol>,
     report: &mut Report,
 ) {
-    fn span<T>(at: &Option<super::At<T>>) -> Option<&Range<usize>> {
+    fn span<T>(at: &Option<At<T>>) -> Option<&Range<usize>> {
         at.as_ref().map(|at| &at.span)
     }
     let mut refuse = |key: &str, at: Option<&Range<usize>>, why: &str| {

@@ -19,7 +19,7 @@ use super::units::{ByteSize, Time};
 use crate::running::{Address, Bind};
 
 /// Names that a hint lists; more would not be read.
-const CHOICE_MAX: usize = 8;
+const CHOICE_MAX: usize = 9;
 
 /// A value and its place in the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,7 +132,7 @@ impl<'t, 'i> Fields<'t, 'i> {
     }
 
     /// A number within these bounds, in words for the message.
-    pub fn bounded<T: Scalar + PartialOrd + std::fmt::Display>(
+    pub fn bounded<T: Scalar + PartialOrd + Copy + std::fmt::Display>(
         &mut self,
         reader: &mut Reader<'_>,
         key: &'static str,
@@ -140,12 +140,70 @@ impl<'t, 'i> Fields<'t, 'i> {
         most: T,
     ) -> Option<At<T>> {
         let found = self.optional::<T>(reader, key)?;
-        if found.value < least || found.value > most {
+        // Written so that NaN, which compares with nothing, is refused.
+        if !(least..=most).contains(&found.value) {
             let message = format!("`{key}` is {}, expected {least} to {most}", found.value);
             reader.report.error(&found.span, message);
             return None;
         }
         Some(found)
+    }
+
+    /// Note a key that has its place in another table, if it is here.
+    pub fn elsewhere(&mut self, reader: &mut Reader<'_>, key: &'static str, place: &str) {
+        let Some((written, _)) = self.table.get_key_value(key) else {
+            return;
+        };
+        self.asked.push(key);
+        reader.report.error_hint(
+            &written.span(),
+            format!("unknown key `{key}` in {}", self.title),
+            Some(format!("it is one for all pools and stands in {place}")),
+        );
+    }
+
+    /// The list of a key that may be left out; elements that are wrong are
+    /// noted and left out.
+    pub fn list<T: Scalar>(
+        &mut self,
+        reader: &mut Reader<'_>,
+        key: &'static str,
+    ) -> Option<At<Vec<At<T>>>> {
+        let value = self.raw(key)?;
+        Some(At::new(reader.list(value, key), value.span()))
+    }
+
+    /// The tables of an array such as `[[hotkey.rules]]`; elements that are
+    /// none are noted and left out.
+    pub fn tables<T>(
+        &mut self,
+        reader: &mut Reader<'_>,
+        key: &'static str,
+        read: fn(Fields<'t, 'i>, &mut Reader<'_>) -> T,
+    ) -> Option<At<Vec<T>>> {
+        let value = self.raw(key)?;
+        let title = format!("[[{}]]", self.inner(key));
+        let DeValue::Array(items) = value.get_ref() else {
+            let kind = article(value.get_ref().type_str());
+            let message = format!("`{key}` is {kind}, expected an array of tables, {title}");
+            reader.report.error(&value.span(), message);
+            return None;
+        };
+        let mut found = Vec::new();
+        for item in items {
+            if let Some((table, span)) = reader.table(item, &format!("an element of `{key}`")) {
+                found.push(read(Fields::new(table, span, title.clone()), reader));
+            }
+        }
+        Some(At::new(found, value.span()))
+    }
+
+    /// The path of a table that stands in this one: `pools.sessions.l1`.
+    pub fn inner(&self, key: &str) -> String {
+        match self.title.trim_matches(['[', ']']) {
+            "the file" => key.to_owned(),
+            outer => format!("{outer}.{key}"),
+        }
     }
 
     /// A table by its key.
@@ -197,6 +255,10 @@ impl Reader<'_> {
                     Err(_) => Err(Refusal::because("this number is too large".to_owned())),
                 }
             }
+            DeValue::Float(number) => match number.as_str().parse() {
+                Ok(number) => T::from_float(number),
+                Err(_) => Err(Refusal::because("this is not a number".to_owned())),
+            },
             DeValue::Boolean(truth) => T::from_bool(*truth),
             _ => Err(Refusal::Kind),
         };
@@ -329,6 +391,11 @@ pub trait Scalar: Sized {
         Err(Refusal::Kind)
     }
 
+    /// From a number with a fraction.
+    fn from_float(_: f64) -> Result<Self, Refusal> {
+        Err(Refusal::Kind)
+    }
+
     /// From `true` or `false`.
     fn from_bool(_: bool) -> Result<Self, Refusal> {
         Err(Refusal::Kind)
@@ -342,6 +409,30 @@ impl Scalar for String {
 
     fn from_text(text: &str) -> Result<String, Refusal> {
         Ok(text.to_owned())
+    }
+}
+
+impl Scalar for bool {
+    fn expected() -> String {
+        "true or false".to_owned()
+    }
+
+    fn from_bool(truth: bool) -> Result<bool, Refusal> {
+        Ok(truth)
+    }
+}
+
+impl Scalar for f64 {
+    fn expected() -> String {
+        "a number".to_owned()
+    }
+
+    fn from_integer(number: i64) -> Result<f64, Refusal> {
+        Ok(number as f64)
+    }
+
+    fn from_float(number: f64) -> Result<f64, Refusal> {
+        Ok(number)
     }
 }
 
@@ -361,7 +452,7 @@ macro_rules! whole_number {
     )* };
 }
 
-whole_number!(u16, u32, usize);
+whole_number!(u16, u32, u64, usize);
 
 macro_rules! written {
     ($($kind:ty: $expected:literal),* $(,)?) => { $(

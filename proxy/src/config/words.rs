@@ -5,7 +5,7 @@ use schemars::{Schema, SchemaGenerator};
 
 use super::read::{Refusal, Scalar};
 use super::suggest::did_you_mean;
-use crate::running::{Partial, Protocol};
+use crate::running::{Mode, Partial, Protocol, Visibility};
 
 /// One of a closed set of words.
 pub trait Word: Copy + 'static {
@@ -74,6 +74,30 @@ impl Word for Partial {
             Self::Error => "error",
             Self::Missing => "missing",
         }
+    }
+}
+
+impl Word for Mode {
+    const WHAT: &'static str = "mode of the L1";
+
+    fn all() -> &'static [Self] {
+        &Self::ALL
+    }
+
+    fn word(self) -> &'static str {
+        self.name()
+    }
+}
+
+impl Word for Visibility {
+    const WHAT: &'static str = "way to show keys";
+
+    fn all() -> &'static [Self] {
+        &[Self::Hash, Self::Plain]
+    }
+
+    fn word(self) -> &'static str {
+        self.name()
     }
 }
 

@@ -15,18 +15,27 @@
 //! server tracks promoted keys once a process and not once a worker. Rules of
 //! the fill protocol are numbered as in `docs/l1.md`.
 
+mod desk;
 mod fetch;
+mod fitness;
+mod flights;
+mod ledger;
+mod links;
+mod redis;
 mod thread;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use emberline_hotkey::{Board, Held, HotKey, KeyHash, KeyHasher, Pulse, Store, Token};
+use emberline_hotkey::{Board, Held, HotKey, HotSet, KeyHash, KeyHasher, Pulse, Store, Token};
 use emberline_routing::ServerId;
 use tokio::sync::mpsc;
 
 use crate::running::Running;
-pub use fetch::{Fetch, Said};
+pub use fetch::{Asked, Fetch, Said};
+pub use links::{LinkState, Links};
 pub use thread::spawn;
 
 /// What all threads share of the L1.
@@ -40,16 +49,26 @@ pub struct L1 {
     pub store: Store,
     /// By `ServerId`: whether its items may be served.
     pub pulses: Box<[Pulse]>,
+    /// How the thread's connections are.
+    pub links: Links,
     /// What the clock of the process counts from.
     pub epoch: Instant,
     asks: mpsc::UnboundedSender<Ask>,
+    /// Keys that were not promoted when a write to them ended in doubt, and
+    /// until when they must not be filled.
+    doubts: Mutex<HashMap<KeyHash, u64>>,
+    doubtful: AtomicBool,
 }
+
+/// Doubts remembered at once; beyond it nothing is filled until they are over.
+const DOUBTS_MAX: usize = 65_536;
 
 /// What a worker wants of the L1's thread.
 #[derive(Debug)]
 pub enum Ask {
-    /// Fetch a promoted key's value. Answered by one `Filled` to this worker;
-    /// several asks with the same token are one flight.
+    /// Fetch a promoted key's value. Answered by one [`Landed`] with this token
+    /// to this worker; several asks with the same token are one flight, and a
+    /// worker that asks twice before it lands is told once.
     Fill {
         /// The key.
         key: Arc<HotKey>,
@@ -60,6 +79,18 @@ pub enum Ask {
         /// Who wants to be told; `None` for an early refresh, which nobody
         /// waits for.
         worker: Option<usize>,
+    },
+    /// Give copies of a promoted key to further servers. Answered by nothing:
+    /// the key itself says that it [is copied](HotKey::is_copied).
+    Copy {
+        /// The key.
+        key: Arc<HotKey>,
+        /// Taken by the worker just now.
+        token: Token,
+        /// Where the key lives.
+        home: ServerId,
+        /// Where copies are to live.
+        copies: Vec<ServerId>,
     },
     /// Tell other proxies that a key has been written through this one.
     Publish {
@@ -76,8 +107,15 @@ pub enum Filled {
     /// The server's answer, for those who waited. It may also be served to
     /// others, if its generation is still the key's.
     Item(Arc<Held>),
-    /// The value cannot be kept (another type, too large): ask the server.
-    Unfit,
+    /// The value cannot be kept (another type, too large, changing too often):
+    /// ask the server.
+    Unfit {
+        /// Nothing is fetched for the key before this time, in nanoseconds of
+        /// the process's clock: whoever asks sooner gets this answer again.
+        until: u64,
+        /// It is too large, and nothing else is wrong with it.
+        large: bool,
+    },
     /// The server gave no answer.
     Failed,
 }
@@ -97,13 +135,22 @@ impl L1 {
     /// An empty L1 for this configuration, and what its thread listens to.
     pub fn new(running: &Running) -> (Arc<L1>, mpsc::UnboundedReceiver<Ask>) {
         let (asks, asked) = mpsc::unbounded_channel();
+        let (hasher, board) = (KeyHasher::random(), Board::default());
+        for (pool, settings) in (0..).zip(&running.pools) {
+            if settings.hotkey.enabled {
+                board.always(&hasher, pool, &settings.hotkey.always);
+            }
+        }
         let l1 = L1 {
-            hasher: KeyHasher::random(),
-            board: Board::default(),
+            hasher,
+            board,
             store: Store::new(running.l1_capacity),
             pulses: running.servers.iter().map(|_| Pulse::default()).collect(),
+            links: Links::new(running.servers.len()),
             epoch: Instant::now(),
             asks,
+            doubts: Mutex::default(),
+            doubtful: AtomicBool::new(false),
         };
         (Arc::new(l1), asked)
     }
@@ -117,6 +164,44 @@ impl L1 {
     pub fn ask(&self, ask: Ask) {
         // The thread ends with the process only.
         let _ = self.asks.send(ask);
+    }
+
+    /// A write to a key that is not promoted ended in doubt at `now`: if it is
+    /// promoted before `until`, nothing may be filled before then.
+    pub fn doubt(&self, hash: KeyHash, until: u64, now: u64) {
+        let mut doubts = self.doubts();
+        if doubts.len() >= DOUBTS_MAX {
+            doubts.retain(|_, until| *until > now);
+        }
+        if doubts.len() < DOUBTS_MAX {
+            doubts.insert(hash, until);
+        }
+        self.doubtful.store(true, Ordering::SeqCst);
+    }
+
+    /// Keep keys that were promoted just now from being filled while writes to
+    /// them are in doubt.
+    pub fn quarantine_doubtful(&self, set: &HotSet) {
+        if !self.doubtful.load(Ordering::SeqCst) {
+            return;
+        }
+        let now = self.now();
+        let mut doubts = self.doubts();
+        doubts.retain(|_, until| *until > now);
+        let full = doubts.len() >= DOUBTS_MAX;
+        let latest = doubts.values().max().copied().unwrap_or(0);
+        for key in set.keys() {
+            match doubts.get(&key.hash) {
+                Some(until) => key.quarantine(*until),
+                None if full => key.quarantine(latest),
+                None => {}
+            }
+        }
+        self.doubtful.store(!doubts.is_empty(), Ordering::SeqCst);
+    }
+
+    fn doubts(&self) -> MutexGuard<'_, HashMap<KeyHash, u64>> {
+        self.doubts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A server's pulse.

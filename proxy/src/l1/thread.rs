@@ -1,13 +1,23 @@
-//! The L1's own thread.
+//! The L1's own thread: it opens a link to each server that it is asked about,
+//! hands fetches to it, and keeps time.
 
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
+use emberline_routing::ServerId;
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Ask, L1, Landed};
+use super::desk::Desk;
+use super::{Ask, Asked, Fetch, L1, Landed, Said, redis};
 use crate::metrics::Meter;
-use crate::running::Running;
+use crate::running::{Protocol, Running};
+
+/// How often flights, items and keys are looked over.
+const TICK: Duration = Duration::from_millis(100);
 
 /// Start the thread. `tell` hands an answer to the worker with that number.
 ///
@@ -20,6 +30,122 @@ pub fn spawn(
     asked: mpsc::UnboundedReceiver<Ask>,
     tell: impl Fn(usize, Landed) + Send + 'static,
 ) -> io::Result<()> {
-    let _ = (running, l1, meter, asked, tell);
+    let work = move || {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build_local(LocalOptions::default());
+        match runtime {
+            Ok(runtime) => runtime.block_on(async {
+                let desk = Desk::new(running, l1, meter, Box::new(tell));
+                Keeper::new(desk).run(asked).await;
+            }),
+            Err(error) => tracing::error!(%error, "the L1's thread could not start its runtime"),
+        }
+    };
+    std::thread::Builder::new()
+        .name("l1".to_owned())
+        .spawn(work)?;
     Ok(())
+}
+
+/// What the thread is made of.
+struct Keeper {
+    desk: Rc<Desk>,
+    /// By `ServerId`; opened at the first fetch, one for all workers (rule 1).
+    links: Vec<Option<mpsc::UnboundedSender<Fetch>>>,
+    /// Where other proxies are told of writes.
+    bus: Option<mpsc::UnboundedSender<(u16, Box<[u8]>)>>,
+    /// Something was asked for: there is something to look over.
+    used: bool,
+}
+
+impl Keeper {
+    fn new(desk: Rc<Desk>) -> Keeper {
+        let links = desk.running.servers.iter().map(|_| None).collect();
+        Keeper {
+            desk,
+            links,
+            bus: None,
+            used: false,
+        }
+    }
+
+    async fn run(mut self, mut asked: mpsc::UnboundedReceiver<Ask>) {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                ask = asked.recv() => match ask {
+                    Some(ask) => self.take(ask),
+                    None => return,
+                },
+                _ = tick.tick(), if self.used => self.desk.tick(),
+            }
+        }
+    }
+
+    fn take(&mut self, ask: Ask) {
+        match ask {
+            Ask::Fill {
+                key,
+                token,
+                server,
+                worker,
+            } => {
+                self.used = true;
+                if let Some(fetch) = self.desk.ask(key, token, server, worker) {
+                    self.send(fetch);
+                }
+            }
+            Ask::Copy { .. } => {}
+            Ask::Publish { pool, key } => {
+                if let Some(bus) = &self.bus {
+                    let _ = bus.send((pool, key));
+                }
+            }
+        }
+    }
+
+    /// Hand a fetch to its server's link.
+    fn send(&mut self, fetch: Fetch) {
+        let server = fetch.server;
+        let protocol = self.desk.pool(server).map(|pool| pool.protocol);
+        let link = self.links.get_mut(server.0 as usize);
+        let (Some(link), Some(protocol)) = (link, protocol) else {
+            return self.fail(fetch);
+        };
+        let link = link.get_or_insert_with(|| open(&self.desk, server, protocol));
+        if let Err(refused) = link.send(fetch) {
+            self.fail(refused.0);
+        }
+    }
+
+    fn fail(&self, fetch: Fetch) {
+        fail(&self.desk, fetch);
+    }
+}
+
+/// Start a server's link.
+fn open(desk: &Rc<Desk>, server: ServerId, protocol: Protocol) -> mpsc::UnboundedSender<Fetch> {
+    let (sender, fetches) = mpsc::unbounded_channel();
+    let desk = Rc::clone(desk);
+    match protocol {
+        Protocol::Redis => tokio::task::spawn_local(redis::run(desk, server, fetches)),
+        // The memcached link.
+        Protocol::Memcached => tokio::task::spawn_local(refuse(desk, fetches)),
+    };
+    sender
+}
+
+/// Answer every fetch with a failure.
+async fn refuse(desk: Rc<Desk>, mut fetches: mpsc::UnboundedReceiver<Fetch>) {
+    while let Some(fetch) = fetches.recv().await {
+        fail(&desk, fetch);
+    }
+}
+
+/// A fetch that is not made.
+fn fail(desk: &Desk, fetch: Fetch) {
+    let asked: Asked = desk.asked(fetch.server);
+    desk.land(fetch, asked, Said::Failed);
 }

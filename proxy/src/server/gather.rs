@@ -62,6 +62,8 @@ pub enum Merge {
     Concat,
     /// The first fragment's reply, if all succeeded.
     First,
+    /// The first fragment's reply, whatever the others are.
+    Main,
     /// Any fragment's reply that is not null.
     Any,
     /// memcached `VALUE` blocks in the order of the keys.
@@ -209,6 +211,10 @@ impl Gather {
                 Merge::Mget | Merge::Values | Merge::Sum | Merge::Concat
             );
         let failed = |part: &&Part| wire.is_error(&part.reply);
+        if self.merge == Merge::Main {
+            let failed = self.parts().first().as_ref().is_none_or(failed);
+            return self.first(out).is_none() || failed;
+        }
         if let Some(error) = self.parts().iter().find(failed)
             && (!tolerant || self.parts().iter().all(|part| failed(&part)))
         {
@@ -221,7 +227,7 @@ impl Gather {
             Merge::And => self.and(out),
             Merge::Concat => self.concat(out),
             Merge::Values => self.values(out),
-            Merge::First => self.first(out),
+            Merge::First | Merge::Main => self.first(out),
             Merge::Any => self.any(out),
         };
         if merged.is_none() {

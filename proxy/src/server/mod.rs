@@ -13,13 +13,18 @@
 mod acceptor;
 mod backend;
 mod client;
+mod errand;
 mod fault;
 mod figures;
+mod flight;
+mod form;
 mod gather;
+mod heat;
+mod increment;
 mod pipeline;
 mod places;
 mod policy;
-mod socket;
+pub(crate) mod socket;
 mod worker;
 
 use std::io;

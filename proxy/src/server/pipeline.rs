@@ -15,6 +15,7 @@
 
 use std::collections::VecDeque;
 
+use emberline_hotkey::KeyHash;
 use emberline_protocol::memcache::{self, Verb};
 
 use super::gather::{Gather, Merge, Wire};
@@ -41,6 +42,24 @@ pub struct Record {
     pub read: bool,
     /// When it was taken up, in nanoseconds of the worker's clock.
     pub started: u64,
+    /// Who answers it, as far as the order of a client's requests is concerned.
+    pub via: Via,
+    /// Its key, if it concerns one that is watched.
+    pub key: Option<KeyHash>,
+}
+
+/// Who answers a request, as far as the order of a client's requests is
+/// concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// The proxy itself, or nobody who knows of keys.
+    Proxy,
+    /// The key's server.
+    Server,
+    /// Servers, and it may change keys that are not said.
+    Anywhere,
+    /// Memory, when the value has been fetched.
+    Memory,
 }
 
 impl Default for Record {
@@ -51,6 +70,8 @@ impl Default for Record {
             pool: None,
             read: false,
             started: 0,
+            via: Via::Proxy,
+            key: None,
         }
     }
 }
@@ -139,6 +160,13 @@ impl Pipeline {
     /// Requests that have not been answered, or not in their turn.
     pub fn len(&self) -> usize {
         self.slots.len()
+    }
+
+    /// Whether a request like this has not been answered.
+    pub fn has_waiting(&self, like: impl Fn(&Record) -> bool) -> bool {
+        let waiting = |slot: &&Slot| !matches!(slot.progress, Progress::Done(_));
+        let mut waiting = self.slots.iter().filter(waiting);
+        waiting.any(|slot| like(&slot.record))
     }
 
     /// Whether nothing waits and nothing is to be written.

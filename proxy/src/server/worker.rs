@@ -17,6 +17,7 @@ use emberline_protocol::redis::{self as resp, Version};
 use emberline_routing::{Plan, PoolId, ServerId};
 use slab::Slab;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::Hub;
@@ -24,6 +25,7 @@ use super::backend::Backend;
 use super::client::{self, Client, Parsers, Ways};
 use super::fault::Fault;
 use super::gather::Wire;
+use super::heat::{Heat, Touch};
 use super::pipeline::{Pipeline, Record};
 use super::places::places;
 use super::policy::Policy;
@@ -51,6 +53,9 @@ const READ_PAUSE_MAX: Duration = Duration::from_secs(30);
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_LAST: Duration = Duration::from_secs(5);
 
+/// How often what heat is made of is looked at.
+const HEAT_TICK: Duration = Duration::from_millis(100);
+
 /// What the acceptor and the signals tell a worker.
 pub enum Message {
     /// A new client of the listener with this index.
@@ -73,6 +78,8 @@ pub struct Worker {
     pub meter: Arc<Meter>,
     /// What the workers share.
     pub hub: Arc<Hub>,
+    /// Which keys are hot, and what is done about it.
+    pub heat: Heat,
     /// Where every socket is read into.
     pub read_buffer: RefCell<Box<[u8]>>,
     /// For clients whose requests come whole.
@@ -137,6 +144,7 @@ impl Worker {
             held_max: running.proxy.memory_max / running.proxy.workers.max(1),
             meter,
             epoch: hub.l1.epoch,
+            heat: Heat::new(index, Arc::clone(&hub.l1), &running),
             hub,
             read_buffer: RefCell::new(vec![0; READ].into_boxed_slice()),
             parsers: RefCell::default(),
@@ -166,15 +174,18 @@ impl Worker {
     pub async fn run(self: Rc<Worker>, mut messages: mpsc::UnboundedReceiver<Message>) {
         let mut sweep = tokio::time::interval(Duration::from_secs(1));
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut heat = tokio::time::interval(HEAT_TICK);
+        heat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 message = messages.recv() => match message {
                     Some(Message::Client(stream, listener)) => self.admit_tcp(stream, listener),
                     Some(Message::Local(stream, listener)) => self.admit_unix(stream, listener),
-                    Some(Message::Landed(landed)) => drop(landed),
+                    Some(Message::Landed(landed)) => self.land(landed),
                     Some(Message::Drain) | None => break,
                 },
                 _ = sweep.tick() => self.sweep(),
+                _ = heat.tick() => self.sweep_heat(),
             }
         }
         self.draining.set(true);
@@ -182,7 +193,11 @@ impl Worker {
             for (_, client) in self.clients.borrow().iter() {
                 client.wake();
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            self.sweep_heat();
+            let pause = Duration::from_millis(5);
+            if let Ok(Some(Message::Landed(landed))) = timeout(pause, messages.recv()).await {
+                self.land(landed);
+            }
         }
     }
 
@@ -255,6 +270,13 @@ impl Worker {
         }
     }
 
+    /// A few times a second: what heat is made of grows old by itself.
+    fn sweep_heat(self: &Rc<Worker>) {
+        self.tick();
+        self.heat.tick(self.now());
+        self.sweep_flights();
+    }
+
     /// Whether the process is on its way out.
     pub fn is_draining(&self) -> bool {
         self.draining.get()
@@ -263,6 +285,7 @@ impl Worker {
     /// Read the clock; every task does so when it is polled.
     pub fn tick(&self) {
         self.clock.set(nanos(self.epoch.elapsed()));
+        self.heat.follow();
     }
 
     /// Nanoseconds of the process's clock, as of the last [`tick`](Self::tick).
@@ -289,6 +312,19 @@ impl Worker {
     /// A server's name in errors, logs and metrics.
     pub fn server_name(&self, server: ServerId) -> &str {
         &self.server(server).name
+    }
+
+    /// What a request touches of which it is not known what it changes.
+    pub fn touch_all(&self, server: ServerId) -> Touch {
+        match self.heat.pool(self.server(server).pool).remembers() {
+            true => Touch::All(server.0),
+            false => Touch::None,
+        }
+    }
+
+    /// The number of the pool that a server belongs to.
+    pub fn pool_of_server(&self, server: ServerId) -> PoolId {
+        self.server(server).pool
     }
 
     /// The pool that a server belongs to.

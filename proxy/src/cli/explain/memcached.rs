@@ -54,9 +54,10 @@ pub fn explain(scene: &Scene<'_>, request: &str) -> Result<Vec<Tree>, String> {
             "taken apart by server; the values come in the order of the keys",
         ));
     }
+    let whole = matches!(verb, Verb::Get | Verb::Gets | Verb::MetaGet);
     for i in 0..parser.key_count() {
         let key = parser.routing_key(line.as_bytes(), &request, i);
-        nodes.push(scene.way(key, verb.kind()));
+        nodes.push(scene.way(key, verb.kind(), whole));
     }
     Ok(nodes)
 }

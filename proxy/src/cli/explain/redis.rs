@@ -85,7 +85,9 @@ fn keyed(scene: &Scene<'_>, command: &Command, args: &[&[u8]]) -> Result<Vec<Tre
             _ => "refused with CROSSSLOT: its keys are in different places".to_owned(),
         }));
     }
-    nodes.extend(keys.iter().map(|key| scene.way(key, command.kind)));
+    let whole = matches!(command.name, "get" | "mget");
+    let way = |key: &&[u8]| scene.way(key, command.kind, whole);
+    nodes.extend(keys.iter().map(way));
     Ok(nodes)
 }
 

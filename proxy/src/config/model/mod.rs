@@ -5,6 +5,10 @@
 //! wrong when a value is too big or too small. The defaults are constants
 //! beside their fields; [`assemble`](super::assemble) fills them in.
 
+mod bus;
+mod hotkey;
+mod inherit;
+mod l1;
 mod listener;
 mod pool;
 mod process;
@@ -17,6 +21,13 @@ use toml::de::DeTable;
 
 use super::read::{At, Fields, Reader};
 
+pub use bus::{BusTable, CHANNEL};
+pub use hotkey::{HOLD, HotRuleTable, HotkeyTable, THRESHOLD, THRESHOLD_BYTES, WINDOW};
+pub use inherit::Layers;
+pub use l1::{
+    EARLY_REFRESH, HEARTBEAT, L1_CAPACITY, L1Table, LEASE, MAX_ITEM, NEGATIVE_TTL,
+    READS_PER_INVALIDATION, STALE_IF_ERROR, TOUCH_EVERY, TTL_BLIND, TTL_TOLD, WAITERS_MAX,
+};
 pub use listener::Listener;
 pub use pool::{
     CAPACITY, CONNECT_TIMEOUT, CONNECTIONS, INFLIGHT_MAX, PoolKind, PoolTable, REQUEST_TIMEOUT,
@@ -47,6 +58,12 @@ pub struct Config {
     /// machine: `/metrics`, `/healthz`, `/readyz`. There is none unless this
     /// table is there.
     pub status: Option<StatusTable>,
+    /// Which keys are hot.
+    pub hotkey: Option<HotkeyTable>,
+    /// How hot keys are answered from memory.
+    pub l1: Option<L1Table>,
+    /// How several proxies tell each other what was written.
+    pub bus: Option<BusTable>,
     /// Where clients connect, by name. At least one.
     pub listeners: Named<Listener>,
     /// Groups of servers that share a keyspace, by name. At least one.
@@ -74,6 +91,16 @@ impl Config {
         if let Some((table, span)) = fields.table(reader, "status") {
             let fields = Fields::new(table, span, "[status]");
             config.status = Some(StatusTable::read(fields, reader));
+        }
+        if let Some((table, span)) = fields.table(reader, "hotkey") {
+            let fields = Fields::new(table, span, "[hotkey]");
+            config.hotkey = Some(HotkeyTable::read(fields, reader));
+        }
+        if let Some((table, span)) = fields.table(reader, "l1") {
+            config.l1 = Some(L1Table::read(Fields::new(table, span, "[l1]"), reader));
+        }
+        if let Some((table, span)) = fields.table(reader, "bus") {
+            config.bus = Some(BusTable::read(Fields::new(table, span, "[bus]"), reader));
         }
         config.listeners = named(&mut fields, reader, "listeners", Listener::read);
         config.pools = named(&mut fields, reader, "pools", PoolTable::read);

@@ -8,6 +8,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use toml::Spanned;
 use toml::de::DeValue;
 
+use super::hotkey::HotkeyTable;
+use super::inherit::InPool;
+use super::l1::L1Table;
 use crate::config::credentials::Password;
 use crate::config::read::{At, Fields, Reader, Refusal, Scalar};
 use crate::config::units::{ByteSize, Time};
@@ -37,7 +40,7 @@ pub struct PoolTable {
     /// "remote": servers elsewhere, the default. "local": a store inside this
     /// process, which forgets everything when the process ends and is not
     /// shared with other proxies.
-    #[schemars(schema_with = "word_schema::<PoolKind>", extend("default" = "remote"))]
+    #[schemars(default, schema_with = "word_schema::<PoolKind>", extend("default" = "remote"))]
     pub kind: Option<At<PoolKind>>,
     /// The servers of a remote pool, at most 10000 in the whole file. With
     /// some distributions their order decides where keys are.
@@ -45,11 +48,11 @@ pub struct PoolTable {
     /// The hash of the key. Default "fnv1a_64", which is twemproxy's.
     /// Changing it moves nearly every key. "crc32" yields 15 bits only and
     /// puts nearly everything on one server with "ketama".
-    #[schemars(schema_with = "word_schema::<Hash>", extend("default" = "fnv1a_64"))]
+    #[schemars(default, schema_with = "word_schema::<Hash>", extend("default" = "fnv1a_64"))]
     pub hash: Option<At<Hash>>,
     /// How hashes are spread over servers. Default "ketama", exactly as
     /// twemproxy computes it. Changing it moves nearly every key.
-    #[schemars(schema_with = "word_schema::<Distribution>", extend("default" = "ketama"))]
+    #[schemars(default, schema_with = "word_schema::<Distribution>", extend("default" = "ketama"))]
     pub distribution: Option<At<Distribution>>,
     /// Two characters: only the part of a key between them is hashed, so that
     /// related keys share a server. Default "{}" on Redis pools, "" (none) on
@@ -58,7 +61,7 @@ pub struct PoolTable {
     pub hash_tag: Option<At<String>>,
     /// How a hash reads bytes from 0x80 up: "signed" as twemproxy on x86, the
     /// default, or "unsigned" as Overlord. Concerns keys beyond ASCII.
-    #[schemars(schema_with = "word_schema::<ByteSign>", extend("default" = "signed"))]
+    #[schemars(default, schema_with = "word_schema::<ByteSign>", extend("default" = "signed"))]
     pub byte_sign: Option<At<ByteSign>>,
     /// How long a connect may take. Default "250ms". Too short: a busy
     /// network looks like a dead server; too long: clients wait for one that
@@ -82,11 +85,11 @@ pub struct PoolTable {
     /// What a read of many keys answers when one of their servers fails:
     /// "error", the default, for all, or "missing": the keys that could not
     /// be read look absent.
-    #[schemars(schema_with = "word_schema::<Partial>", extend("default" = "error"))]
+    #[schemars(default, schema_with = "word_schema::<Partial>", extend("default" = "error"))]
     pub partial: Option<At<Partial>>,
     /// What requests for a server that is down get: "error", the default and
     /// the only choice in this version.
-    #[schemars(schema_with = "word_schema::<OnDown>", extend("default" = "error"))]
+    #[schemars(default, schema_with = "word_schema::<OnDown>", extend("default" = "error"))]
     pub on_down: Option<At<OnDown>>,
     /// How much a local pool keeps, bookkeeping included. Default "64MiB", at
     /// least "1MiB". When full, what was used least recently goes.
@@ -117,6 +120,13 @@ pub struct PoolTable {
     /// refuse what the proxy lets pass.
     #[schemars(extend("default" = VALUE_MAX.to_string()))]
     pub value_max: Option<At<ByteSize>>,
+    /// Which of its keys are hot, where that differs from `[hotkey]`.
+    #[schemars(with = "Option<InPool<HotkeyTable>>")]
+    pub hotkey: Option<HotkeyTable>,
+    /// How its hot keys are answered from memory, where that differs from
+    /// `[l1]`.
+    #[schemars(with = "Option<InPool<L1Table>>")]
+    pub l1: Option<At<L1Table>>,
     /// Where `servers` stands.
     #[schemars(skip)]
     pub servers_span: Option<Range<usize>>,
@@ -148,6 +158,16 @@ impl PoolTable {
             value_max: fields.bounded(reader, "value_max", ByteSize(1), ByteSize::mib(1024)),
             ..PoolTable::default()
         };
+        if let Some((inner, span)) = fields.table(reader, "hotkey") {
+            let title = format!("[{}]", fields.inner("hotkey"));
+            let inner = Fields::new(inner, span, title);
+            table.hotkey = Some(HotkeyTable::read_in_pool(inner, reader));
+        }
+        if let Some((inner, span)) = fields.table(reader, "l1") {
+            let title = format!("[{}]", fields.inner("l1"));
+            let inner = Fields::new(inner, span.clone(), title);
+            table.l1 = Some(At::new(L1Table::read_in_pool(inner, reader), span));
+        }
         let password = Password::read(&mut fields, reader);
         table.password = password.inline;
         table.password_file = password.file;
@@ -331,7 +351,8 @@ fn read_address(
 }
 
 /// An address together with its text.
-struct Written(Address, String);
+#[derive(Clone, Debug)]
+pub struct Written(pub Address, pub String);
 
 impl Scalar for Written {
     fn expected() -> String {

@@ -7,6 +7,7 @@
 //! connection pause, because what arrives for it has no place to go; if others
 //! wait behind it, it is cut off before their time is up.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
@@ -20,7 +21,7 @@ use emberline_protocol::redis::encode::Version;
 use emberline_protocol::{Scan, memcache, redis};
 use tokio::time::{Sleep, timeout};
 
-use super::{Backend, Client, Entry, Fault, OUT_HIGH, Owner, Phase, Worker, remember};
+use super::{Backend, Client, Entry, Fault, OUT_HIGH, Owner, Phase, Touch, Worker, remember};
 use crate::metrics::Verdict;
 use crate::running::Protocol;
 use crate::server::socket::Socket;
@@ -346,6 +347,7 @@ impl<'a> Link<'a> {
             return Ok(());
         };
         self.worker.meter.upstream_inflight(self.backend.server, -1);
+        self.settle(&mut entry.touch, bytes.len());
         match &mut entry.owner {
             Owner::Handshake(reply) => {
                 reply.extend_from_slice(bytes);
@@ -374,10 +376,47 @@ impl<'a> Link<'a> {
                     self.pause(&client);
                 }
             }
+            Owner::Errand(..) => self.finish_errand(&mut entry, bytes),
             Owner::Nobody => {}
         }
         entry.end();
         Ok(())
+    }
+
+    /// The reply to a request of the proxy's own making ends with `bytes`.
+    fn finish_errand(&mut self, entry: &mut Entry, bytes: &[u8]) {
+        let holds = std::mem::take(&mut entry.holds);
+        if let Owner::Errand(errand, mut reply) = std::mem::replace(&mut entry.owner, Owner::Nobody)
+        {
+            if holds {
+                errand.each_client(Client::release);
+            }
+            self.worker.meter.upstream(self.backend.server, Verdict::Ok);
+            if !std::mem::replace(&mut self.answered, true) {
+                self.worker.succeeded(self.backend.server);
+            }
+            if reply.is_empty() {
+                errand.answered(self.worker, bytes);
+            } else {
+                reply.extend_from_slice(bytes);
+                errand.answered(self.worker, &reply);
+            }
+        }
+    }
+
+    /// What the L1 knows of these keys may be out of date, and nobody may see
+    /// it after the reply of which `bytes` are the end.
+    fn settle(&self, touch: &mut Touch, bytes: usize) {
+        let worker = self.worker;
+        let streamed = match self.started {
+            true => usize::try_from(self.streamed).unwrap_or(usize::MAX),
+            false => 0,
+        };
+        let bytes = bytes.saturating_add(streamed);
+        let pool = worker.pool_of_server(self.backend.server);
+        worker
+            .heat
+            .answered(touch, pool, bytes, worker.now(), &worker.meter);
     }
 
     /// More of the front entry's reply, which does not end yet.
@@ -386,6 +425,15 @@ impl<'a> Link<'a> {
         let mut slow = None;
         if let Some(entry) = self.backend.fifo.borrow_mut().front_mut() {
             entry.since = now;
+            if let Owner::Errand(errand, reply) = &mut entry.owner {
+                reply.extend_from_slice(bytes);
+                if errand.is_settled_by(reply) {
+                    entry.hand_on(self.worker);
+                } else if reply.len() > HANDSHAKE_MAX {
+                    return Err("its reply to a question of the proxy is too long".into());
+                }
+                return Ok(());
+            }
             match &mut entry.owner {
                 Owner::Handshake(reply) if reply.len() > HANDSHAKE_MAX => {
                     return Err("its reply to the handshake is too long".into());
@@ -499,6 +547,13 @@ impl<'a> Link<'a> {
     fn reader_due(&self, reader: &Rc<Client>, fifo: &VecDeque<Entry>, timeout: u64) -> Option<u64> {
         let other = |entry: &Entry| match &entry.owner {
             Owner::Client { client, .. } => !Rc::ptr_eq(client, reader),
+            Owner::Errand(errand, _) => {
+                let others = Cell::new(false);
+                errand.each_client(|client| {
+                    others.set(others.get() || !std::ptr::eq(client, &**reader));
+                });
+                others.get()
+            }
             Owner::Handshake(_) | Owner::Nobody => false,
         };
         let ahead = fifo.iter().position(other)?;
@@ -530,10 +585,14 @@ impl<'a> Link<'a> {
                 waiting += 1;
             } else if !matches!(entry.owner, Owner::Nobody) {
                 let owner = std::mem::replace(&mut entry.owner, Owner::Nobody);
+                // What it does to its keys it may still do.
+                let worker = self.worker;
+                worker.heat.doubted(&entry.touch, now, &worker.meter);
                 late.push(Entry {
                     owner,
                     since: entry.since,
                     holds: entry.holds,
+                    touch: Touch::None,
                 });
                 entry.holds = false;
             }

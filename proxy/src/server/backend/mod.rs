@@ -31,7 +31,9 @@ use emberline_protocol::redis::encode::{self, Version};
 use emberline_routing::ServerId;
 
 use super::client::Client;
+use super::errand::Errand;
 use super::fault::Fault;
+use super::heat::Touch;
 use super::worker::Worker;
 use crate::metrics::Verdict;
 use crate::running::{Pool, Protocol};
@@ -50,6 +52,8 @@ pub struct Entry {
     since: u64,
     /// The owner may send nothing until this entry has ended.
     holds: bool,
+    /// The keys that it concerns.
+    touch: Touch,
 }
 
 #[derive(Debug)]
@@ -60,6 +64,9 @@ enum Owner {
         seq: u64,
         fragment: u32,
     },
+    /// A request whose reply the proxy looks at itself, and what has come of
+    /// that.
+    Errand(Box<Errand>, Vec<u8>),
     /// Our own first words; an error in reply ends the connection.
     Handshake(Vec<u8>),
     /// Already answered with an error: the reply is thrown away.
@@ -77,7 +84,34 @@ impl Entry {
             },
             since: now,
             holds: false,
+            touch: Touch::None,
         }
+    }
+
+    /// The entry of a request whose reply the proxy looks at itself.
+    pub fn errand(errand: Errand, now: u64) -> Entry {
+        Entry {
+            owner: Owner::Errand(Box::new(errand), Vec::new()),
+            since: now,
+            holds: false,
+            touch: Touch::None,
+        }
+    }
+
+    /// The entry of a request whose reply nobody wants.
+    pub fn unheard(now: u64) -> Entry {
+        Entry {
+            owner: Owner::Nobody,
+            since: now,
+            holds: false,
+            touch: Touch::None,
+        }
+    }
+
+    /// The same, of a request that concerns these keys.
+    pub fn touching(mut self, touch: Touch) -> Entry {
+        self.touch = touch;
+        self
     }
 
     /// The entry of a request whose bytes are still coming: its time does not
@@ -156,6 +190,11 @@ impl Backend {
         self.fifo.borrow().len() >= self.inflight_max || self.unsent() >= OUT_FULL
     }
 
+    /// Requests in flight.
+    pub fn inflight(&self) -> usize {
+        self.fifo.borrow().len()
+    }
+
     /// Bytes not yet written to the server.
     pub fn unsent(&self) -> usize {
         let out = self.out.borrow();
@@ -173,6 +212,7 @@ impl Backend {
     /// Queue a request: `write` appends its bytes.
     pub fn push(&self, worker: &Worker, entry: Entry, write: impl FnOnce(&mut Vec<u8>)) {
         write(&mut self.out.borrow_mut().bytes);
+        worker.heat.sent(&entry.touch, &worker.meter);
         self.fifo.borrow_mut().push_back(entry);
         worker.meter.upstream_inflight(self.server, 1);
         self.wake();
@@ -204,10 +244,12 @@ impl Backend {
         }
         self.phase.set(Phase::Retired);
         for entry in self.fifo.borrow_mut().iter_mut() {
-            if let Owner::Client { client, .. } = &entry.owner {
-                entry.holds = true;
-                client.hold();
+            match &entry.owner {
+                Owner::Client { client, .. } => client.hold(),
+                Owner::Errand(errand, _) => errand.each_client(Client::hold),
+                Owner::Handshake(_) | Owner::Nobody => continue,
             }
+            entry.holds = true;
         }
         self.release_waiting();
         self.wake();
@@ -256,6 +298,7 @@ impl Backend {
                 owner: Owner::Handshake(Vec::new()),
                 since: worker.now(),
                 holds: false,
+                touch: Touch::None,
             };
             self.push(worker, entry, |out| {
                 encode::command(out, words.iter().map(|word| word.as_bytes()));
@@ -270,7 +313,7 @@ impl Backend {
     }
 
     /// The last act: everything in flight gets `fault`.
-    fn close(&self, worker: &Worker, fault: &Fault) {
+    fn close(&self, worker: &Rc<Worker>, fault: &Fault) {
         self.phase.set(Phase::Closed);
         let entries = self.fifo.take();
         let text = fault.text(worker.server_name(self.server));
@@ -278,6 +321,9 @@ impl Backend {
         worker.meter.upstream_inflight(self.server, -inflight);
         for entry in entries {
             worker.meter.upstream(self.server, fault.verdict());
+            worker
+                .heat
+                .doubted(&entry.touch, worker.now(), &worker.meter);
             entry.fail(worker, &text, fault.verdict());
         }
         *self.out.borrow_mut() = Out::default();
@@ -297,6 +343,22 @@ impl Entry {
         }
     }
 
+    /// The reply is an ordinary one after all: its reader gets what has come
+    /// of it, and the rest as it comes.
+    fn hand_on(&mut self, worker: &Worker) {
+        let Owner::Errand(errand, reply) = std::mem::replace(&mut self.owner, Owner::Nobody) else {
+            return;
+        };
+        if let Some(reader) = errand.into_reader() {
+            self.owner = Owner::Client {
+                client: reader.client,
+                seq: reader.seq,
+                fragment: reader.fragment,
+            };
+            self.deliver(worker, &reply, false);
+        }
+    }
+
     /// The number of the request, if it is this client's.
     fn seq_of(&self, client: &Rc<Client>) -> Option<u64> {
         match &self.owner {
@@ -307,16 +369,26 @@ impl Entry {
         }
     }
 
-    fn fail(self, worker: &Worker, text: &str, verdict: Verdict) {
-        if let Owner::Client {
-            client,
-            seq,
-            fragment,
-        } = &self.owner
-        {
-            client.fail(worker, *seq, *fragment, text, verdict);
+    fn fail(mut self, worker: &Rc<Worker>, text: &str, verdict: Verdict) {
+        match std::mem::replace(&mut self.owner, Owner::Nobody) {
+            Owner::Client {
+                client,
+                seq,
+                fragment,
+            } => {
+                client.fail(worker, seq, fragment, text, verdict);
+                if self.holds {
+                    client.release();
+                }
+            }
+            Owner::Errand(errand, _) => {
+                if self.holds {
+                    errand.each_client(Client::release);
+                }
+                errand.failed(worker, text, verdict);
+            }
+            Owner::Handshake(_) | Owner::Nobody => {}
         }
-        self.end();
     }
 
     /// The entry leaves the queue: its client is no longer held by it.

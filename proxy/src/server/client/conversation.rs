@@ -59,6 +59,8 @@ pub(super) struct Conversation {
     /// The client has finished, or the process is on its way out: no more is
     /// read, but what was read is still taken up.
     pub(super) finished: bool,
+    /// The next request has been counted: it was here before and had to wait.
+    pub(super) noted: bool,
     /// Nothing more is taken up: answer what was asked, then hang up.
     pub(super) closing: bool,
     /// Bytes of `input` last reported to the worker's account.
@@ -127,6 +129,7 @@ impl Conversation {
             parked: None,
             barrier: false,
             finished: false,
+            noted: false,
             closing: false,
             accounted: 0,
         }

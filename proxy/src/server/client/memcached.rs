@@ -2,20 +2,25 @@
 
 use std::rc::Rc;
 
+use emberline_hotkey::Access;
 use emberline_protocol::Kind;
-use emberline_protocol::memcache::{self, Parser, Recovery, Request, RequestError};
+use emberline_protocol::memcache::{self, Parser, Recovery, Request, RequestError, Verb};
 use emberline_protocol::redis::Version;
-use emberline_routing::{Ask, Plan, PoolId};
+use emberline_routing::{Ask, Plan, PoolId, ServerId};
 
 use super::conversation::{Conversation, Next, Parsers, Stop};
+use super::copies::forget;
+use super::recall::Read;
 use super::scatter::Fragments;
-use super::split::Splitter;
+use super::split::{Place, Splitter};
 use crate::answer;
 use crate::metrics::{Verdict, memcache_command};
-use crate::running::{Listener, Partial};
+use crate::running::{Listener, Partial, Protocol};
 use crate::server::backend::Entry;
+use crate::server::form::Form;
 use crate::server::gather::{Gather, Merge};
-use crate::server::pipeline::{Record, Shape};
+use crate::server::heat::Touch;
+use crate::server::pipeline::{Record, Shape, Via};
 use crate::server::worker::Worker;
 
 /// What a client is told that uses a command which its listener denies.
@@ -44,6 +49,15 @@ impl<'a> Frame<'a> {
     fn body(&self) -> &'a [u8] {
         let body = self.request.body.unwrap_or(0);
         self.block().get(..body).unwrap_or_default()
+    }
+
+    /// How its client wants the value, if memory can answer it.
+    fn form(&self) -> Option<Form<'a>> {
+        match self.request.verb {
+            Verb::Get => Some(Form::Text { cas: false }),
+            Verb::Gets => Some(Form::Text { cas: true }),
+            _ => None,
+        }
     }
 
     /// Append it as a server takes it: the bytes that came, but never quiet,
@@ -102,7 +116,9 @@ impl Conversation {
                 bytes: whole,
                 request: &request,
             };
-            match self.take_up_verb(&worker, listener, &frame, parser, splitter) {
+            let next = self.take_up_verb(&worker, listener, &frame, parser, splitter);
+            self.noted = matches!(next, Next::Wait);
+            match next {
                 Next::Taken => {}
                 Next::Wait => {
                     parser.reset();
@@ -183,29 +199,151 @@ impl Conversation {
             return self.refuse_memcached(request, OVERLOADED);
         }
         if verb.is_for_all() {
+            if self.write_clashes(worker, None) {
+                return self.wait_for_all();
+            }
             splitter.assign(worker.places[self.client.listener].iter().copied());
-            return match *splitter.plans() {
-                [plan] => self.pass_memcached(worker, frame, parser, plan),
-                _ => self.tell_everybody(worker, frame, splitter),
+            return match splitter.sole() {
+                Some(plan) => {
+                    let mut record = self.memcached_record(request, plan);
+                    record.via = Via::Anywhere;
+                    let touch = match plan {
+                        Plan::Send(server) => worker.touch_all(server),
+                        Plan::Answer(_) => Touch::None,
+                    };
+                    self.pass_memcached(worker, frame, parser, plan, record, touch)
+                }
+                None => self.tell_everybody(worker, frame, splitter),
             };
         }
-        let kind = verb.kind();
         if parser.key_count() == 1 {
-            let key = parser.routing_key(frame.bytes, request, 0);
-            let plan = listener.router.plan(&Ask { key, kind });
-            return self.pass_memcached(worker, frame, parser, plan);
+            return self.single_memcached(worker, listener, frame, parser);
         }
-        splitter.assign(
-            parser
-                .keys(frame.bytes)
-                .map(|key| listener.router.plan(&Ask { key, kind })),
-        );
-        match *splitter.plans() {
+        self.several_memcached(worker, listener, frame, parser, splitter)
+    }
+
+    /// A request with one key.
+    fn single_memcached(
+        &mut self,
+        worker: &Rc<Worker>,
+        listener: &Listener,
+        frame: &Frame<'_>,
+        parser: &mut Parser,
+    ) -> Next {
+        let (request, kind) = (frame.request, frame.request.verb.kind());
+        let key = parser.routing_key(frame.bytes, request, 0);
+        let plan = listener.router.plan(&Ask { key, kind });
+        let (pool, access) = (worker.pool_of_plan(plan), access_of(request.verb));
+        let hash = self.note(worker, pool, access, key);
+        let mut record = self.memcached_record(request, plan);
+        record.key = hash;
+        let (Some(hash), Plan::Send(server)) = (hash, plan) else {
+            return self.pass_memcached(worker, frame, parser, plan, record, Touch::None);
+        };
+        let touch = match (access, frame.form()) {
+            (Access::Write, _) if self.write_clashes(worker, Some(hash)) => {
+                return self.wait_for_all();
+            }
+            (Access::Write, _) => {
+                let touch = Touch::Write(hash);
+                let touch = worker.heat.told(pool, touch, std::iter::once(key));
+                if let Some(copies) = self.copies_of(worker, hash, server) {
+                    if request.quiet {
+                        // Nobody waits to hear that the copies are gone.
+                        worker.forget_copies(hash, server);
+                    } else {
+                        let forget = |out: &mut Vec<u8>| forget(Protocol::Memcached, key, out);
+                        let write = |out: &mut Vec<u8>| frame.write(out);
+                        return self.write_copied(
+                            worker,
+                            (server, &copies),
+                            record,
+                            touch,
+                            write,
+                            forget,
+                        );
+                    }
+                }
+                touch
+            }
+            (Access::Read, Some(form)) => {
+                let read = Read {
+                    pool,
+                    server,
+                    key,
+                    hash,
+                    form,
+                };
+                if let Some(next) = self.recall(worker, &read, record) {
+                    return next;
+                }
+                if let Some(next) = self.read_copy(worker, &read, record) {
+                    return next;
+                }
+                Touch::Read(hash)
+            }
+            (Access::Read, None) => Touch::Look(hash),
+        };
+        self.pass_memcached(worker, frame, parser, plan, record, touch)
+    }
+
+    /// A request with several keys, or with none: a `get` of some kind.
+    fn several_memcached(
+        &mut self,
+        worker: &Rc<Worker>,
+        listener: &Listener,
+        frame: &Frame<'_>,
+        parser: &mut Parser,
+        splitter: &mut Splitter,
+    ) -> Next {
+        let (verb, kind) = (frame.request.verb, frame.request.verb.kind());
+        let access = access_of(verb);
+        if access == Access::Write && self.write_clashes(worker, None) {
+            return self.wait_for_all();
+        }
+        splitter.clear();
+        for (number, key) in parser.keys(frame.bytes).enumerate() {
+            let plan = listener.router.plan(&Ask { key, kind });
+            let pool = worker.pool_of_plan(plan);
+            let hash = self.note(worker, pool, access, key);
+            let mut place = Place::Plan(plan);
+            if let (Some(hash), Plan::Send(server), Some(form)) = (hash, plan, frame.form())
+                && splitter.has_room()
+            {
+                let read = Read {
+                    pool,
+                    server,
+                    key,
+                    hash,
+                    form,
+                };
+                if self.is_recalled(worker, &read) {
+                    if self.read_clashes(hash) {
+                        return self.wait_for_all();
+                    }
+                    let key = u32::try_from(number).unwrap_or(u32::MAX);
+                    place = Place::Memory { server, key };
+                }
+            }
+            splitter.put(place, hash);
+        }
+        splitter.group();
+        match *splitter.places() {
             [] => {
                 self.complain("ERROR");
                 Next::Taken
             }
-            [plan] => self.pass_memcached(worker, frame, parser, plan),
+            [Place::Plan(plan)] => {
+                let mut record = self.memcached_record(frame.request, plan);
+                let touch = match plan {
+                    Plan::Send(server) => touch(worker, splitter, verb, 0, server),
+                    Plan::Answer(_) => Touch::None,
+                };
+                if access == Access::Write {
+                    record.via = Via::Anywhere;
+                }
+                self.pass_memcached(worker, frame, parser, plan, record, touch)
+            }
             _ => self.multi_get(worker, frame, parser, splitter),
         }
     }
@@ -216,13 +354,14 @@ impl Conversation {
             pool: Some(self.worker.pool_of_plan(plan).0),
             read: request.verb.kind() == Kind::Read,
             started: self.worker.now(),
+            via: Via::Server,
+            key: None,
         }
     }
 
     /// Take a slot for a request that one server answers. Its client sees all
     /// of the reply, nothing (`noreply`), or what is of interest (meta `q`).
-    pub(super) fn push_memcached(&self, request: &Request, plan: Plan) -> u64 {
-        let record = self.memcached_record(request, plan);
+    pub(super) fn push_memcached(&self, request: &Request, record: Record) -> u64 {
         match (request.quiet, request.dialect) {
             (false, _) => self.push(Shape::Plain, false, record),
             (true, memcache::Dialect::Text) => self.push(Shape::Plain, true, record),
@@ -237,11 +376,12 @@ impl Conversation {
         frame: &Frame<'_>,
         parser: &Parser,
         plan: Plan,
+        record: Record,
+        touch: Touch,
     ) -> Next {
         let server = match plan {
             Plan::Send(server) => server,
             Plan::Answer(pool) => {
-                let record = self.memcached_record(frame.request, plan);
                 let keys: Vec<&[u8]> = parser.keys(frame.bytes).collect();
                 let mut reply = worker.scratch.take();
                 reply.clear();
@@ -261,13 +401,13 @@ impl Conversation {
                 Next::Wait
             }
             Ok(backend) => {
-                let seq = self.push_memcached(frame.request, plan);
+                let seq = self.push_memcached(frame.request, record);
                 let entry = Entry::new(Rc::clone(&self.client), seq, 0, worker.now());
-                backend.push(worker, entry, |out| frame.write(out));
+                backend.push(worker, entry.touching(touch), |out| frame.write(out));
                 Next::Taken
             }
             Err(fault) => {
-                let seq = self.push_memcached(frame.request, plan);
+                let seq = self.push_memcached(frame.request, record);
                 let text = fault.text(worker.server_name(server));
                 self.client.fail(worker, seq, 0, &text, fault.verdict());
                 Next::Taken
@@ -282,8 +422,8 @@ impl Conversation {
         parser: &Parser,
         splitter: &Splitter,
     ) -> Next {
-        let partial = splitter.plans().first().map_or(Partial::Error, |plan| {
-            worker.pool(worker.pool_of_plan(*plan)).partial
+        let partial = splitter.places().first().map_or(Partial::Error, |place| {
+            worker.pool(worker.pool_of_plan(place.plan())).partial
         });
         let fill = |gather: &mut Gather| {
             gather.order(splitter.order());
@@ -295,7 +435,16 @@ impl Conversation {
             memcache::fragment(out, frame.line(), frame.request, keys);
         };
         let how = (Merge::Values, partial);
-        self.scatter_memcached(worker, frame, splitter.plans(), how, fill, write)
+        let recall = |number: u32, server| {
+            Some(Read {
+                pool: worker.pool_of_server(server),
+                server,
+                key: parser.key(frame.bytes, number as usize),
+                hash: splitter.hash(number)?,
+                form: frame.form()?,
+            })
+        };
+        self.scatter_memcached(worker, frame, splitter, how, fill, write, recall)
     }
 
     /// Hand the request to every server; OK if all of them say so.
@@ -307,23 +456,33 @@ impl Conversation {
     ) -> Next {
         let write = |_, out: &mut Vec<u8>| frame.write(out);
         let how = (Merge::First, Partial::Error);
-        self.scatter_memcached(worker, frame, splitter.plans(), how, |_| (), write)
+        self.scatter_memcached(worker, frame, splitter, how, |_| (), write, |_, _| None)
     }
 
-    /// Send one fragment to each of `plans`: `write` appends it.
-    fn scatter_memcached(
+    /// Send each fragment to its place: `write` appends it, `recall` is the
+    /// read of the key with a number.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the three closures say what differs"
+    )]
+    fn scatter_memcached<'a>(
         &mut self,
         worker: &Rc<Worker>,
         frame: &Frame<'_>,
-        plans: &[Plan],
+        splitter: &Splitter,
         (merge, partial): (Merge, Partial),
         fill: impl FnOnce(&mut Gather),
         write: impl Fn(usize, &mut Vec<u8>),
+        recall: impl Fn(u32, ServerId) -> Option<Read<'a>>,
     ) -> Next {
-        let Some(&first) = plans.first() else {
+        let Some(first) = splitter.places().first() else {
             return Next::Taken;
         };
-        let record = self.memcached_record(frame.request, first);
+        let verb = frame.request.verb;
+        let mut record = self.memcached_record(frame.request, first.plan());
+        if access_of(verb) == Access::Write {
+            record.via = Via::Anywhere;
+        }
         let limits = &worker.memcache_limits[self.client.listener];
         let answer = |pool: PoolId, line: &[u8], reply: &mut Vec<u8>| {
             let mut parser = Parser::default();
@@ -343,8 +502,10 @@ impl Conversation {
             fill,
             write,
             answer,
+            touch: |fragment, server| touch(worker, splitter, verb, fragment, server),
+            recall,
         };
-        self.scatter(worker, plans, record, fragments)
+        self.scatter(worker, splitter.places(), record, fragments)
     }
 
     /// A verb that the proxy answers itself.
@@ -372,6 +533,33 @@ impl Conversation {
             answer::Then::Close => Next::Close,
         }
     }
+}
+
+/// What a verb does to its keys, as far as memory is concerned.
+fn access_of(verb: Verb) -> Access {
+    match verb.kind() {
+        Kind::Read => Access::Read,
+        Kind::Other if !verb.is_for_all() => Access::Read,
+        _ => Access::Write,
+    }
+}
+
+/// The keys of the fragment with this number.
+fn touch(
+    worker: &Worker,
+    splitter: &Splitter,
+    verb: Verb,
+    fragment: usize,
+    server: ServerId,
+) -> Touch {
+    if verb.is_for_all() {
+        return worker.touch_all(server);
+    }
+    let keys = splitter.keys(fragment).iter();
+    let mut hashes = worker.heat.lend_hashes();
+    hashes.extend(keys.filter_map(|&key| splitter.hash(key)));
+    let pool = worker.pool_of_server(server);
+    worker.heat.touch_many(pool, access_of(verb), hashes)
 }
 
 fn answer_local(

@@ -1,11 +1,13 @@
 //! One client: what its task and the connections to the servers share.
 //!
 //! The task itself is in `conversation`; what it does with a request of either
-//! protocol in `redis` and `memcached`; requests to several places in `split`
-//! and `scatter`; requests too large to keep in `upload`.
+//! protocol in `redis` and `memcached`; reads that memory may answer in
+//! `recall`, and of those that have copies in `copies`; requests to several places in `split` and `scatter`; requests too large to keep in `upload`.
 
 mod conversation;
+mod copies;
 mod memcached;
+mod recall;
 mod redis;
 mod scatter;
 mod split;
@@ -84,6 +86,11 @@ impl Client {
             unread: Cell::new(0),
             gone: Cell::new(false),
         }
+    }
+
+    /// The wire format that it speaks now.
+    pub fn wire(&self) -> Wire {
+        self.wire.get()
     }
 
     /// Let the client's task run.

@@ -2,21 +2,26 @@
 
 use std::rc::Rc;
 
+use emberline_hotkey::{Access, KeyHash};
 use emberline_protocol::Kind;
 use emberline_protocol::redis::command::{self, Class, Command, FanOut, KeyError, Split};
 use emberline_protocol::redis::encode::{self, Version};
 use emberline_protocol::redis::request::{Limits, Parser, Request, RequestError, Step};
-use emberline_routing::{Ask, Plan, PoolId};
+use emberline_routing::{Ask, Plan, PoolId, ServerId};
 
 use super::conversation::{Conversation, Dialogue, Next, Parsers, Stop};
+use super::copies::forget;
+use super::recall::Read;
 use super::scatter::Fragments;
-use super::split::Splitter;
+use super::split::{Place, Splitter};
 use crate::answer::{self, redis::refuse};
 use crate::metrics::Verdict;
-use crate::running::{Listener, Partial};
+use crate::running::{Listener, Partial, Protocol};
 use crate::server::backend::Entry;
+use crate::server::form::Form;
 use crate::server::gather::{Gather, Merge, Wire};
-use crate::server::pipeline::{Record, Shape};
+use crate::server::heat::Touch;
+use crate::server::pipeline::{Record, Shape, Via};
 use crate::server::worker::Worker;
 
 /// One whole request.
@@ -92,7 +97,9 @@ impl Conversation {
                         parser,
                         inline,
                     };
-                    match self.take_up_command(&worker, listener, frame, splitter) {
+                    let next = self.take_up_command(&worker, listener, frame, splitter);
+                    self.noted = matches!(next, Next::Wait);
+                    match next {
                         Next::Taken => at += len,
                         Next::Wait => {
                             parser.reset();
@@ -149,20 +156,14 @@ impl Conversation {
         }
         let Some(command) = known else {
             return match listener.router.sole() {
-                Some(plan) => self.pass(worker, None, plan, frame),
+                Some(plan) => self.pass_unknown(worker, None, plan, frame),
                 None => self.refuse_with(None, |out| refuse::unknown(&frame.request(), out)),
             };
         };
         let sole = listener.router.sole();
         match command.class {
             Class::Single => match command::single_key(command, frame.parser.len()) {
-                Ok(at) => {
-                    let ask = Ask {
-                        key: frame.arg(at),
-                        kind: command.kind,
-                    };
-                    self.pass(worker, known, listener.router.plan(&ask), frame)
-                }
+                Ok(at) => self.single(worker, listener, command, frame, frame.arg(at)),
                 // `XINFO HELP` and the like: any server says the same.
                 Err(KeyError::NoKey(_)) => self.pass_anywhere(worker, listener, command, frame),
                 Err(error) => self.refuse(known, &format!("ERR {error}")),
@@ -172,7 +173,7 @@ impl Conversation {
                 Some(plan)
                     if worker.policies[self.client.listener].allows(command, frame.arg(1)) =>
                 {
-                    self.pass(worker, known, plan, frame)
+                    self.pass_unknown(worker, known, plan, frame)
                 }
                 _ => self.refuse_with(known, |out| refuse::by_class(command, out)),
             },
@@ -205,8 +206,8 @@ impl Conversation {
                     splitter,
                 )
             }
-            Class::FanOut(_) | Class::SameShard | Class::Split(_) if sole.is_some() => match sole {
-                Some(plan) => self.pass(worker, known, plan, frame),
+            Class::FanOut(_) if sole.is_some() => match sole {
+                Some(plan) => self.pass_unknown(worker, known, plan, frame),
                 None => Next::Taken,
             },
             Class::SameShard => self.same_shard(worker, listener, command, frame),
@@ -258,7 +259,12 @@ impl Conversation {
     }
 
     /// Answer on the spot, unless the client has asked for silence.
-    fn reply(&mut self, record: Record, verdict: Verdict, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) fn reply(
+        &mut self,
+        record: Record,
+        verdict: Verdict,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
         if self.mute() {
             self.worker.count(self.client.listener, record, verdict);
         } else {
@@ -288,18 +294,110 @@ impl Conversation {
             pool: plan.into().map(|plan| self.worker.pool_of_plan(plan).0),
             read: command.is_some_and(|command| command.kind == Kind::Read),
             started: self.worker.now(),
+            via: Via::Server,
+            key: None,
         }
     }
 
-    /// Hand the request, as it came, to the one place that it goes to.
-    fn pass(
+    /// A request with one key.
+    fn single(
+        &mut self,
+        worker: &Rc<Worker>,
+        listener: &Listener,
+        command: &'static Command,
+        frame: Frame<'_>,
+        key: &[u8],
+    ) -> Next {
+        let kind = command.kind;
+        let plan = listener.router.plan(&Ask { key, kind });
+        let pool = worker.pool_of_plan(plan);
+        let access = access_of(command);
+        let hash = self.note(worker, pool, access, key);
+        let mut record = self.record(Some(command), plan);
+        record.key = hash;
+        let (Some(hash), Plan::Send(server)) = (hash, plan) else {
+            return self.pass(worker, record, Touch::None, plan, frame);
+        };
+        let touch = match access {
+            Access::Write if self.write_clashes(worker, Some(hash)) => return self.wait_for_all(),
+            Access::Write => {
+                if let Some(delta) = delta_of(command, frame)
+                    && let Some(next) =
+                        self.combine(worker, server, hash, key, delta, record, |out| {
+                            frame.write(out);
+                        })
+                {
+                    return next;
+                }
+                let touch = Touch::Write(hash);
+                let touch = worker.heat.told(pool, touch, std::iter::once(key));
+                if let Some(copies) = self.copies_of(worker, hash, server) {
+                    let forget = |out: &mut Vec<u8>| forget(Protocol::Redis, key, out);
+                    let write = |out: &mut Vec<u8>| frame.write(out);
+                    return self.write_copied(
+                        worker,
+                        (server, &copies),
+                        record,
+                        touch,
+                        write,
+                        forget,
+                    );
+                }
+                touch
+            }
+            Access::Read if is_get(command) => {
+                let read = Read {
+                    pool,
+                    server,
+                    key,
+                    hash,
+                    form: Form::Bulk,
+                };
+                if let Some(next) = self.recall(worker, &read, record) {
+                    return next;
+                }
+                if let Some(next) = self.read_copy(worker, &read, record) {
+                    return next;
+                }
+                Touch::Read(hash)
+            }
+            Access::Read => Touch::Look(hash),
+        };
+        self.pass(worker, record, touch, plan, frame)
+    }
+
+    /// Hand over a request of which it is not known what it changes.
+    fn pass_unknown(
         &mut self,
         worker: &Rc<Worker>,
         command: Option<&'static Command>,
         plan: Plan,
         frame: Frame<'_>,
     ) -> Next {
-        let record = self.record(command, plan);
+        let mut record = self.record(command, plan);
+        let harmless = command.is_some_and(is_harmless);
+        let touch = match plan {
+            Plan::Send(server) if !harmless => {
+                if self.write_clashes(worker, None) {
+                    return self.wait_for_all();
+                }
+                record.via = Via::Anywhere;
+                worker.touch_all(server)
+            }
+            _ => Touch::None,
+        };
+        self.pass(worker, record, touch, plan, frame)
+    }
+
+    /// Hand the request, as it came, to the one place that it goes to.
+    fn pass(
+        &mut self,
+        worker: &Rc<Worker>,
+        record: Record,
+        touch: Touch,
+        plan: Plan,
+        frame: Frame<'_>,
+    ) -> Next {
         let server = match plan {
             Plan::Send(server) => server,
             Plan::Answer(pool) => {
@@ -323,7 +421,7 @@ impl Conversation {
                 let mute = self.mute();
                 let seq = self.push(Shape::Plain, mute, record);
                 let entry = Entry::new(Rc::clone(&self.client), seq, 0, worker.now());
-                backend.push(worker, entry, |out| frame.write(out));
+                backend.push(worker, entry.touching(touch), |out| frame.write(out));
                 Next::Taken
             }
             Err(fault) => {
@@ -343,7 +441,7 @@ impl Conversation {
         frame: Frame<'_>,
     ) -> Next {
         match listener.router.targets().first() {
-            Some(&plan) => self.pass(worker, Some(command), plan, frame),
+            Some(&plan) => self.pass_unknown(worker, Some(command), plan, frame),
             None => self.refuse(Some(command), "ERR this listener leads to no server"),
         }
     }
@@ -374,7 +472,37 @@ impl Conversation {
             let text = "CROSSSLOT Keys in request don't hash to the same slot";
             return self.refuse(Some(command), text);
         }
-        self.pass(worker, Some(command), plan, frame)
+        let keys = keys.iter().map(|&at| frame.arg(at));
+        self.pass_keys(worker, command, plan, keys, frame)
+    }
+
+    /// Hand a request with several keys to the one place that has them all.
+    fn pass_keys<'a>(
+        &mut self,
+        worker: &Rc<Worker>,
+        command: &'static Command,
+        plan: Plan,
+        keys: impl Iterator<Item = &'a [u8]> + Clone,
+        frame: Frame<'_>,
+    ) -> Next {
+        let (pool, access) = (worker.pool_of_plan(plan), access_of(command));
+        let mut hashes = worker.heat.lend_hashes();
+        for key in keys.clone() {
+            hashes.extend(self.note(worker, pool, access, key));
+        }
+        let mut record = self.record(Some(command), plan);
+        let touch = worker.heat.touch_many(pool, access, hashes);
+        if matches!(touch, Touch::Many(Access::Write, _)) {
+            if self.write_clashes(worker, None) {
+                return self.wait_for_all();
+            }
+            record.via = Via::Anywhere;
+        }
+        if let Plan::Send(server) = plan {
+            worker.forget_all_copies(&touch, server);
+        }
+        let touch = worker.heat.told(pool, touch, keys);
+        self.pass(worker, record, touch, plan, frame)
     }
 
     fn split(
@@ -390,16 +518,35 @@ impl Conversation {
         if !(frame.parser.len() - 1).is_multiple_of(step) {
             return self.refuse_with(Some(command), |out| refuse::arity(command.name, out));
         }
-        let keys = (1..frame.parser.len()).step_by(step);
-        splitter.assign(keys.map(|at| {
-            let ask = Ask {
-                key: frame.arg(at),
-                kind: command.kind,
-            };
-            listener.router.plan(&ask)
-        }));
-        if let [plan] = *splitter.plans() {
-            return self.pass(worker, Some(command), plan, frame);
+        let access = access_of(command);
+        if access == Access::Write && self.write_clashes(worker, None) {
+            return self.wait_for_all();
+        }
+        splitter.clear();
+        for (number, at) in (1..frame.parser.len()).step_by(step).enumerate() {
+            let (key, kind) = (frame.arg(at), command.kind);
+            let plan = listener.router.plan(&Ask { key, kind });
+            let pool = worker.pool_of_plan(plan);
+            let hash = self.note(worker, pool, access, key);
+            let mut place = Place::Plan(plan);
+            if let (Some(hash), Plan::Send(server), Split::Mget) = (hash, plan, split)
+                && splitter.has_room()
+                && self.is_recalled(worker, &element(pool, server, key, hash))
+            {
+                if self.read_clashes(hash) {
+                    return self.wait_for_all();
+                }
+                let key = u32::try_from(number).unwrap_or(u32::MAX);
+                place = Place::Memory { server, key };
+            }
+            splitter.put(place, hash);
+        }
+        splitter.group();
+        if let Some(plan) = splitter.sole() {
+            let keys = (1..frame.parser.len()).step_by(step);
+            let keys = keys.map(|at| frame.arg(at));
+            self.noted = true;
+            return self.pass_keys(worker, command, plan, keys, frame);
         }
         let merge = match split {
             Split::Mget => Merge::Mget,
@@ -416,7 +563,8 @@ impl Conversation {
                 (at..at + step).for_each(|at| encode::bulk(out, frame.arg(at)));
             }
         };
-        self.scatter_redis(worker, command, splitter.plans(), merge, order, fragment)
+        let recall = |key: u32| frame.arg(1 + key as usize * step);
+        self.scatter_redis(worker, command, splitter, merge, order, fragment, recall)
     }
 
     fn fan_out(
@@ -445,7 +593,14 @@ impl Conversation {
                     key: frame.arg(1),
                     kind: Kind::Other,
                 };
-                return self.pass(worker, Some(command), listener.router.plan(&ask), frame);
+                let plan = listener.router.plan(&ask);
+                return self.pass(
+                    worker,
+                    self.record(Some(command), plan),
+                    Touch::None,
+                    plan,
+                    frame,
+                );
             }
             (FanOut::Script, b"exists") => Merge::And,
             (FanOut::Script, b"load" | b"flush" | b"kill") => Merge::First,
@@ -481,31 +636,42 @@ impl Conversation {
         splitter: &mut Splitter,
     ) -> Next {
         splitter.assign(places);
-        let first = worker.random() % splitter.plans().len().max(1) as u64;
+        let first = worker.random() % splitter.places().len().max(1) as u64;
         let order = [u32::try_from(first).unwrap_or(0)];
         let order = (merge == Merge::Any).then_some(&order[..]);
         let fragment = |_, out: &mut Vec<u8>| frame.write(out);
-        self.scatter_redis(worker, command, splitter.plans(), merge, order, fragment)
+        let nothing = |_| &b""[..];
+        self.scatter_redis(worker, command, splitter, merge, order, fragment, nothing)
     }
 
-    /// Send one fragment to each of `plans`: `write` appends it.
-    fn scatter_redis(
+    /// Send each fragment to its place: `write` appends it, `key` is the key
+    /// with a number.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the three closures say what differs"
+    )]
+    fn scatter_redis<'a>(
         &mut self,
         worker: &Rc<Worker>,
         command: &'static Command,
-        plans: &[Plan],
+        splitter: &Splitter,
         merge: Merge,
         order: Option<&[u32]>,
         write: impl Fn(usize, &mut Vec<u8>),
+        key: impl Fn(u32) -> &'a [u8],
     ) -> Next {
+        let first = splitter.places().first().map(Place::plan);
         // A write that reached only some of its servers is never called a success.
-        let partial = match plans.first() {
+        let partial = match first {
             Some(plan) if command.kind == Kind::Read => {
-                worker.pool(worker.pool_of_plan(*plan)).partial
+                worker.pool(worker.pool_of_plan(plan)).partial
             }
             _ => Partial::Error,
         };
-        let record = self.record(Some(command), plans.first().copied());
+        let mut record = self.record(Some(command), first);
+        if !is_harmless(command) {
+            record.via = Via::Anywhere;
+        }
         let version = self.version();
         let answer = |pool: PoolId, request: &[u8], reply: &mut Vec<u8>| {
             let mut parser = Parser::default();
@@ -514,6 +680,29 @@ impl Conversation {
                 answer_local(worker, pool, &args, version, worker.unix_millis(), reply);
             }
         };
+        let access = access_of(command);
+        let touch = |fragment: usize, server: ServerId| {
+            let keys = splitter.keys(fragment).iter();
+            let mut hashes = worker.heat.lend_hashes();
+            hashes.extend(keys.filter_map(|&key| splitter.hash(key)));
+            if hashes.is_empty() && !is_harmless(command) {
+                return worker.touch_all(server);
+            }
+            let pool = worker.pool_of_server(server);
+            let touch = worker.heat.touch_many(pool, access, hashes);
+            worker.forget_all_copies(&touch, server);
+            let keys = splitter.keys(fragment).iter().map(|&number| key(number));
+            worker.heat.told(pool, touch, keys)
+        };
+        let recall = |number: u32, server: ServerId| {
+            let hash = splitter.hash(number)?;
+            Some(element(
+                worker.pool_of_server(server),
+                server,
+                key(number),
+                hash,
+            ))
+        };
         let fragments = Fragments {
             merge,
             partial,
@@ -521,8 +710,10 @@ impl Conversation {
             fill: |gather: &mut Gather| gather.order(order.unwrap_or_default()),
             write,
             answer,
+            touch,
+            recall,
         };
-        self.scatter(worker, plans, record, fragments)
+        self.scatter(worker, splitter.places(), record, fragments)
     }
 
     /// A command that the proxy answers itself.
@@ -555,6 +746,51 @@ impl Conversation {
             answer::Then::Continue => Next::Taken,
             answer::Then::Close => Next::Close,
         }
+    }
+}
+
+/// What a command does to its keys, as far as memory is concerned.
+fn access_of(command: &Command) -> Access {
+    match command.write {
+        true => Access::Write,
+        false => Access::Read,
+    }
+}
+
+/// Whether a command without keys leaves every key as it is.
+fn is_harmless(command: &Command) -> bool {
+    !command.write && !matches!(command.class, Class::FanOut(FanOut::FlushAll))
+        || matches!(
+            command.class,
+            Class::FanOut(FanOut::Script | FanOut::Publish)
+        )
+}
+
+/// Whether it is the command that memory answers.
+fn is_get(command: &Command) -> bool {
+    command.name == "get"
+}
+
+/// By how much a command increments, if it does nothing else.
+fn delta_of(command: &Command, frame: Frame<'_>) -> Option<i64> {
+    let given = || std::str::from_utf8(frame.arg(2)).ok()?.parse::<i64>().ok();
+    match (command.name, frame.parser.len()) {
+        ("incr", 2) => Some(1),
+        ("decr", 2) => Some(-1),
+        ("incrby", 3) => given(),
+        ("decrby", 3) => given()?.checked_neg(),
+        _ => None,
+    }
+}
+
+/// One key of an `MGET`.
+fn element(pool: PoolId, server: ServerId, key: &[u8], hash: KeyHash) -> Read<'_> {
+    Read {
+        pool,
+        server,
+        key,
+        hash,
+        form: Form::Element,
     }
 }
 

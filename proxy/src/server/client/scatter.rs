@@ -2,13 +2,16 @@
 
 use std::rc::Rc;
 
-use emberline_routing::{Plan, PoolId};
+use emberline_routing::{Plan, PoolId, ServerId};
 
 use super::conversation::{Conversation, Next};
+use super::recall::{Read, Target};
+use super::split::Place;
 use crate::running::Partial;
 use crate::server::backend::{Backend, Entry};
 use crate::server::fault::Fault;
 use crate::server::gather::{Gather, Merge};
+use crate::server::heat::Touch;
 use crate::server::pipeline::{Record, Shape};
 use crate::server::worker::Worker;
 
@@ -16,7 +19,7 @@ use crate::server::worker::Worker;
 pub type Ways = Vec<Option<Result<Rc<Backend>, Fault>>>;
 
 /// A request to several places: its parts, and how their replies become one.
-pub struct Fragments<F, W, L> {
+pub struct Fragments<F, W, L, T, R> {
     /// How the replies become one.
     pub merge: Merge,
     /// What a read answers when one of the places fails.
@@ -29,29 +32,37 @@ pub struct Fragments<F, W, L> {
     pub write: W,
     /// Answers such a request in process.
     pub answer: L,
+    /// Which keys the fragment with this number concerns on this server.
+    pub touch: T,
+    /// The read of the key with this number on this server.
+    pub recall: R,
 }
 
 impl Conversation {
-    /// Send one fragment to each of `plans`. Nothing is sent before every
-    /// server has room, so that a request that must wait can be tried again.
-    pub(super) fn scatter<F, W, L>(
+    /// Send each fragment to its place. Nothing is sent before every server
+    /// has room, so that a request that must wait can be tried again.
+    pub(super) fn scatter<'a, F, W, L, T, R>(
         &mut self,
         worker: &Rc<Worker>,
-        plans: &[Plan],
+        places: &[Place],
         record: Record,
-        fragments: Fragments<F, W, L>,
+        fragments: Fragments<F, W, L, T, R>,
     ) -> Next
     where
         F: FnOnce(&mut Gather),
         W: Fn(usize, &mut Vec<u8>),
         L: Fn(PoolId, &[u8], &mut Vec<u8>),
+        T: Fn(usize, ServerId) -> Touch,
+        R: Fn(u32, ServerId) -> Option<Read<'a>>,
     {
         let version = self.client.wire.get().version();
         let mut ways = worker.ways.take();
         ways.clear();
-        ways.extend(plans.iter().map(|plan| match plan {
-            Plan::Send(server) => Some(worker.backend(*server, version, self.client.id)),
-            Plan::Answer(_) => None,
+        ways.extend(places.iter().map(|place| match place {
+            Place::Plan(Plan::Send(server)) => {
+                Some(worker.backend(*server, version, self.client.id))
+            }
+            Place::Plan(Plan::Answer(_)) | Place::Memory { .. } => None,
         }));
         let full = ways.iter().flatten().flatten().find(|way| way.is_full());
         let next = if let Some(full) = full {
@@ -65,15 +76,40 @@ impl Conversation {
                 fill,
                 write,
                 answer,
+                touch,
+                recall,
                 ..
             } = fragments;
             let seq = self.with_pipeline(|pipeline| {
-                let mut gather = pipeline.lend_gather(merge, partial, plans.len());
+                let mut gather = pipeline.lend_gather(merge, partial, places.len());
                 fill(&mut gather);
                 pipeline.push(Shape::Gather(gather), mute, record)
             });
-            for (number, (plan, way)) in plans.iter().zip(ways.drain(..)).enumerate() {
-                self.send_fragment(worker, seq, number, *plan, way, &write, &answer);
+            for (number, (place, way)) in places.iter().zip(ways.drain(..)).enumerate() {
+                let fragment = u32::try_from(number).unwrap_or(u32::MAX);
+                let part = Part { seq, fragment };
+                let write = |out: &mut Vec<u8>| write(number, out);
+                match *place {
+                    Place::Plan(Plan::Send(server)) => {
+                        let touch = touch(number, server);
+                        self.send_part(worker, part, server, way, touch, write);
+                    }
+                    Place::Plan(Plan::Answer(pool)) => {
+                        let (mut request, mut reply) = (Vec::new(), Vec::new());
+                        write(&mut request);
+                        answer(pool, &request, &mut reply);
+                        self.client.deliver(worker, seq, fragment, &reply, true);
+                    }
+                    Place::Memory { server, key } => {
+                        let read = recall(key, server);
+                        let target = Target::Part { seq, fragment };
+                        if !read.is_some_and(|read| self.recall_into(worker, &read, target)) {
+                            let touch = touch(number, server);
+                            let way = worker.backend(server, version, self.client.id);
+                            self.send_part(worker, part, server, Some(way), touch, write);
+                        }
+                    }
+                }
             }
             Next::Taken
         };
@@ -82,38 +118,34 @@ impl Conversation {
         next
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the body of the loop above")]
-    fn send_fragment<W, L>(
+    fn send_part(
         &self,
         worker: &Rc<Worker>,
-        seq: u64,
-        number: usize,
-        plan: Plan,
+        part: Part,
+        server: ServerId,
         way: Option<Result<Rc<Backend>, Fault>>,
-        write: &W,
-        answer: &L,
-    ) where
-        W: Fn(usize, &mut Vec<u8>),
-        L: Fn(PoolId, &[u8], &mut Vec<u8>),
-    {
-        let fragment = u32::try_from(number).unwrap_or(u32::MAX);
-        match (plan, way) {
-            (Plan::Send(_), Some(Ok(backend))) => {
+        touch: Touch,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let Part { seq, fragment } = part;
+        match way {
+            Some(Ok(backend)) => {
                 let entry = Entry::new(Rc::clone(&self.client), seq, fragment, worker.now());
-                backend.push(worker, entry, |out| write(number, out));
+                backend.push(worker, entry.touching(touch), write);
             }
-            (Plan::Send(server), Some(Err(fault))) => {
+            Some(Err(fault)) => {
                 let text = fault.text(worker.server_name(server));
                 self.client
                     .fail(worker, seq, fragment, &text, fault.verdict());
             }
-            (Plan::Send(_), None) => {}
-            (Plan::Answer(pool), _) => {
-                let (mut request, mut reply) = (Vec::new(), Vec::new());
-                write(number, &mut request);
-                answer(pool, &request, &mut reply);
-                self.client.deliver(worker, seq, fragment, &reply, true);
-            }
+            None => {}
         }
     }
+}
+
+/// A part of a slot.
+#[derive(Clone, Copy)]
+struct Part {
+    seq: u64,
+    fragment: u32,
 }

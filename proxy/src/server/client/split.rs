@@ -1,8 +1,37 @@
 //! Which keys of one request go where.
 
-use emberline_routing::Plan;
+use emberline_hotkey::KeyHash;
+use emberline_routing::{Plan, ServerId};
 
-/// Groups the keys of a request by their plans; reused from one to the next.
+/// Keys of one request that are answered from memory; each has a reply of its
+/// own that has to be put in its place.
+const MEMORY_MAX: usize = 128;
+
+/// Where one key of a request is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Where it is planned to, together with others.
+    Plan(Plan),
+    /// From memory; a fragment of its own.
+    Memory {
+        /// The key's server.
+        server: ServerId,
+        /// The key's number.
+        key: u32,
+    },
+}
+
+impl Place {
+    /// Where it would go without memory.
+    pub fn plan(&self) -> Plan {
+        match *self {
+            Place::Plan(plan) => plan,
+            Place::Memory { server, .. } => Plan::Send(server),
+        }
+    }
+}
+
+/// Groups the keys of a request by their places; reused from one to the next.
 ///
 /// For `MGET a b c` with `a` and `c` on server 1 and `b` on server 2 there are
 /// two fragments, `order` is `[0, 1, 0]`, and the fragments' keys are
@@ -10,9 +39,13 @@ use emberline_routing::Plan;
 #[derive(Debug, Default)]
 pub struct Splitter {
     /// Where each fragment goes.
-    plans: Vec<Plan>,
+    places: Vec<Place>,
+    /// The plans among them, with their fragments.
+    plans: Vec<(Plan, u32)>,
     /// For every key, in the request's order, its fragment.
     order: Vec<u32>,
+    /// For every key, in the request's order, its hash, if the pool is watched.
+    hashes: Vec<Option<KeyHash>>,
     /// Numbers of keys, grouped by fragment, in the request's order.
     grouped: Vec<u32>,
     /// Where each fragment's group ends.
@@ -20,28 +53,52 @@ pub struct Splitter {
 }
 
 impl Splitter {
-    /// Group the keys whose plans these are.
+    /// Group keys, or whole requests, that have these plans.
     pub fn assign(&mut self, plans: impl Iterator<Item = Plan>) {
-        self.plans.clear();
-        self.order.clear();
-        self.ends.clear();
-        for plan in plans {
-            let fragment = match self.plans.iter().position(|other| *other == plan) {
-                Some(fragment) => fragment,
-                None => {
-                    self.plans.push(plan);
-                    self.ends.push(0);
-                    self.plans.len() - 1
-                }
-            };
-            self.ends[fragment] += 1;
-            self.order.push(fragment as u32);
-        }
+        self.clear();
+        plans.for_each(|plan| self.put(Place::Plan(plan), None));
         self.group();
     }
 
+    /// Forget the last request.
+    pub fn clear(&mut self) {
+        self.places.clear();
+        self.plans.clear();
+        self.order.clear();
+        self.hashes.clear();
+        self.ends.clear();
+    }
+
+    /// The next key goes to this place; [`group`](Self::group) after the last.
+    pub fn put(&mut self, place: Place, hash: Option<KeyHash>) {
+        let known = match place {
+            Place::Plan(plan) => self.plans.iter().find(|(other, _)| *other == plan),
+            Place::Memory { .. } => None,
+        };
+        let fragment = match known {
+            Some((_, fragment)) => *fragment,
+            None => {
+                let fragment = self.places.len() as u32;
+                if let Place::Plan(plan) = place {
+                    self.plans.push((plan, fragment));
+                }
+                self.places.push(place);
+                self.ends.push(0);
+                fragment
+            }
+        };
+        self.ends[fragment as usize] += 1;
+        self.order.push(fragment);
+        self.hashes.push(hash);
+    }
+
+    /// Whether one more key may have a fragment of its own.
+    pub fn has_room(&self) -> bool {
+        self.places.len() - self.plans.len() < MEMORY_MAX
+    }
+
     /// Sort the keys' numbers by fragment: a counting sort.
-    fn group(&mut self) {
+    pub fn group(&mut self) {
         let mut start = 0;
         for end in &mut self.ends {
             start += std::mem::replace(end, start);
@@ -56,8 +113,21 @@ impl Splitter {
     }
 
     /// Where the fragments go.
-    pub fn plans(&self) -> &[Plan] {
-        &self.plans
+    pub fn places(&self) -> &[Place] {
+        &self.places
+    }
+
+    /// The one plan that everything has, if it is so.
+    pub fn sole(&self) -> Option<Plan> {
+        match *self.places {
+            [Place::Plan(plan)] => Some(plan),
+            _ => None,
+        }
+    }
+
+    /// The hash of the key with this number.
+    pub fn hash(&self, key: u32) -> Option<KeyHash> {
+        self.hashes.get(key as usize).copied().flatten()
     }
 
     /// For every key, in the request's order, its fragment.
@@ -78,8 +148,6 @@ impl Splitter {
 
 #[cfg(test)]
 mod tests {
-    use emberline_routing::ServerId;
-
     use super::*;
 
     #[test]
@@ -89,8 +157,8 @@ mod tests {
             let plans = [1, 2, 1, 3, 2].map(|id| Plan::Send(ServerId(id)));
             splitter.assign(plans.into_iter());
             assert_eq!(
-                splitter.plans(),
-                [1, 2, 3].map(|id| Plan::Send(ServerId(id)))
+                splitter.places(),
+                [1, 2, 3].map(|id| Place::Plan(Plan::Send(ServerId(id))))
             );
             assert_eq!(splitter.order(), [0, 1, 0, 2, 1]);
             assert_eq!(splitter.keys(0), [0, 2]);

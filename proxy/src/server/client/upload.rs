@@ -7,6 +7,7 @@
 
 use std::rc::Rc;
 
+use emberline_hotkey::Access;
 use emberline_protocol::memcache;
 use emberline_protocol::redis::command::{self, Class};
 use emberline_protocol::redis::request::Flow;
@@ -17,6 +18,7 @@ use super::conversation::{Conversation, Dialogue, Input, Stop};
 use super::memcached::{DENIED, OVERLOADED};
 use crate::metrics::Verdict;
 use crate::server::backend::{Backend, Entry, OUT_HIGH};
+use crate::server::heat::Touch;
 use crate::server::pipeline::{Record, Shape};
 
 /// Requests above this size are not kept but passed through.
@@ -136,7 +138,7 @@ impl Conversation {
             return self.refuse_upload(rest, FULL, bytes);
         }
         match self.destination(&input, bytes) {
-            Some((server, record)) => self.begin(rest, server, record, bytes),
+            Some((server, record, touch)) => self.begin(rest, server, record, touch, bytes),
             None if coming > KEPT_MAX => {
                 let text = "the request is too large to be split over servers or kept in memory";
                 self.refuse_upload(rest, text, bytes);
@@ -150,7 +152,10 @@ impl Conversation {
     }
 
     /// The one server that a request with this beginning can go to.
-    fn destination(&self, input: &Input, bytes: &[u8]) -> Option<(ServerId, Record)> {
+    ///
+    /// Not all of its keys may have come yet: what a request with several may
+    /// change is anything.
+    fn destination(&self, input: &Input, bytes: &[u8]) -> Option<(ServerId, Record, Touch)> {
         let parser = &input.resp;
         let subcommand = match parser.len() {
             0 => return None,
@@ -163,25 +168,31 @@ impl Conversation {
         let listener = self.listener(&self.worker);
         let command = command::lookup(parser.arg(bytes, 0));
         let sole = listener.router.sole();
-        let plan = match command {
+        let (plan, key) = match command {
             Some(command) => match command.class {
                 Class::Single => {
                     let at = command::single_key(command, parser.args_announced()).ok()?;
                     let key = (at < parser.len()).then(|| parser.arg(bytes, at))?;
-                    listener.router.plan(&Ask {
-                        key,
-                        kind: command.kind,
-                    })
+                    let kind = command.kind;
+                    (listener.router.plan(&Ask { key, kind }), Some(key))
                 }
-                Class::SameShard | Class::Split(_) => sole?,
+                Class::SameShard | Class::Split(_) => (sole?, None),
                 _ => return None,
             },
-            None => sole?,
+            None => (sole?, None),
         };
-        match plan {
-            Plan::Send(server) => Some((server, self.record(command, plan))),
-            Plan::Answer(_) => None,
-        }
+        let Plan::Send(server) = plan else {
+            return None;
+        };
+        let worker = &self.worker;
+        let pool = worker.pool_of_server(server);
+        let touch = match key {
+            Some(key) => self
+                .note(worker, pool, Access::Write, key)
+                .map_or(Touch::None, Touch::Write),
+            None => worker.touch_all(server),
+        };
+        Some((server, self.record(command, plan), touch))
     }
 
     fn begin_memcached(&mut self, mut input: Box<Input>) {
@@ -207,6 +218,7 @@ impl Conversation {
         let kind = request.verb.kind();
         let key = input.memcache.routing_key(bytes, &request, 0);
         let plan = listener.router.plan(&Ask { key, kind });
+        let hash = self.note(&worker, worker.pool_of_plan(plan), Access::Write, key);
         let rest = Rest::Bytes(request.len() - request.head);
         let body = bytes.get(request.head..).unwrap_or_default();
         let quiet = request.quiet && request.dialect == memcache::Dialect::Text;
@@ -220,8 +232,12 @@ impl Conversation {
         match plan {
             Plan::Send(server) => match worker.lend_backend(server, resp::Version::Resp2) {
                 Ok(sink) => {
-                    let seq = self.push_memcached(&request, plan);
+                    let record = self.memcached_record(&request, plan);
+                    let seq = self.push_memcached(&request, record);
                     let entry = Entry::uploading(Rc::clone(&self.client), seq);
+                    let touch = hash.map_or(Touch::None, Touch::Write);
+                    worker.forget_all_copies(&touch, server);
+                    let entry = entry.touching(touch);
                     sink.push(&worker, entry, |out| {
                         memcache::forward(out, bytes, &request)
                     });
@@ -255,17 +271,15 @@ impl Conversation {
         self.pump(bytes);
     }
 
-    fn begin(&mut self, rest: Rest, server: ServerId, record: Record, bytes: &[u8]) {
+    fn begin(&mut self, rest: Rest, server: ServerId, record: Record, touch: Touch, bytes: &[u8]) {
         let worker = Rc::clone(&self.worker);
         match worker.lend_backend(server, self.client.wire.get().version()) {
             Ok(sink) => {
                 let mute = self.mute();
                 let seq = self.push(Shape::Plain, mute, record);
-                sink.push(
-                    &worker,
-                    Entry::uploading(Rc::clone(&self.client), seq),
-                    |_| (),
-                );
+                worker.forget_all_copies(&touch, server);
+                let entry = Entry::uploading(Rc::clone(&self.client), seq);
+                sink.push(&worker, entry.touching(touch), |_| ());
                 self.start(rest, sink, bytes);
             }
             Err(fault) => self.refuse_upload(rest, &fault.text(worker.server_name(server)), bytes),

@@ -1,0 +1,39 @@
+//! `[bus]`: checked and made ready.
+
+use super::model::{BusTable, CHANNEL};
+use super::{Environment, Report};
+use crate::running;
+
+/// Bytes of a channel's name; it stands in front of every message.
+const CHANNEL_MAX: usize = 256;
+
+/// Where the proxies tell each other, if they do.
+pub fn resolve(
+    table: &BusTable,
+    environment: &Environment<'_>,
+    report: &mut Report,
+) -> Option<running::Bus> {
+    let credentials = table.credentials();
+    let password = credentials.resolve(environment, report);
+    if let (Some(username), None) = (&table.username, credentials.given()) {
+        report.error(&username.span, "`username` is given without a password");
+    }
+    if let Some(channel) = &table.channel
+        && (channel.is_empty() || channel.len() > CHANNEL_MAX)
+    {
+        let message = format!(
+            "`channel` has {} bytes, expected 1 to {CHANNEL_MAX}",
+            channel.len()
+        );
+        report.error(&channel.span, message);
+    }
+    let server = &table.server.as_ref()?.value;
+    let channel = table.channel.as_ref().map(|at| at.value.clone());
+    Some(running::Bus {
+        address: server.0.clone(),
+        name: server.1.clone(),
+        channel: channel.unwrap_or_else(|| CHANNEL.to_owned()),
+        username: table.username.as_ref().map(|at| at.value.clone()),
+        password,
+    })
+}

@@ -1,0 +1,410 @@
+//! Reads of promoted keys: answered from memory, or made to wait for the one
+//! who fetches.
+//!
+//! A client's requests take effect in the order in which it sent them. Memory
+//! and the server have no common order, so a read of a key that is to be
+//! answered from memory waits until the client's own earlier requests to the
+//! server about that key have been answered; and a write waits for earlier
+//! reads of its key that wait for a fetch.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use emberline_hotkey::{Access, HotKey, Item, KeyHash, Seat, Token, Value};
+use emberline_routing::{PoolId, ServerId};
+
+use super::conversation::{Conversation, Next};
+use crate::l1::Ask;
+use crate::metrics::{Event, Verdict};
+use crate::running::Mode;
+use crate::server::backend::Entry;
+use crate::server::errand::Errand;
+use crate::server::flight::{Flight, Waiter};
+use crate::server::form::Form;
+use crate::server::gather::Wire;
+use crate::server::increment::{Batch, Part, Queues, may_join, touch_of};
+use crate::server::pipeline::{Record, Shape, Via};
+use crate::server::worker::Worker;
+
+/// A read of one key that memory may answer.
+pub(super) struct Read<'a> {
+    /// Its key's pool.
+    pub pool: PoolId,
+    /// Its key's server.
+    pub server: ServerId,
+    /// Its key, base64 decoded.
+    pub key: &'a [u8],
+    /// The key's hash.
+    pub hash: KeyHash,
+    /// How the client wants the value.
+    pub form: Form<'a>,
+}
+
+/// Where the answer goes.
+#[derive(Clone, Copy)]
+pub(super) enum Target {
+    /// To a slot of its own.
+    Slot(Record),
+    /// To a part of a slot that has been taken.
+    Part {
+        /// The slot.
+        seq: u64,
+        /// The part.
+        fragment: u32,
+    },
+}
+
+/// What memory says to a read.
+enum Recall {
+    /// Nothing: it is the server's.
+    Nothing,
+    /// Its answer has been written.
+    Answered,
+    /// Nothing fresh: whoever fetches it holds this token.
+    Fetch(Arc<HotKey>, Token),
+}
+
+impl Conversation {
+    /// Whether memory may answer this read, whatever it finds there.
+    pub(super) fn is_recalled(&self, worker: &Worker, read: &Read<'_>) -> bool {
+        let heat = &worker.heat;
+        if heat.is_cold() {
+            return false;
+        }
+        let settings = heat.pool(read.pool);
+        let now = worker.now();
+        let promoted = |seat: &mut Seat| {
+            if *seat.key.key != *read.key {
+                return false;
+            }
+            match settings.mode {
+                Mode::Off => false,
+                Mode::Observe => {
+                    let ttl = worker.pool(read.pool).l1.ttl;
+                    observe(worker, seat, ttl, now);
+                    false
+                }
+                Mode::Ttl | Mode::Tracking | Mode::Revalidate => {
+                    let fit = now >= seat.unfit_until;
+                    if !fit {
+                        worker.meter.event(read.pool.0, Event::Bypass, 1);
+                    }
+                    fit
+                }
+            }
+        };
+        heat.with_seat(read.hash, promoted).unwrap_or(false)
+    }
+
+    /// Whether a read of this key has to wait for the client's own requests.
+    pub(super) fn read_clashes(&self, hash: KeyHash) -> bool {
+        let lent = self.client.pipeline.borrow();
+        lent.as_ref().is_some_and(|pipeline| {
+            pipeline.has_waiting(|record| match record.via {
+                Via::Proxy | Via::Memory => false,
+                Via::Server => record.key == Some(hash),
+                Via::Anywhere => true,
+            })
+        })
+    }
+
+    /// Whether a write of these keys (any, if `None`) has to wait for the
+    /// client's own reads that wait for a fetch.
+    pub(super) fn write_clashes(&self, worker: &Worker, hash: Option<KeyHash>) -> bool {
+        if worker.heat.is_cold() {
+            return false;
+        }
+        let lent = self.client.pipeline.borrow();
+        lent.as_ref().is_some_and(|pipeline| {
+            pipeline.has_waiting(|record| match record.via {
+                Via::Memory => hash.is_none() || record.key.is_none() || record.key == hash,
+                Via::Proxy | Via::Server | Via::Anywhere => false,
+            })
+        })
+    }
+
+    /// Take up nothing more before everything is answered.
+    pub(super) fn wait_for_all(&mut self) -> Next {
+        self.barrier = true;
+        Next::Wait
+    }
+
+    /// Count a request, once however often it has to wait before it is taken
+    /// up; answers its key's hash, if the pool is watched.
+    pub(super) fn note(
+        &self,
+        worker: &Worker,
+        pool: PoolId,
+        access: Access,
+        key: &[u8],
+    ) -> Option<KeyHash> {
+        match self.noted {
+            false => worker
+                .heat
+                .note(&worker.running, pool, access, key, worker.now()),
+            true => worker.heat.hash(pool, key),
+        }
+    }
+
+    /// Answer a read from memory; `None` if it is the server's.
+    pub(super) fn recall(
+        &mut self,
+        worker: &Rc<Worker>,
+        read: &Read<'_>,
+        record: Record,
+    ) -> Option<Next> {
+        if !self.is_recalled(worker, read) {
+            return None;
+        }
+        if self.read_clashes(read.hash) {
+            return Some(self.wait_for_all());
+        }
+        let record = Record {
+            via: Via::Memory,
+            key: Some(read.hash),
+            ..record
+        };
+        self.recall_into(worker, read, Target::Slot(record))
+            .then_some(Next::Taken)
+    }
+
+    /// Send an increment of a promoted key, or let it wait for those in
+    /// flight; `None` if it is one like any other. `write` appends it.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what there is to know of one increment"
+    )]
+    pub(super) fn combine(
+        &mut self,
+        worker: &Rc<Worker>,
+        server: ServerId,
+        hash: KeyHash,
+        key: &[u8],
+        delta: i64,
+        record: Record,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Option<Next> {
+        if !worker.pool_of(server).hotkey.combine_increments {
+            return None;
+        }
+        let hot = worker.heat.key(hash).filter(|hot| *hot.key == *key)?;
+        let queue = |queues: &Queues| queues.get(&hash).map(|queue| may_join(queue, delta));
+        let waits = queue(&worker.heat.increments.borrow());
+        match waits {
+            Some(false) => return None,
+            // What it asked before may go another way than the others.
+            Some(true) if self.read_clashes(hash) => return Some(self.wait_for_all()),
+            Some(true) => {}
+            None => {}
+        }
+        let backend = match waits {
+            None => Some(
+                worker
+                    .backend(server, self.client.wire().version(), self.client.id)
+                    .ok()?,
+            ),
+            Some(_) => None,
+        };
+        if let Some(backend) = backend.as_ref().filter(|backend| backend.is_full()) {
+            self.parked = Some(Rc::clone(backend));
+            return Some(Next::Wait);
+        }
+        let mute = self.mute();
+        let owner = Waiter {
+            client: Rc::clone(&self.client),
+            seq: self.push(Shape::Plain, mute, record),
+            fragment: 0,
+            form: Form::Bulk,
+        };
+        let mut queues = worker.heat.increments.borrow_mut();
+        let queue = queues.entry(hash).or_default();
+        let holds = backend.is_none();
+        let part = Part {
+            owner,
+            delta,
+            holds,
+        };
+        match backend {
+            None => {
+                self.client.hold();
+                queue.push(part);
+            }
+            Some(backend) => {
+                drop(queues);
+                let touch = touch_of(worker, &hot);
+                let batch = Batch {
+                    key: hot,
+                    server,
+                    parts: vec![part],
+                };
+                let entry = Entry::errand(Errand::Increments(batch), worker.now());
+                backend.push(worker, entry.touching(touch), write);
+            }
+        }
+        Some(Next::Taken)
+    }
+
+    /// Answer a read that [`is_recalled`](Self::is_recalled), or let it wait;
+    /// false if it has to go to its server after all.
+    pub(super) fn recall_into(
+        &mut self,
+        worker: &Rc<Worker>,
+        read: &Read<'_>,
+        target: Target,
+    ) -> bool {
+        match self.look(worker, read, target) {
+            Recall::Nothing => false,
+            Recall::Answered => true,
+            Recall::Fetch(key, token) => self.join(worker, read, key, token, target),
+        }
+    }
+
+    fn look(&mut self, worker: &Rc<Worker>, read: &Read<'_>, target: Target) -> Recall {
+        let (heat, now) = (&worker.heat, worker.now());
+        let wire = self.client.wire();
+        let found = heat.with_seat(read.hash, |seat| {
+            let Some(item) = seat.fresh(&heat.l1.store, |server| heat.l1.pulse(server), now) else {
+                seat.miss();
+                worker.meter.event(read.pool.0, Event::Miss, 1);
+                return match seat.key.begin(now) {
+                    Some(token) => Recall::Fetch(Arc::clone(&seat.key), token),
+                    None => Recall::Nothing,
+                };
+            };
+            self.give(worker, read, &item.value, wire, target);
+            let due = is_due(worker, item, worker.pool(read.pool).l1.early_refresh);
+            let (bytes, generation) = (item.value.len(), item.generation);
+            seat.hit(bytes);
+            if due && seat.asked != generation {
+                seat.asked = generation;
+                refresh(worker, read, seat);
+            }
+            Recall::Answered
+        });
+        found.unwrap_or(Recall::Nothing)
+    }
+
+    /// Write the answer that memory has.
+    fn give(
+        &mut self,
+        worker: &Rc<Worker>,
+        read: &Read<'_>,
+        value: &Value,
+        wire: Wire,
+        target: Target,
+    ) {
+        let event = match value {
+            Value::Missing => Event::NegativeHit,
+            _ => Event::Hit,
+        };
+        worker.meter.event(read.pool.0, event, 1);
+        worker
+            .heat
+            .weigh(read.pool, read.hash, value.len(), worker.now());
+        match target {
+            Target::Slot(record) => self.reply(record, Verdict::Ok, |out| {
+                read.form.write(read.key, value, wire, out);
+            }),
+            Target::Part { seq, fragment } => {
+                let mut reply = worker.scratch.take();
+                reply.clear();
+                read.form.write(read.key, value, wire, &mut reply);
+                self.client.deliver(worker, seq, fragment, &reply, true);
+                worker.scratch.replace(reply);
+            }
+        }
+    }
+
+    /// Wait for whoever fetches the value; false if too many wait already.
+    fn join(
+        &mut self,
+        worker: &Rc<Worker>,
+        read: &Read<'_>,
+        key: Arc<HotKey>,
+        token: Token,
+        target: Target,
+    ) -> bool {
+        let heat = &worker.heat;
+        let place = (read.hash, token);
+        let waiting = heat
+            .flights
+            .borrow()
+            .get(&place)
+            .map(|flight| flight.waiters.len());
+        if waiting.is_some_and(|waiting| waiting >= worker.pool(read.pool).l1.waiters_max) {
+            worker.meter.event(read.pool.0, Event::Bypass, 1);
+            return false;
+        }
+        let (seq, fragment) = match target {
+            Target::Slot(record) => {
+                let mute = self.mute();
+                (self.push(Shape::Plain, mute, record), 0)
+            }
+            Target::Part { seq, fragment } => (seq, fragment),
+        };
+        let waiter = Waiter {
+            client: Rc::clone(&self.client),
+            seq,
+            fragment,
+            form: read.form.clone().into_owned(),
+        };
+        if waiting.is_none() {
+            heat.l1.ask(Ask::Fill {
+                key: Arc::clone(&key),
+                token,
+                server: read.server,
+                worker: Some(worker.index),
+            });
+        }
+        let mut flights = heat.flights.borrow_mut();
+        let flight = flights.entry(place).or_insert_with(|| Flight {
+            key,
+            server: read.server,
+            started: worker.now(),
+            waiters: Vec::new(),
+        });
+        flight.waiters.push(waiter);
+        true
+    }
+}
+
+/// Whether to ask anew although the item may still be served, so that nobody
+/// has to wait when it expires.
+fn is_due(worker: &Worker, item: &Item, beta: f64) -> bool {
+    let now = worker.now();
+    // Further from the end than ten mean advances it is not worth a logarithm.
+    let near = (item.took as f64 * beta * 10.0) as u64;
+    if item.expires.saturating_sub(now) > near {
+        return false;
+    }
+    let chance = ((worker.random() >> 11) + 1) as f64 / (1u64 << 53) as f64;
+    item.is_due(now, beta, chance)
+}
+
+/// Have the value fetched, for nobody in particular.
+fn refresh(worker: &Worker, read: &Read<'_>, seat: &Seat) {
+    if let Some(token) = seat.key.begin(worker.now()) {
+        worker.heat.l1.ask(Ask::Fill {
+            key: Arc::clone(&seat.key),
+            token,
+            server: read.server,
+            worker: None,
+        });
+    }
+}
+
+/// `observe`: count what memory would have done.
+fn observe(worker: &Worker, seat: &mut Seat, ttl: std::time::Duration, now: u64) {
+    let generation = seat.key.generation();
+    let event = if now < seat.observed_until && seat.asked == generation {
+        seat.hit(0);
+        Event::WouldHit
+    } else {
+        let ttl = u64::try_from(ttl.as_nanos()).unwrap_or(u64::MAX);
+        seat.observed_until = now.saturating_add(ttl);
+        seat.asked = generation;
+        seat.miss();
+        Event::WouldMiss
+    };
+    worker.meter.event(seat.key.pool, event, 1);
+}

@@ -1,0 +1,150 @@
+//! Requests whose replies are not handed on as they come: the proxy looks at
+//! the reply first, and may have to ask again.
+//!
+//! ```text
+//!   Copy         a read sent to a copy of its key:
+//!                  found -> handed on      missing -> asked of the key's own server
+//!   Revalidate   "is its cas still 7?":
+//!                  yes -> answered from memory    no -> asked for the value
+//!   Increments   several clients' INCRBYs in one:
+//!                  a sum -> each its own part     an error -> each alone, in order
+//! ```
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use emberline_hotkey::{Held, HotKey};
+use emberline_routing::ServerId;
+
+use super::backend::Entry;
+use super::client::Client;
+use super::flight::Waiter;
+use super::heat::Touch;
+use super::increment::Batch;
+use super::worker::Worker;
+use crate::metrics::{Event, Verdict};
+
+/// See the module's description.
+#[derive(Debug)]
+pub enum Errand {
+    /// A read that was sent to a copy.
+    Copy {
+        /// Whose read it is, and of what shape.
+        reader: Waiter,
+        /// The key.
+        key: Arc<HotKey>,
+        /// The server that the key belongs to.
+        home: ServerId,
+    },
+    /// A question whether an item still holds.
+    Revalidate {
+        /// Whose read it is, and of what shape.
+        reader: Waiter,
+        /// The key.
+        key: Arc<HotKey>,
+        /// What memory has of it.
+        item: Arc<Held>,
+    },
+    /// Increments that were added up.
+    Increments(Batch),
+}
+
+impl Errand {
+    /// Whether a reply that begins like this can be handed on as it comes.
+    pub fn is_settled_by(&self, beginning: &[u8]) -> bool {
+        match self {
+            Errand::Copy { .. } => !is_missing(beginning),
+            Errand::Revalidate { .. } | Errand::Increments(_) => false,
+        }
+    }
+
+    /// Whose read it is, once it is an ordinary one.
+    pub fn into_reader(self) -> Option<Waiter> {
+        match self {
+            Errand::Copy { reader, .. } | Errand::Revalidate { reader, .. } => Some(reader),
+            Errand::Increments(_) => None,
+        }
+    }
+
+    /// Everybody who waits for the reply.
+    pub fn each_client(&self, work: impl Fn(&Client)) {
+        match self {
+            Errand::Copy { reader, .. } | Errand::Revalidate { reader, .. } => work(&reader.client),
+            Errand::Increments(batch) => {
+                let parts = batch.parts.iter();
+                parts.for_each(|part| work(&part.owner.client));
+            }
+        }
+    }
+
+    /// The whole reply has come.
+    pub fn answered(self, worker: &Rc<Worker>, reply: &[u8]) {
+        match self {
+            Errand::Copy { reader, key, home } => {
+                if is_missing(reply) {
+                    // The copy has gone: nobody reads copies before new ones.
+                    key.supersede();
+                    worker.ask_server(reader, &key, home);
+                } else {
+                    let client = &reader.client;
+                    client.deliver(worker, reader.seq, reader.fragment, reply, true);
+                }
+            }
+            Errand::Revalidate { reader, key, item } => {
+                revalidated(worker, reader, key, &item, reply);
+            }
+            Errand::Increments(batch) => batch.answered(worker, reply),
+        }
+    }
+
+    /// There is no reply.
+    pub fn failed(self, worker: &Rc<Worker>, text: &str, verdict: Verdict) {
+        match self {
+            Errand::Copy { reader, key, home } => {
+                key.supersede();
+                worker.ask_server(reader, &key, home);
+            }
+            Errand::Revalidate { reader, .. } => {
+                let client = &reader.client;
+                client.fail(worker, reader.seq, reader.fragment, text, verdict);
+            }
+            Errand::Increments(batch) => batch.failed(worker, text, verdict),
+        }
+    }
+}
+
+/// `$-1`, `_`, `END`, `EN`: there is no such key here. Errors count, too: a
+/// copy is only worth reading when it is there.
+fn is_missing(reply: &[u8]) -> bool {
+    !matches!(reply, [b'$', b'0'..=b'9', ..] | [b'V', b'A', ..])
+}
+
+fn revalidated(worker: &Rc<Worker>, reader: Waiter, key: Arc<HotKey>, item: &Held, reply: &[u8]) {
+    let _ = (item, reply);
+    worker.meter.event(key.pool, Event::Revalidated, 1);
+    let home = ServerId(item.server);
+    worker.ask_server(reader, &key, home);
+}
+
+impl Worker {
+    /// Ask the key's own server after all; its reply is handed on.
+    pub fn ask_server(self: &Rc<Worker>, reader: Waiter, key: &HotKey, home: ServerId) {
+        let Waiter {
+            client,
+            seq,
+            fragment,
+            form,
+        } = reader;
+        match self.backend(home, client.wire().version(), client.id) {
+            Ok(backend) => {
+                let entry = Entry::new(client, seq, fragment, self.now());
+                let entry = entry.touching(Touch::Read(key.hash));
+                backend.push(self, entry, |out| form.ask(&key.key, out));
+            }
+            Err(fault) => {
+                let text = fault.text(self.server_name(home));
+                client.fail(self, seq, fragment, &text, fault.verdict());
+            }
+        }
+    }
+}

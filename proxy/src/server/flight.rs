@@ -1,0 +1,158 @@
+//! Clients of one worker that wait for a value to be fetched.
+//!
+//! ```text
+//!   GET k (nothing fresh)  -> slot taken, waiter, Ask::Fill ---+
+//!   GET k of another client -> slot taken, waiter              |   one fetch
+//!   Landed <---------------------------------------------------+
+//!     Item    every waiter's slot is answered from it
+//!     Unfit   each waiter's request goes to the server after all
+//!     Failed  the same, or what has expired serves as long as allowed
+//! ```
+//!
+//! Whoever waits has joined in the generation in which the fetch was sent, so
+//! nothing that this proxy acknowledged before is missing in its answer.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use emberline_hotkey::{Held, HotKey, Item};
+use emberline_routing::ServerId;
+
+use super::client::Client;
+use super::form::Form;
+use super::worker::Worker;
+use crate::l1::{Filled, Landed};
+use crate::metrics::Event;
+
+/// After a fetch without an answer reads go to the server itself for this
+/// long, in nanoseconds, unless something stale may serve.
+const FAILED_PAUSE: u64 = 100_000_000;
+
+/// A read that waits.
+#[derive(Debug)]
+pub struct Waiter {
+    /// Whose it is.
+    pub client: Rc<Client>,
+    /// Its slot.
+    pub seq: u64,
+    /// Which part of it.
+    pub fragment: u32,
+    /// How the client wants the value.
+    pub form: Form<'static>,
+}
+
+/// Everybody in this worker who waits for one fetch.
+#[derive(Debug)]
+pub struct Flight {
+    /// What is fetched.
+    pub key: Arc<HotKey>,
+    /// The key's server.
+    pub server: ServerId,
+    /// When it was asked for, in nanoseconds.
+    pub started: u64,
+    /// Who waits.
+    pub waiters: Vec<Waiter>,
+}
+
+impl Worker {
+    /// A fetch has ended.
+    pub fn land(self: &Rc<Worker>, landed: Landed) {
+        self.tick();
+        let place = (landed.hash, landed.token);
+        let flight = self.heat.flights.borrow_mut().remove(&place);
+        match landed.filled {
+            Filled::Item(item) => {
+                self.heat.with_seat(landed.hash, |seat| seat.keep(&item));
+                if let Some(flight) = flight {
+                    self.answer_waiting(flight, &item);
+                }
+            }
+            Filled::Unfit { until, large } => {
+                self.heat.with_seat(landed.hash, |seat| {
+                    seat.unfit_until = until;
+                    seat.large = large;
+                });
+                if let Some(flight) = flight {
+                    self.send_waiting(flight);
+                }
+            }
+            Filled::Failed => {
+                if let Some(flight) = flight {
+                    self.comfort_waiting(flight);
+                }
+            }
+        }
+    }
+
+    /// Fetches that nobody has answered: the thread that should is late.
+    pub fn sweep_flights(self: &Rc<Worker>) {
+        let now = self.now();
+        let late = |flight: &Flight| {
+            let patience = self.pool_of(flight.server).timeout_request * 2;
+            now.saturating_sub(flight.started) > nanos(patience)
+        };
+        let mut flights = self.heat.flights.borrow_mut();
+        let lost: Vec<Flight> = flights
+            .extract_if(|_, flight| late(flight))
+            .map(|(_, flight)| flight)
+            .collect();
+        drop(flights);
+        for flight in lost {
+            self.comfort_waiting(flight);
+        }
+    }
+
+    fn answer_waiting(&self, flight: Flight, item: &Item) {
+        let pool = self.pool_of_server(flight.server);
+        let bytes = item.value.len() * flight.waiters.len();
+        self.heat.weigh(pool, item.hash, bytes, self.now());
+        let mut reply = self.scratch.take();
+        for waiter in flight.waiters {
+            reply.clear();
+            let (client, form) = (waiter.client, waiter.form);
+            form.write(&flight.key.key, &item.value, client.wire(), &mut reply);
+            client.deliver(self, waiter.seq, waiter.fragment, &reply, true);
+        }
+        self.scratch.replace(reply);
+    }
+
+    /// The server gave no answer: something stale, if that is allowed, or
+    /// whatever the server says to each of them.
+    fn comfort_waiting(self: &Rc<Worker>, flight: Flight) {
+        let (hash, pool) = (flight.key.hash, flight.key.pool);
+        match self.stale(&flight) {
+            Some(item) => {
+                let times = flight.waiters.len() as u64;
+                self.meter.event(pool, Event::Stale, times);
+                self.answer_waiting(flight, &item);
+            }
+            None => {
+                self.heat.rest(hash, self.now() + FAILED_PAUSE);
+                self.send_waiting(flight);
+            }
+        }
+    }
+
+    /// What has expired, if it may still serve while there is no answer.
+    fn stale(&self, flight: &Flight) -> Option<Arc<Held>> {
+        let patience = nanos(self.pool_of(flight.server).l1.stale_if_error);
+        let item = self.heat.l1.store.get(flight.key.hash)?;
+        let now = self.now();
+        let ended = item.expires.saturating_add(patience);
+        (item.has_merely_expired(&flight.key, now) && now < ended).then_some(item)
+    }
+
+    /// Send every waiting read to the server after all.
+    fn send_waiting(self: &Rc<Worker>, flight: Flight) {
+        let (key, server) = (flight.key, flight.server);
+        let times = flight.waiters.len() as u64;
+        self.meter.event(key.pool, Event::Bypass, times);
+        for waiter in flight.waiters {
+            self.ask_server(waiter, &key, server);
+        }
+    }
+}
+
+fn nanos(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 4)
+}

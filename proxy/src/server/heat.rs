@@ -1,0 +1,492 @@
+//! What one worker knows of heat: it counts requests by key, follows what is
+//! promoted in the process, and tells promoted keys when they are touched.
+//!
+//! Every request that a server answers carries a [`Touch`]: which keys it
+//! concerns, and how. It is looked at three times,
+//!
+//! ```text
+//!   sent       a write: what is kept of its keys is not served any more
+//!   answered   a write: the same again, before its client hears of it;
+//!              a read: what is kept may be older than this answer
+//!   in doubt   a write that may still take effect: no fills for a while
+//! ```
+//!
+//! and each time costs a load and a branch unless keys are promoted. The order
+//! matters: the reply is there before the set of promoted keys is looked at, so
+//! a key that is not in it can only be filled later, and then sees the write.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use emberline_hotkey::mutation::{Mutation, breaks};
+use emberline_hotkey::{Access, Front, HotKey, KeyHash, Rule, Seat, Token, Watch, WatchSettings};
+use emberline_routing::{Plan, PoolId, ServerId};
+
+use super::flight::Flight;
+use super::increment::Queues;
+use crate::l1::{Ask, L1};
+use crate::metrics::{Event, Meter};
+use crate::running::{Hotkey, Mode, Pool, Running};
+
+/// Lists of hashes kept for requests with several keys.
+const SPARES: usize = 64;
+
+/// Which keys a request to a server concerns.
+#[derive(Debug, Default)]
+pub enum Touch {
+    /// None that are watched.
+    #[default]
+    None,
+    /// It reads this key's value.
+    Read(KeyHash),
+    /// It reads something of this key, but not the value as memory keeps it.
+    Look(KeyHash),
+    /// It may change this key.
+    Write(KeyHash),
+    /// It does so to several.
+    #[expect(
+        clippy::box_collection,
+        reason = "an entry holds it: it shall be small"
+    )]
+    Many(Access, Box<Vec<KeyHash>>),
+    /// It may change any key of this server.
+    All(u32),
+    /// One of these, and other proxies shall know of it.
+    Told(Box<Told>),
+}
+
+/// A write of which other proxies shall know.
+#[derive(Debug)]
+pub struct Told {
+    touch: Touch,
+    pool: u16,
+    keys: Vec<Box<[u8]>>,
+}
+
+/// See the module's description.
+#[derive(Debug)]
+pub struct Heat {
+    /// What the workers share.
+    pub l1: Arc<L1>,
+    pools: Box<[PoolHeat]>,
+    /// By pool, the servers that requests go to.
+    live: Box<[Vec<ServerId>]>,
+    watches: RefCell<Box<[Option<Box<Watch>>]>>,
+    front: RefCell<Front>,
+    /// The version of the promoted keys that `front` follows.
+    version: Cell<u64>,
+    /// Fills that clients of this worker wait for.
+    pub flights: RefCell<HashMap<(KeyHash, Token), Flight>>,
+    /// Increments that wait for others in flight.
+    pub increments: RefCell<Queues>,
+    #[expect(clippy::vec_box, reason = "lent as they are")]
+    #[expect(clippy::box_collection, reason = "lent as they are")]
+    spares: RefCell<Vec<Box<Vec<KeyHash>>>>,
+    worker: usize,
+    workers: usize,
+}
+
+/// What the configuration says of a pool.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolHeat {
+    /// Its requests are counted.
+    pub watched: bool,
+    /// How its promoted keys are answered.
+    pub mode: Mode,
+    /// Copies that a key too hot for one server has on others.
+    pub copies: u16,
+    /// How long no fill may begin after a write in doubt, in nanoseconds.
+    quarantine: u64,
+    /// Other proxies are told of its writes.
+    pub published: bool,
+}
+
+impl PoolHeat {
+    fn new(pool: &Pool, running: &Running) -> PoolHeat {
+        let mode = match pool.hotkey.enabled && pool.local.is_none() {
+            true => pool.l1.mode,
+            false => Mode::Off,
+        };
+        PoolHeat {
+            watched: pool.hotkey.enabled,
+            mode,
+            quarantine: nanos(pool.timeout_request).saturating_mul(2),
+            copies: match pool.servers.len() {
+                0 | 1 => 0,
+                servers => pool
+                    .hotkey
+                    .copies
+                    .min(u16::try_from(servers - 1).unwrap_or(u16::MAX)),
+            },
+            published: running.bus.is_some() && mode == Mode::Ttl,
+        }
+    }
+
+    /// Whether anything is remembered of promoted keys, if only what would
+    /// have been.
+    pub fn remembers(&self) -> bool {
+        self.mode != Mode::Off
+    }
+
+    /// Whether anything but its own server may answer a promoted key.
+    fn is_kept(&self) -> bool {
+        self.answers() || self.copies > 0
+    }
+
+    /// Whether promoted keys of this pool may be answered from memory.
+    pub fn answers(&self) -> bool {
+        matches!(self.mode, Mode::Ttl | Mode::Tracking | Mode::Revalidate)
+    }
+}
+
+impl Heat {
+    /// A worker that has seen nothing.
+    pub fn new(worker: usize, l1: Arc<L1>, running: &Running) -> Heat {
+        let pools = running.pools.iter();
+        Heat {
+            l1,
+            pools: pools.map(|pool| PoolHeat::new(pool, running)).collect(),
+            live: live(running),
+            watches: RefCell::new(running.pools.iter().map(|_| None).collect()),
+            front: RefCell::default(),
+            version: Cell::new(0),
+            flights: RefCell::default(),
+            increments: RefCell::default(),
+            spares: RefCell::default(),
+            worker,
+            workers: running.proxy.workers.max(1),
+        }
+    }
+
+    /// What the configuration says of a pool.
+    #[inline]
+    pub fn pool(&self, pool: PoolId) -> PoolHeat {
+        self.pools[usize::from(pool.0)]
+    }
+
+    /// The servers of a pool that requests go to.
+    pub fn live(&self, pool: PoolId) -> &[ServerId] {
+        self.live
+            .get(usize::from(pool.0))
+            .map_or(&[], Vec::as_slice)
+    }
+
+    /// Count a request; answers the key's hash, if the pool is watched.
+    #[inline]
+    pub fn note(
+        &self,
+        running: &Running,
+        pool: PoolId,
+        access: Access,
+        key: &[u8],
+        now: u64,
+    ) -> Option<KeyHash> {
+        if !self.pool(pool).watched {
+            return None;
+        }
+        let hash = self.l1.hasher.hash_in(pool.0, key);
+        self.count(running, pool, access, hash, key, now);
+        Some(hash)
+    }
+
+    fn count(
+        &self,
+        running: &Running,
+        pool: PoolId,
+        access: Access,
+        hash: KeyHash,
+        key: &[u8],
+        now: u64,
+    ) {
+        let mut watches = self.watches.borrow_mut();
+        let now_ms = now / 1_000_000;
+        let watch = watches[usize::from(pool.0)].get_or_insert_with(|| {
+            let settings = settings(&running.pools[usize::from(pool.0)].hotkey);
+            Box::new(Watch::new(
+                &settings,
+                pool.0,
+                self.worker,
+                self.workers,
+                now_ms,
+            ))
+        });
+        watch.record(&self.l1.board, access, hash, key, now_ms);
+    }
+
+    /// The key's hash, if the pool is watched, without counting anything.
+    pub fn hash(&self, pool: PoolId, key: &[u8]) -> Option<KeyHash> {
+        let watched = self.pool(pool).watched;
+        watched.then(|| self.l1.hasher.hash_in(pool.0, key))
+    }
+
+    /// Whether nothing is promoted, as of the last look.
+    #[inline]
+    pub fn is_cold(&self) -> bool {
+        self.front.borrow().is_empty()
+    }
+
+    /// Work on what is known of a promoted key, if it is one.
+    #[inline]
+    pub fn with_seat<T>(&self, hash: KeyHash, work: impl FnOnce(&mut Seat) -> T) -> Option<T> {
+        self.front.borrow_mut().seat(hash).map(work)
+    }
+
+    /// Answer a promoted key from its server until this time.
+    pub fn rest(&self, hash: KeyHash, until: u64) {
+        self.with_seat(hash, |seat| seat.unfit_until = until);
+    }
+
+    /// The promoted key with this hash.
+    pub fn key(&self, hash: KeyHash) -> Option<Arc<HotKey>> {
+        self.front.borrow().key(hash).cloned()
+    }
+
+    /// Look whether keys were promoted or demoted.
+    #[inline]
+    pub fn follow(&self) {
+        if self.l1.board.version() != self.version.get() {
+            self.catch_up();
+        }
+    }
+
+    #[cold]
+    fn catch_up(&self) {
+        // Read before the set: a change in between is seen next time.
+        self.version.set(self.l1.board.version());
+        let set = self.l1.board.set();
+        self.front.borrow_mut().follow(&set);
+        self.l1.quarantine_doubtful(&set);
+    }
+
+    /// A few times a second: windows that end without requests, memory that
+    /// can be given back, and counts for those who look.
+    pub fn tick(&self, now: u64) {
+        for watch in self.watches.borrow_mut().iter_mut().flatten() {
+            watch.tick(&self.l1.board, now / 1_000_000);
+        }
+        self.follow();
+        let mut front = self.front.borrow_mut();
+        front.tidy(&self.l1.store, |server| self.l1.pulse(server));
+        for (key, counts) in front.take_counts() {
+            self.l1.board.count(key.hash, counts);
+        }
+    }
+
+    /// A list for the hashes of a request with several keys.
+    #[expect(clippy::box_collection, reason = "lent as they are")]
+    pub fn lend_hashes(&self) -> Box<Vec<KeyHash>> {
+        self.spares.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// A request to one server with several keys that have these hashes.
+    #[expect(clippy::box_collection, reason = "lent as they are")]
+    pub fn touch_many(&self, pool: PoolId, access: Access, mut hashes: Box<Vec<KeyHash>>) -> Touch {
+        let settings = self.pool(pool);
+        let wanted = match access {
+            Access::Read => settings.is_kept(),
+            Access::Write => settings.remembers() || settings.copies > 0,
+        };
+        if !wanted || hashes.is_empty() {
+            hashes.clear();
+            self.spare(&mut Touch::Many(access, hashes));
+            return Touch::None;
+        }
+        Touch::Many(access, hashes)
+    }
+
+    fn spare(&self, touch: &mut Touch) {
+        if let Touch::Many(_, hashes) = touch {
+            let mut hashes = std::mem::take(hashes);
+            let mut spares = self.spares.borrow_mut();
+            if spares.len() < SPARES && hashes.capacity() <= 1024 {
+                hashes.clear();
+                spares.push(hashes);
+            }
+        }
+        *touch = Touch::None;
+    }
+
+    /// A request is on its way to its server.
+    #[inline]
+    pub fn sent(&self, touch: &Touch, meter: &Meter) {
+        if breaks(Mutation::NoWriteInvalidation) {
+            return;
+        }
+        match touch {
+            Touch::None | Touch::Read(_) | Touch::Look(_) | Touch::Many(Access::Read, _) => {}
+            Touch::Write(hash) => self.invalidate(*hash, meter),
+            Touch::Many(Access::Write, _) if breaks(Mutation::NoScriptKeys) => {}
+            Touch::Many(Access::Write, hashes) => {
+                hashes.iter().for_each(|hash| self.invalidate(*hash, meter));
+            }
+            Touch::All(server) => self.turn(*server),
+            Touch::Told(told) => self.sent(&told.touch, meter),
+        }
+    }
+
+    /// Have other proxies told, when it is done, that these keys of a pool
+    /// were written.
+    pub fn told<'k>(
+        &self,
+        pool: PoolId,
+        touch: Touch,
+        keys: impl Iterator<Item = &'k [u8]>,
+    ) -> Touch {
+        let write = matches!(touch, Touch::Write(_) | Touch::Many(Access::Write, _));
+        if !write || !self.pool(pool).published {
+            return touch;
+        }
+        Touch::Told(Box::new(Told {
+            touch,
+            pool: pool.0,
+            keys: keys.map(Box::from).collect(),
+        }))
+    }
+
+    fn tell(&self, told: &mut Told) {
+        for key in told.keys.drain(..) {
+            let pool = told.pool;
+            self.l1.ask(Ask::Publish { pool, key });
+        }
+    }
+
+    /// A request to `pool` has been answered with `bytes` bytes; its client
+    /// has not heard of it yet.
+    #[inline]
+    pub fn answered(&self, touch: &mut Touch, pool: PoolId, bytes: usize, now: u64, meter: &Meter) {
+        match touch {
+            Touch::None => return,
+            Touch::Look(hash) => self.weigh(pool, *hash, bytes, now),
+            Touch::Read(hash) => {
+                self.weigh(pool, *hash, bytes, now);
+                self.follow();
+                self.supersede(*hash, now);
+            }
+            Touch::Many(Access::Read, hashes) => {
+                self.follow();
+                hashes.iter().for_each(|hash| self.supersede(*hash, now));
+            }
+            Touch::Told(told) => {
+                self.answered(&mut told.touch, pool, bytes, now, meter);
+                self.tell(told);
+            }
+            _ if breaks(Mutation::NoReplyInvalidation) => {}
+            _ => {
+                self.follow();
+                self.sent(touch, meter);
+            }
+        }
+        self.spare(touch);
+    }
+
+    /// Count the bytes of a reply.
+    pub fn weigh(&self, pool: PoolId, hash: KeyHash, bytes: usize, now: u64) {
+        if let Some(Some(watch)) = self.watches.borrow_mut().get_mut(usize::from(pool.0)) {
+            watch.reply(&self.l1.board, hash, bytes, now / 1_000_000);
+        }
+    }
+
+    /// It is not known whether the server has carried out a request, or will.
+    pub fn doubted(&self, touch: &Touch, now: u64, meter: &Meter) {
+        if breaks(Mutation::NoQuarantine) || breaks(Mutation::NoWriteInvalidation) {
+            return;
+        }
+        self.follow();
+        match touch {
+            Touch::None | Touch::Read(_) | Touch::Look(_) | Touch::Many(Access::Read, _) => {}
+            Touch::Write(hash) => self.quarantine(*hash, now, meter),
+            Touch::Many(Access::Write, hashes) => {
+                let each = hashes.iter();
+                each.for_each(|hash| self.quarantine(*hash, now, meter));
+            }
+            Touch::All(server) => self.turn(*server),
+            Touch::Told(told) => {
+                self.doubted(&told.touch, now, meter);
+                told.keys.iter().for_each(|key| {
+                    let (pool, key) = (told.pool, key.clone());
+                    self.l1.ask(Ask::Publish { pool, key });
+                });
+            }
+        }
+    }
+
+    #[inline]
+    fn invalidate(&self, hash: KeyHash, meter: &Meter) {
+        if let Some(key) = self.front.borrow().key(hash) {
+            key.invalidate();
+            meter.event(key.pool, Event::Write, 1);
+        }
+    }
+
+    /// The server itself has been heard on a promoted key: what is kept, or
+    /// being fetched, may be older than what this reader is about to see.
+    #[inline]
+    fn supersede(&self, hash: KeyHash, now: u64) {
+        let mut front = self.front.borrow_mut();
+        if front.is_empty() || breaks(Mutation::NoDirectReadRule) {
+            return;
+        }
+        if let Some(seat) = front.seat(hash)
+            && (now >= seat.unfit_until || seat.key.is_copied(now))
+            && self.pool(PoolId(seat.key.pool)).is_kept()
+        {
+            seat.key.supersede();
+        }
+    }
+
+    fn quarantine(&self, hash: KeyHash, now: u64, meter: &Meter) {
+        let longest = self.pools.iter().map(|pool| pool.quarantine).max();
+        let Some(key) = self.key(hash) else {
+            let until = now.saturating_add(longest.unwrap_or(0));
+            return self.l1.doubt(hash, until, now);
+        };
+        key.quarantine(now.saturating_add(self.pool(PoolId(key.pool)).quarantine));
+        meter.event(key.pool, Event::Quarantine, 1);
+    }
+
+    fn turn(&self, server: u32) {
+        if let Some(pulse) = self.l1.pulse(server) {
+            pulse.turn();
+        }
+    }
+}
+
+fn live(running: &Running) -> Box<[Vec<ServerId>]> {
+    let mut live = vec![Vec::new(); running.pools.len()];
+    let routers = running.listeners.iter().map(|listener| &listener.router);
+    for plan in routers.flat_map(|router| router.targets()) {
+        if let Plan::Send(server) = *plan {
+            let pool = running.servers[server.0 as usize].pool;
+            let servers: &mut Vec<ServerId> = &mut live[usize::from(pool.0)];
+            if !servers.contains(&server) {
+                servers.push(server);
+            }
+        }
+    }
+    live.into_boxed_slice()
+}
+
+fn settings(hotkey: &Hotkey) -> WatchSettings {
+    let millis =
+        |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let rule = |rule: &crate::running::HotRule| Rule {
+        prefix: rule.prefix.clone(),
+        window_ms: rule.window_ms,
+        threshold: rule.threshold,
+        hold_ms: millis(rule.hold),
+    };
+    WatchSettings {
+        window_ms: hotkey.window_ms,
+        threshold: hotkey.threshold,
+        threshold_bytes: hotkey.threshold_bytes,
+        sample: hotkey.sample,
+        hold_ms: millis(hotkey.hold),
+        rules: hotkey.rules.iter().map(rule).collect(),
+        always: hotkey.always.clone(),
+    }
+}
+
+fn nanos(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 4)
+}
