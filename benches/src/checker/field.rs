@@ -94,7 +94,7 @@ impl Field {
     pub fn hot_key(&self, rng: &mut Rng) -> Key {
         let slot = rng.below(u64::from(self.options.hot)) as u16;
         let key = self.key(slot);
-        match rng.below(20) {
+        match rng.below(4) {
             0 => Key {
                 slot,
                 turn: key.turn.saturating_sub(1),

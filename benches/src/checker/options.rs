@@ -185,9 +185,9 @@ pub struct Options {
     #[arg(skip)]
     pub weather: Weather,
 
-    /// GETRANGE among the reads, which is never answered from memory.
-    #[arg(skip = true)]
-    pub ranges: bool,
+    /// No GETRANGE among the reads (it is never answered from memory)
+    #[arg(long)]
+    pub no_ranges: bool,
 }
 
 /// Which faults to inject. A type of its own, because clap takes a `Vec` for

@@ -206,7 +206,7 @@ fn batch(
 fn choose(field: &Field, habit: Habit, rng: &mut Rng) -> Ask {
     let form = habit.forms[rng.below(habit.forms.len() as u64) as usize];
     let form = match form {
-        ReadForm::Range if !field.options().ranges => ReadForm::Get,
+        ReadForm::Range if field.options().no_ranges => ReadForm::Get,
         form => form,
     };
     let mut keys = vec![match rng.below(10) {

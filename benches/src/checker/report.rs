@@ -52,6 +52,11 @@ impl Report {
         self.calls.caching.max(self.calls.pttl)
     }
 
+    /// Whether there were fills at all, by what the server or the proxy says.
+    pub fn served(&self) -> bool {
+        self.fills() > 0 || self.hits() > 0
+    }
+
     /// Writes of all keys.
     pub fn writes(&self) -> u64 {
         self.history.versions.values().map(|versions| versions.len() as u64).sum()
@@ -195,15 +200,26 @@ impl Report {
             rule,
             key,
             at,
+            since,
             text,
         } = violation;
         writeln!(f, "{} {text}", rule.code())?;
         let mut lines = self.around(*key, *at);
+        lines.extend(self.cause(*key, *since));
         lines.sort();
+        lines.dedup();
         for (_, line) in lines {
             writeln!(f, "    {line}")?;
         }
         Ok(())
+    }
+
+    /// The reads that ended at this moment.
+    fn cause(&self, key: Key, since: u64) -> impl Iterator<Item = (u64, String)> {
+        let reads = self.history.reads.iter();
+        reads
+            .filter(move |read| read.key == key && read.end == since)
+            .map(|read| (read.start, told(read)))
     }
 
     fn around(&self, key: Key, at: u64) -> Vec<(u64, String)> {

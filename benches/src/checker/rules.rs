@@ -15,8 +15,9 @@ use super::history::{Alien, History, Read, Via};
 use super::stamp::Key;
 use super::timeline::{Bounds, Demand, Point, Rule, Timeline};
 
-/// So many violations of each rule are kept with their circumstances.
-const KEPT: u64 = 3;
+/// So many violations of each rule, of different keys, are kept with their
+/// circumstances.
+const KEPT: usize = 3;
 
 /// What became of it all.
 #[derive(Debug)]
@@ -41,6 +42,8 @@ pub struct Violation {
     pub key: Key,
     /// When it ended.
     pub at: u64,
+    /// When what it contradicts happened.
+    pub since: u64,
     /// What was read and what should have been.
     pub text: String,
 }
@@ -67,15 +70,17 @@ impl Verdict {
         self.broken[rule as usize]
     }
 
-    fn note(&mut self, rule: Rule, key: Key, at: u64, text: impl FnOnce() -> String) {
-        let count = &mut self.broken[rule as usize];
-        *count += 1;
-        if *count <= KEPT {
+    fn note(&mut self, rule: Rule, key: Key, at: u64, since: u64, text: impl FnOnce() -> String) {
+        self.broken[rule as usize] += 1;
+        let known = || self.violations.iter().filter(|known| known.rule == rule);
+        // One key's story is told once.
+        if known().count() < KEPT && known().all(|known| known.key != key) {
             let text = text();
             self.violations.push(Violation {
                 rule,
                 key,
                 at,
+                since,
                 text,
             });
         }
@@ -86,7 +91,7 @@ impl Verdict {
 pub fn judge(history: &mut History, bounds: Bounds) -> Verdict {
     let mut verdict = Verdict::new();
     for alien in &history.aliens {
-        verdict.note(Rule::Written, alien.key, alien.end, || describe(alien));
+        verdict.note(Rule::Written, alien.key, alien.end, alien.end, || describe(alien));
     }
     // Stable, so that a connection's reads stay in its program order.
     history.reads.sort_by_key(|read| (read.key, read.start));
@@ -178,7 +183,7 @@ impl<'a> Trial<'a> {
                 Some(seq) => match self.timeline.present(seq, read.end) {
                     Ok(point) => Some(point),
                     Err(why) => {
-                        verdict.note(Rule::Written, read.key, read.end, || {
+                        verdict.note(Rule::Written, read.key, read.end, read.start, || {
                             format!("{}: {why}", said(read))
                         });
                         continue;
@@ -188,7 +193,11 @@ impl<'a> Trial<'a> {
                     .timeline
                     .absent(highest.unwrap_or_default(), read.end),
             };
+            let bounded = verdict.count(Rule::Bounded);
             self.compare(read, point, &floors, verdict);
+            if verdict.count(Rule::Bounded) == bounded {
+                self.expire(read, verdict);
+            }
             if let Some(point) = point {
                 self.measure(read, point, verdict);
                 self.learn(read, point);
@@ -235,7 +244,7 @@ impl<'a> Trial<'a> {
         for rule in Rule::ALL {
             let of_rule = floors.iter().flatten().filter(|floor| floor.rule == rule);
             if let Some(floor) = of_rule.filter(older).max_by_key(|floor| floor.point) {
-                verdict.note(rule, read.key, read.end, || {
+                verdict.note(rule, read.key, read.end, floor.since, || {
                     let Demand { why, since, .. } = floor;
                     let gap = read.start.saturating_sub(*since) as f64 / 1e6;
                     format!(
@@ -245,6 +254,16 @@ impl<'a> Trial<'a> {
                     )
                 });
             }
+        }
+    }
+
+    fn expire(&self, read: &Read, verdict: &mut Verdict) {
+        let outlived = |seq| self.timeline.outlived(seq, read.via, self.bounds, read.start);
+        if let Some(by) = read.seen.and_then(outlived) {
+            verdict.note(Rule::Bounded, read.key, read.end, by, || {
+                let gap = (read.start - by) as f64 / 1e6;
+                format!("{}, which had expired {gap:.3} ms before it began", said(read))
+            });
         }
     }
 
@@ -284,7 +303,7 @@ fn converge(reads: &[Read], verdict: &mut Verdict) {
         return;
     }
     for read in settled().filter(|read| read.seen != first.seen) {
-        verdict.note(Rule::Converges, read.key, read.end, || {
+        verdict.note(Rule::Converges, read.key, read.end, first.end, || {
             let server = first.seen.map_or("nothing".to_owned(), |seq| seq.to_string());
             format!("{} when all was quiet, but the server had {server}", said(read))
         });

@@ -200,6 +200,9 @@ impl<'a> Timeline<'a> {
 
     /// The first version after this point, if it was acknowledged.
     pub fn successor(&self, point: Point) -> Option<&'a Version> {
+        if self.blurred.is_some_and(|first| point.seq() >= first) {
+            return None;
+        }
         self.version(point.seq() + 1).filter(|next| next.acked)
     }
 
@@ -229,22 +232,33 @@ impl<'a> Timeline<'a> {
         }
     }
 
-    /// An expiry that came with the value, or was told through the same proxy,
-    /// is known wherever the value is: it ends there when it ends at the server.
+    /// Once a version has expired, and everybody must know of it and of its
+    /// expiry, nobody is told of it or of an older one.
     fn of_expiry(&self, via: Via, bounds: Bounds, version: &Version, seq: u32) -> Option<Demand> {
         let expiry = version.expiry.filter(|expiry| expiry.by != u64::MAX)?;
-        let known = match expiry.told {
-            None => 0,
-            Some((by, at)) if by == via => at,
-            Some((_, at)) => at + bounds.lag(via),
-        };
+        let (by, at) = expiry.told.unwrap_or((version.via, version.end));
+        let known = at + if by == via { 0 } else { bounds.lag(via) };
         Some(Demand {
-            at: known.max(expiry.by) + bounds.slack(via),
+            at: known.max(expiry.by + bounds.slack(via)),
             point: self.point(seq, true),
             rule: Rule::Bounded,
             since: expiry.by,
             why: "expired",
         })
+    }
+
+    /// An expiry that came with the value is known wherever the value is: it
+    /// ends there when it ends at the server, whatever the bound. So does one
+    /// that was told through `via` itself.
+    ///
+    /// When this version had expired, if a read of it that starts at `start`
+    /// has outlived it.
+    pub fn outlived(&self, seq: u32, via: Via, bounds: Bounds, start: u64) -> Option<u64> {
+        let expiry = self.version(seq)?.expiry?;
+        let known = expiry.told.is_none_or(|(by, at)| by == via && at < start);
+        let over = start > expiry.by.saturating_add(bounds.slack(via));
+        let certain = self.blurred.is_none_or(|first| seq < first);
+        (known && over && certain).then_some(expiry.by)
     }
 
     fn of_wipe(&self, via: Via, bounds: Bounds, wipe: &Wipe) -> Option<Demand> {

@@ -201,10 +201,15 @@ fn r3_an_expiry_that_came_with_the_value_ends_it_everywhere() {
     check(&format!("{set} proxy 79-80 read 1"), "");
     check(&format!("{set} proxy 81-82 read 1"), "R3");
     check(&format!("{set} proxy 81-82 read -"), "");
+    // Who may still be told of an older version has not outlived anything.
+    let second = "direct 1-2 set\n direct 10-20 set for 50\n";
+    check(&format!("{second} proxy 129-130 read 1"), "");
+    check(&format!("{second} proxy 131-132 read 1"), "R3");
+    check(&format!("{second} proxy 81-82 read 2"), "R3");
     // Told later and elsewhere, it is known after the bound.
     let told = "direct 10-20 set\n direct 30-40 expire 50\n";
-    check(&format!("{told} proxy 160-161 read 1"), "");
-    check(&format!("{told} proxy 161-162 read 1"), "R3");
+    check(&format!("{told} proxy 149-150 read 1"), "");
+    check(&format!("{told} proxy 151-152 read 1"), "R3");
     // Told through the same proxy, it is known at once.
     let told = "direct 10-20 set\n proxy 30-40 expire 50\n";
     check(&format!("{told} proxy 100-101 read 1"), "");
