@@ -1,13 +1,15 @@
 //! What Emberline costs, and what its peers cost on the same machine.
 //!
-//! Two programs share this crate: `emberline-load`, a load generator for both
-//! protocols, and `emberline-compare`, which starts real servers and proxies
-//! and measures them side by side in interleaved rounds. The micro-benchmarks
-//! beside it (`benches/*.rs`) time single functions of the libraries.
+//! `emberline-load` is a load generator for both protocols; `emberline-compare`
+//! starts real servers and proxies and measures them side by side in interleaved
+//! rounds; `flash` sends a flash crowd at one key and counts what its server
+//! sees of it; `l1memory` fills an L1 and compares what it counts with what it
+//! takes. The micro-benchmarks beside them (`benches/*.rs`) time single
+//! functions of the libraries.
 //!
-//! Nothing here is shipped, and nothing here depends on the code it measures:
-//! the load generator has its own small encoder and reply reader, so a fault
-//! in the proxy's parser cannot hide itself.
+//! Nothing here is shipped. Except for `l1memory`, nothing here depends on the
+//! code it measures: the load generator has its own small encoder and reply
+//! reader, so a fault in the proxy's parser cannot hide itself.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]

@@ -19,15 +19,21 @@
 //! addition, whoever does it, and every worker's own copy is stale at once.
 //!
 //! Generations of one key never repeat, nor do those of a key that is demoted
-//! and promoted again: each [`HotKey`] starts in a range of its own.
+//! and promoted again: each [`HotKey`] starts in a range of its own. After
+//! 2^23 promotions the ranges begin anew; that could hurt only if an item of
+//! the same key had waited for all of them, and no item lives that long.
+//!
+//! Everything that changes a generation is one read-modify-write: `tests/loom.rs`
+//! checks all their orders.
 
 use crate::sync::{AtomicU64, Ordering};
 
 use crate::KeyHash;
 use crate::mutation::{Mutation, breaks};
 
-/// The generation of a key that is no longer promoted.
-const RETIRED: u64 = u64::MAX;
+/// Set in the generation of a key that is no longer promoted. Counting up does
+/// not clear it, so a retired key stays retired whoever still invalidates it.
+const RETIRED: u64 = 1 << 63;
 
 /// Every promoted key has this many generations to itself.
 const RANGE_BITS: u32 = 40;
@@ -45,8 +51,6 @@ pub struct HotKey {
     generation: AtomicU64,
     /// No fill may begin before this time (nanoseconds).
     quarantine: AtomicU64,
-    /// How often its value has, or may have, changed since it was promoted.
-    changes: AtomicU64,
     /// The generation whose value further servers have a copy of.
     copied: AtomicU64,
     /// Until when those copies are there (nanoseconds).
@@ -73,9 +77,8 @@ impl HotKey {
             hash,
             pool,
             key: key.into(),
-            generation: AtomicU64::new(serial << RANGE_BITS),
+            generation: AtomicU64::new((serial << RANGE_BITS) & !RETIRED),
             quarantine: AtomicU64::new(0),
-            changes: AtomicU64::new(0),
             copied: AtomicU64::new(RETIRED),
             copied_until: AtomicU64::new(0),
         }
@@ -92,9 +95,11 @@ impl HotKey {
     ///
     /// To be called *before* the server is asked.
     pub fn begin(&self, now: u64) -> Option<Token> {
+        // The quarantine is looked at last: one that comes in between has
+        // poisoned the token.
         let generation = self.generation();
         let quarantined = now < self.quarantine.load(Ordering::SeqCst);
-        (generation != RETIRED && !quarantined).then_some(Token(generation))
+        (generation & RETIRED == 0 && !quarantined).then_some(Token(generation))
     }
 
     /// The server has answered: the generation that the item is to carry, or
@@ -110,25 +115,11 @@ impl HotKey {
             .map(|_| next)
     }
 
-    /// Something has happened, or may have happened, to the key's value.
+    /// Something has happened, or may have happened, to the key's value; or a
+    /// reader has been given the server's own answer, which may be newer than
+    /// what is kept or being fetched.
     pub fn invalidate(&self) {
-        self.changes.fetch_add(1, Ordering::Relaxed);
-        self.supersede();
-    }
-
-    /// How often its value has, or may have, changed since it was promoted.
-    pub fn changes(&self) -> u64 {
-        self.changes.load(Ordering::Relaxed)
-    }
-
-    /// A reader has just been given the server's own answer, which may be
-    /// newer than what is kept or being fetched: nobody may see that later.
-    pub fn supersede(&self) {
-        // A retired key stays retired: no wrapping around to live ones.
-        let next = |now: u64| (now != RETIRED).then(|| now + 1);
-        let _ = self
-            .generation
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, next);
+        self.generation.fetch_add(1, Ordering::SeqCst);
     }
 
     /// A write to the key ended in doubt: it may still take effect until
@@ -160,11 +151,11 @@ impl HotKey {
     /// The key is no longer promoted; nothing of it is served or installed
     /// from here on.
     pub fn retire(&self) {
-        self.generation.store(RETIRED, Ordering::SeqCst);
+        self.generation.fetch_or(RETIRED, Ordering::SeqCst);
     }
 
     /// Whether the key is no longer promoted.
     pub fn is_retired(&self) -> bool {
-        self.generation() == RETIRED
+        self.generation() & RETIRED != 0
     }
 }

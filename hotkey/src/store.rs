@@ -7,12 +7,20 @@
 //! The store decides what stays, not what may be served: that is the item's
 //! own business (generation, epoch, expiry). An item that the store has let go
 //! may live on in a front for a moment. It is counted until the last one has
-//! dropped it, and while that would take more than a tenth above the capacity,
-//! nothing new is taken in.
+//! dropped it, and what would take more than a tenth above the capacity is not
+//! taken in:
+//!
+//! ```text
+//!   hold ---> on its way     not counted: an answer like any other
+//!                |
+//!              insert        room is made; counted, or refused
+//!                v
+//!             taken in       counted ---> evicted ---> dropped by the last front
+//! ```
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
@@ -27,16 +35,28 @@ pub struct Store {
     live: Arc<AtomicU64>,
 }
 
-/// An item whose bytes are counted as long as anybody holds it.
+/// An item whose bytes are counted, once a store has taken it in, for as long
+/// as anybody holds it.
 #[derive(Debug)]
 pub struct Held {
     item: Item,
     live: Arc<AtomicU64>,
+    counted: AtomicBool,
+}
+
+impl Held {
+    /// Whether a store has taken it in. Otherwise it is an answer on its way,
+    /// and not to be kept.
+    #[inline]
+    pub fn is_taken_in(&self) -> bool {
+        self.counted.load(Ordering::Relaxed)
+    }
 }
 
 impl Deref for Held {
     type Target = Item;
 
+    #[inline]
     fn deref(&self) -> &Item {
         &self.item
     }
@@ -44,8 +64,10 @@ impl Deref for Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let weight = u64::from(self.item.weight());
-        self.live.fetch_sub(weight, Ordering::Relaxed);
+        if *self.counted.get_mut() {
+            let weight = u64::from(self.item.weight());
+            self.live.fetch_sub(weight, Ordering::Relaxed);
+        }
     }
 }
 
@@ -64,30 +86,59 @@ impl Store {
         }
     }
 
-    /// Wrap an item so that its bytes are counted. It is not stored yet.
+    /// Wrap an item so that its bytes are counted from when it is
+    /// [taken in](Store::insert). It is not stored yet.
     pub fn hold(&self, item: Item) -> Arc<Held> {
-        let weight = u64::from(item.weight());
-        self.live.fetch_add(weight, Ordering::Relaxed);
-        let live = Arc::clone(&self.live);
-        Arc::new(Held { item, live })
+        Arc::new(Held {
+            item,
+            live: Arc::clone(&self.live),
+            counted: AtomicBool::new(false),
+        })
     }
 
-    /// Take an item in; false if there is no room for it at the moment.
+    /// Take an item in; false if there is no room for it, since it is larger
+    /// than the store or since fronts still hold too much that was let go.
     pub fn insert(&self, held: &Arc<Held>) -> bool {
-        let max = self.capacity + self.capacity / 10;
-        if self.live() > max {
-            self.cache.run_pending_tasks();
-        }
-        if self.live() > max || u64::from(held.weight()) > self.capacity {
+        let weight = u64::from(held.weight());
+        if weight > self.capacity {
             return false;
         }
+        // First, so that what goes in its stead has gone when it is counted.
         self.cache.insert(held.hash, Arc::clone(held));
-        true
+        if self.live() + weight > self.capacity {
+            self.cache.run_pending_tasks();
+        }
+        let taken_in = self.count(held, weight);
+        if !taken_in {
+            self.cache.invalidate(&held.hash);
+        }
+        taken_in
+    }
+
+    /// Add an item's bytes, unless that were too many or they are in already.
+    fn count(&self, held: &Held, weight: u64) -> bool {
+        if held.counted.swap(true, Ordering::Relaxed) {
+            return true;
+        }
+        let max = self.capacity + self.capacity / 10;
+        let add = |live: u64| Some(live + weight).filter(|&live| live <= max);
+        let added = self
+            .live
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add)
+            .is_ok();
+        held.counted.store(added, Ordering::Relaxed);
+        added
     }
 
     /// The key's item, fresh or not.
     pub fn get(&self, hash: KeyHash) -> Option<Arc<Held>> {
         self.cache.get(&hash)
+    }
+
+    /// Every item, in no order. Looking counts as no use of them, so that who
+    /// watches the store does not decide what it keeps.
+    pub fn items(&self) -> impl Iterator<Item = Arc<Held>> + '_ {
+        self.cache.iter().map(|(_, held)| held)
     }
 
     /// Let an item go.
@@ -100,7 +151,8 @@ impl Store {
         self.cache.run_pending_tasks();
     }
 
-    /// Bytes of all items that anybody still holds.
+    /// Bytes of all items taken in that anybody still holds; never more than
+    /// a tenth above the capacity.
     pub fn live(&self) -> u64 {
         self.live.load(Ordering::Relaxed)
     }
@@ -118,5 +170,211 @@ impl Store {
     /// Whether the store has no items, as far as it has counted.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::Value;
+
+    fn item(hash: u64, len: usize) -> Item {
+        Item {
+            hash: KeyHash(hash),
+            generation: 1,
+            server: 0,
+            epoch: 0,
+            sent: 0,
+            took: 0,
+            expires: 10,
+            value: Value::Redis(vec![b'x'; len].into()),
+        }
+    }
+
+    /// A length, log-uniform between 8 bytes and 256 KiB, out of 64 random bits.
+    fn log_uniform(bits: u64) -> usize {
+        let unit = (bits >> 11) as f64 / (1u64 << 53) as f64;
+        (8.0 * (unit * 15.0).exp2()) as usize
+    }
+
+    fn mix(z: u64) -> u64 {
+        let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    #[test]
+    fn what_is_on_its_way_is_not_counted_and_what_is_in_is() {
+        let store = Store::new(1 << 20);
+        let held = store.hold(item(1, 1000));
+        assert_eq!((store.live(), held.is_taken_in()), (0, false));
+        assert!(store.insert(&held) && held.is_taken_in());
+        let weight = u64::from(held.weight());
+        assert_eq!(store.live(), weight);
+        // Twice is once.
+        assert!(store.insert(&held));
+        assert_eq!(store.live(), weight);
+        store.remove(KeyHash(1));
+        store.tidy();
+        assert!(store.get(KeyHash(1)).is_none());
+        assert_eq!(store.live(), weight, "somebody still holds it");
+        drop(held);
+        assert_eq!(store.live(), 0);
+    }
+
+    #[test]
+    fn a_missing_key_has_a_weight_too() {
+        let store = Store::new(1 << 20);
+        let held = store.hold(Item {
+            value: Value::Missing,
+            ..item(1, 0)
+        });
+        assert!(held.value.is_empty() && held.weight() as usize >= size_of::<Held>());
+        assert!(store.insert(&held));
+        assert_eq!(store.get(KeyHash(1)).unwrap().value, Value::Missing);
+    }
+
+    #[test]
+    fn an_item_larger_than_the_store_is_refused_and_displaces_nothing() {
+        let store = Store::new(1 << 20);
+        assert!(store.insert(&store.hold(item(1, 1000))));
+        assert!(!store.insert(&store.hold(item(2, 1 << 20))));
+        store.tidy();
+        assert!(store.get(KeyHash(1)).is_some());
+        assert!(store.get(KeyHash(2)).is_none());
+    }
+
+    /// A full store whose last tenth is too small for the new item.
+    #[test]
+    fn a_large_item_finds_room_in_a_full_store_of_small_ones() {
+        let store = Store::new(1 << 20);
+        for hash in 0..3000 {
+            assert!(store.insert(&store.hold(item(hash, 400))), "{hash}");
+        }
+        assert!(store.insert(&store.hold(item(9999, 700 << 10))));
+        assert!(store.get(KeyHash(9999)).is_some());
+        assert!(store.live() <= store.capacity() * 11 / 10);
+    }
+
+    /// Fronts hold everything that was ever taken in: the store fills up to
+    /// its tenth, refuses, and takes in again once they let go.
+    #[test]
+    fn what_fronts_hold_counts() {
+        let store = Store::new(1 << 20);
+        let mut front = Vec::new();
+        let refused = (0..10_000).find(|&hash| {
+            let held = store.hold(item(hash, 10_000));
+            let taken_in = store.insert(&held);
+            front.push(held);
+            !taken_in
+        });
+        assert!(refused.is_some());
+        let hash = KeyHash(refused.unwrap());
+        assert!(store.get(hash).is_none(), "a refused item is not served");
+        assert!(store.live() <= store.capacity() * 11 / 10);
+        front.clear();
+        assert!(store.insert(&store.hold(item(1, 10_000))));
+    }
+
+    #[test]
+    fn the_least_recently_used_goes_first() {
+        let store = Store::new(100 << 10);
+        for hash in 0..60 {
+            assert!(store.insert(&store.hold(item(hash, 2000))));
+            store.tidy();
+            assert!(store.get(KeyHash(0)).is_some(), "used before {hash} came");
+        }
+        store.tidy();
+        assert!(store.get(KeyHash(1)).is_none());
+    }
+
+    /// Four threads fill, replace and remove; each also holds what it had
+    /// last, as a front does. At no moment does anybody see too much.
+    #[test]
+    fn many_threads_never_exceed_the_capacity_by_more_than_a_tenth() {
+        let store = Store::new(2 << 20);
+        let max = store.capacity() * 11 / 10;
+        let refused = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for thread in 0..4u64 {
+                let (store, refused) = (&store, &refused);
+                scope.spawn(move || {
+                    let mut last = None;
+                    for turn in 0..4000 {
+                        let bits = mix(thread << 32 | turn);
+                        let hash = bits % 300;
+                        if bits.is_multiple_of(17) {
+                            store.remove(KeyHash(hash));
+                        }
+                        let held = store.hold(item(hash, log_uniform(mix(bits))));
+                        if store.insert(&held) {
+                            last = Some(held);
+                        } else {
+                            refused.fetch_add(1, Ordering::Relaxed);
+                            last = None;
+                        }
+                        assert!(store.live() <= max, "{} of {max}", store.live());
+                    }
+                    drop(last);
+                });
+            }
+        });
+        // What the threads hold may alone be more than the tenth, so refusals
+        // are right; but the store must not have closed.
+        let refused = refused.into_inner();
+        assert!(refused < 16_000 / 2, "{refused} of 16000 refused");
+        store.tidy();
+        assert!(store.live() <= store.capacity());
+        (0..300).for_each(|hash| store.remove(KeyHash(hash)));
+        drop(store.cache);
+        assert_eq!(store.live.load(Ordering::Relaxed), 0, "all is given back");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Whatever is done in whichever order, what is counted is what is
+        /// held, and it is never too much.
+        #[test]
+        fn the_count_is_what_is_held(
+            capacity in 20_000u64..400_000,
+            steps in prop::collection::vec((0u64..40, 0usize..60_000, 0u8..8), 1..300),
+        ) {
+            let store = Store::new(capacity);
+            let mut front: Vec<Arc<Held>> = Vec::new();
+            for (hash, len, what) in steps {
+                match what {
+                    0 => store.remove(KeyHash(hash)),
+                    1 => store.tidy(),
+                    2 => front.clear(),
+                    3 => front.extend(store.get(KeyHash(hash))),
+                    _ => {
+                        let held = store.hold(item(hash, len));
+                        let taken_in = store.insert(&held);
+                        prop_assert_eq!(taken_in, held.is_taken_in());
+                        if !taken_in {
+                            let stored = store.get(KeyHash(hash));
+                            prop_assert!(stored.is_none_or(|stored| stored.is_taken_in()));
+                        }
+                    }
+                }
+                prop_assert!(store.live() <= capacity + capacity / 10);
+                let kept: u64 = {
+                    let mut kept: Vec<&Arc<Held>> = front.iter().collect();
+                    kept.sort_by_key(|held| Arc::as_ptr(held));
+                    kept.dedup_by(|a, b| Arc::ptr_eq(a, b));
+                    kept.iter().map(|held| u64::from(held.weight())).sum()
+                };
+                prop_assert!(store.live() >= kept);
+            }
+            front.clear();
+            let live = Arc::clone(&store.live);
+            drop(store);
+            prop_assert_eq!(live.load(Ordering::Relaxed), 0);
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use admin_support::{ask, running, start};
 use emberline::config::{self, Environment, Source};
-use emberline::metrics::{Class, OTHER, Verdict};
+use emberline::metrics::{Class, Event, OTHER, Verdict};
 use emberline_protocol::memcache::Verb;
 use emberline_protocol::redis::command::{COMMANDS, Class as Redis};
 use emberline_routing::PoolId;
@@ -72,6 +72,7 @@ fn every_metric_is_listed_and_every_listed_one_exists() {
     let site = start(running("r", 1, 1));
     site.state.meters[0].request(0, None, OTHER, Verdict::Refused);
     site.state.meters[0].latency(PoolId(0), Class::Read, 1);
+    site.state.meters[0].event(0, Event::Hit, 1);
     let (_, text) = ask(site.status(), "GET", "/metrics");
     let exist: BTreeSet<_> = text
         .lines()

@@ -5,6 +5,8 @@
 
 mod admin_support;
 // The command line is private to the crate, so the probe is taken from its source.
+#[path = "../src/cli/ask.rs"]
+mod ask;
 #[path = "../src/cli/healthcheck.rs"]
 mod healthcheck;
 

@@ -9,7 +9,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use admin_support::{Site, ask, running, start};
-use emberline::metrics::{Class, OTHER, Verdict, memcache_command};
+use emberline::metrics::{Class, Event, OTHER, Verdict, memcache_command};
 use emberline_protocol::memcache::Verb;
 use emberline_protocol::redis::command::COUNT;
 use emberline_routing::{PoolId, ServerId};
@@ -33,6 +33,11 @@ fn flood(site: &Site) {
                         meter.latency(pool, class, 123_456);
                     }
                 }
+            }
+        }
+        for pool in 0..u16::try_from(running.pools.len()).unwrap() {
+            for event in Event::ALL {
+                meter.event(pool, event, 1);
             }
         }
         for server in 0..running.servers.len() {
@@ -84,6 +89,7 @@ fn bounded(pools: u16, servers: u32) {
         let counts = [
             "emberline_requests_total",
             "emberline_request_duration_seconds_count",
+            "emberline_l1_events_total",
         ];
         let requests = all
             .iter()
@@ -112,6 +118,12 @@ fn a_quiet_proxy_has_no_series_for_what_never_happened() {
     );
     assert_eq!(all[r#"emberline_client_connections{listener="r"}"#], 0.0);
     assert!(all.len() < 40, "{}", all.len());
+    assert!(
+        !all.keys()
+            .any(|name| name.starts_with("emberline_l1_events_total"))
+    );
+    assert_eq!(all["emberline_l1_capacity_bytes"], f64::from(1 << 20));
+    assert_eq!(all[r#"emberline_hotkeys{pool="pool-0"}"#], 0.0);
 }
 
 #[test]
@@ -153,6 +165,37 @@ fn requests_carry_the_names_of_the_configuration() {
 }
 
 #[test]
+fn promoted_keys_are_counted_and_never_named() {
+    let site = start(running("r", 2, 1));
+    let l1 = &site.state.l1;
+    for key in [&b"user:1"[..], b"user:2"] {
+        l1.board.promote(l1.hasher.hash_in(1, key), 1, key);
+    }
+    for meter in &site.state.meters {
+        meter.event(1, Event::NegativeHit, 2);
+        meter.event(0, Event::Push, 1);
+    }
+    let text = scrape(&site);
+    assert!(!text.contains("user:1"));
+    let all = series(&text);
+    let value = |name: &str| all[name];
+    assert_eq!(value(r#"emberline_hotkeys{pool="pool-0"}"#), 0.0);
+    assert_eq!(value(r#"emberline_hotkeys{pool="pool-1"}"#), 2.0);
+    assert_eq!(
+        value(r#"emberline_l1_mode{pool="pool-1",mode="observe"}"#),
+        1.0
+    );
+    let event = |pool, event| {
+        all.get(&format!(
+            r#"emberline_l1_events_total{{pool="{pool}",event="{event}"}}"#
+        ))
+    };
+    assert_eq!(event("pool-1", "negative_hit"), Some(&4.0));
+    assert_eq!(event("pool-0", "push"), Some(&2.0));
+    assert_eq!(event("pool-0", "negative_hit"), None);
+}
+
+#[test]
 fn the_text_is_well_formed() {
     // A name that must be escaped, were it ever allowed.
     let site = start(running("a\"b\\c\nd", 2, 2));
@@ -169,6 +212,10 @@ fn the_text_is_well_formed() {
         "emberline_shed_total",
         "emberline_config_last_reload_successful",
         "emberline_build_info",
+        "emberline_hotkeys",
+        "emberline_l1_bytes",
+        "emberline_l1_events_total",
+        "emberline_l1_mode",
         "process_cpu_seconds_total",
         "process_resident_memory_bytes",
         "process_open_fds",
@@ -223,7 +270,7 @@ fn check(text: &str) -> BTreeSet<String> {
 fn sample(line: &str) -> (&str, Vec<(String, String)>, &str) {
     let end = line.find(['{', ' ']).unwrap();
     let (name, mut rest) = line.split_at(end);
-    let good = |c: char| c.is_ascii_lowercase() || c == '_';
+    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     assert!(name.chars().all(good), "{line}");
     let mut labels = Vec::new();
     if let Some(inside) = rest.strip_prefix('{') {

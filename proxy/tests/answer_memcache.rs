@@ -3,7 +3,7 @@
 
 mod answer_support;
 
-use answer_support::{Server, ask, context, running};
+use answer_support::{Server, ask, context, pool, running};
 use emberline::answer::Then;
 use emberline::answer::memcache::{answer, is_local};
 use emberline::running::Protocol;
@@ -14,7 +14,8 @@ fn answer_line(line: &str) -> (String, Then) {
     let word = line.split(' ').next().unwrap();
     let verb = *Verb::ALL.iter().find(|verb| verb.name() == word).unwrap();
     assert!(is_local(verb), "{line}");
-    let running = running(Protocol::Memcached, None);
+    let mut running = running(Protocol::Memcached, None);
+    running.pools.push(pool(Protocol::Memcached));
     let quiet = line.ends_with(" noreply");
     let mut out = Vec::new();
     let line = format!("{line}\r\n");
@@ -79,7 +80,7 @@ fn answers_are_those_of_memcached() {
 
 #[test]
 fn stats_are_lines_that_clients_read() {
-    for line in ["stats", "stats settings"] {
+    for line in ["stats", "stats settings", "stats hotkeys"] {
         let (reply, _) = answer_line(line);
         let body = reply.strip_suffix("END\r\n").unwrap();
         for stat in body.split_terminator("\r\n") {
@@ -117,4 +118,26 @@ fn administration_is_refused_with_a_reason() {
         }
         assert_eq!(reply.matches("\r\n").count(), 1);
     }
+}
+
+#[test]
+fn hot_keys_are_stats_the_busiest_first() {
+    let (reply, _) = answer_line("stats hotkeys");
+    let first = "STAT hotkeys 2\r\n\
+        STAT hotkeys:1:key 00000000000000a0\r\n\
+        STAT hotkeys:1:pool cache\r\n\
+        STAT hotkeys:1:state cached\r\n\
+        STAT hotkeys:1:requests_per_second 500.0\r\n\
+        STAT hotkeys:1:requests_per_second_min 450.0\r\n\
+        STAT hotkeys:1:requests_per_second_max 550.0\r\n\
+        STAT hotkeys:1:reads_per_second 490.0\r\n\
+        STAT hotkeys:1:writes_per_second 10.0\r\n\
+        STAT hotkeys:1:bytes_per_second 2000.0\r\n\
+        STAT hotkeys:1:share_percent 50.0\r\n\
+        STAT hotkeys:1:certain 1\r\n\
+        STAT hotkeys:1:hits 3\r\n\
+        STAT hotkeys:1:misses 1\r\n\
+        STAT hotkeys:1:hot_ms 5000\r\n\
+        STAT hotkeys:2:key 00000000000000b0\r\n";
+    assert!(reply.starts_with(first), "{reply}");
 }

@@ -3,7 +3,7 @@
 
 mod answer_support;
 
-use answer_support::{NOW, Server, ask, context, running};
+use answer_support::{NOW, Server, ask, context, pool, running};
 use emberline::answer::redis::{Session, answer, permitted_before_auth, refuse};
 use emberline::answer::{Context, Then};
 use emberline::running::{Protocol, Running};
@@ -201,7 +201,6 @@ client kill skipme foo
 client kill addr 1.2.3.4:5
 client kill laddr 1.2.3.4:5 skipme no
 client reply on
-command count
 command count x
 command foo
 command info foo
@@ -334,6 +333,11 @@ fn answers_are_those_of_a_redis_server_in_resp3() {
     compare(Version::Resp3);
 }
 
+/// Whether Redis 7.0 does not have this command or subcommand.
+fn is_newer(name: &str) -> bool {
+    name.split('|').next() == Some("hotkeys")
+}
+
 /// `COMMAND INFO` of everything. Redis lists subcommands in the order of a hash
 /// table seeded at its start, so that each is asked for by its own name.
 #[test]
@@ -348,7 +352,7 @@ fn every_command_is_described_as_a_redis_server_does() {
     for hello in ["hello 2", "hello 3"] {
         ask_server(&mut stream, hello);
         client.ask(hello);
-        for command in &COMMANDS {
+        for command in COMMANDS.iter().filter(|command| !is_newer(command.name)) {
             let own = command.subcommands.is_empty().then_some(command.name);
             let subcommands = command.subcommands.iter().map(|sub| sub.name);
             for name in own.into_iter().chain(subcommands) {
@@ -400,6 +404,13 @@ fn lists_of_commands_are_those_of_a_redis_server() {
             let mut names: Vec<String> = elements(reply)
                 .unwrap()
                 .map(|name| String::from_utf8_lossy(name).into_owned())
+                .filter(|name| {
+                    !is_newer(
+                        name.rsplit("\r\n")
+                            .find(|word| !word.is_empty())
+                            .unwrap_or(name),
+                    )
+                })
                 .collect();
             names.sort();
             names
@@ -590,4 +601,177 @@ fn passwords_are_as_long_as_asked_for() {
         assert!(reply.starts_with(&format!("${digits}\r\n")), "{reply}");
         assert_ne!(client.ask("acl genpass"), client.ask("acl genpass"));
     }
+}
+
+#[test]
+fn the_proxys_own_command_is_listed_with_the_others() {
+    let running = running(Protocol::Redis, None);
+    let mut client = Client::new(&running);
+    assert_eq!(client.ask("command count"), ":241\r\n");
+    assert!(
+        client
+            .ask("command list")
+            .contains("$11\r\nhotkeys|get\r\n")
+    );
+    assert!(
+        client
+            .ask("command info hotkeys")
+            .contains("$7\r\nhotkeys\r\n:-2\r\n")
+    );
+    assert!(client.ask("acl cat admin").contains("hotkeys|start"));
+}
+
+/// A reply without what only framing needs, a line for each element.
+fn elements_of(reply: &str) -> Vec<&str> {
+    let lines = reply.split("\r\n");
+    lines
+        .filter(|line| !line.starts_with('$') && !line.is_empty())
+        .collect()
+}
+
+#[test]
+fn hot_keys_are_told_in_the_outline_of_redis_and_in_full() {
+    let mut running = running(Protocol::Redis, None);
+    running.pools.push(pool(Protocol::Redis));
+    let mut client = Client::new(&running);
+    let head = [
+        "tracking-active",
+        ":1",
+        "sample-ratio",
+        ":1",
+        "selected-slots",
+        "*1",
+        "*2",
+        ":0",
+        ":16383",
+        "collection-start-time-unix-ms",
+        ":1699999999000",
+        "collection-duration-ms",
+        ":1000",
+        "total-net-bytes",
+        ":6300",
+        "by-net-bytes",
+        "*4",
+        "00000000000000b0",
+        ":4500",
+        "00000000000000a0",
+        ":1800",
+        "by-requests",
+        "*4",
+        "00000000000000a0",
+        ":450",
+        "00000000000000b0",
+        ":90",
+        "emberline-keys",
+        "*2",
+    ];
+    let busiest = [
+        "key",
+        "00000000000000a0",
+        "pool",
+        "cache",
+        "state",
+        "cached",
+        "requests-per-second",
+        "500",
+        "requests-per-second-min",
+        "450",
+        "requests-per-second-max",
+        "550",
+        "reads-per-second",
+        "490",
+        "writes-per-second",
+        "10",
+        "bytes-per-second",
+        "2000",
+        "share",
+        "0.5",
+        "certain",
+        ":1",
+        "window-ms",
+        ":1000",
+        "hits",
+        ":3",
+        "misses",
+        ":1",
+        "hot-ms",
+        ":5000",
+    ];
+    let resp2 = client.ask("hotkeys get");
+    let expected = [
+        &["*1", "*18"],
+        &head[..],
+        &["*30"],
+        &busiest[..],
+        &["*30", "key"],
+    ]
+    .concat();
+    let found = elements_of(&resp2);
+    assert_eq!(found[..expected.len()], expected[..]);
+    assert_eq!(found[expected.len()], "00000000000000b0");
+    // In RESP3 maps are maps and rates are numbers.
+    client.ask("hello 3");
+    let resp3 = client.ask("hotkeys get");
+    assert!(
+        resp3.starts_with("*1\r\n%9\r\n$15\r\ntracking-active\r\n:1\r\n"),
+        "{resp3}"
+    );
+    assert!(resp3.contains("$5\r\nshare\r\n,0.5\r\n"), "{resp3}");
+    // COUNT cuts every list.
+    let one = client.ask("HOTKEYS GET COUNT 1");
+    assert!(
+        one.contains("by-net-bytes\r\n*2\r\n$16\r\n00000000000000b0\r\n"),
+        "{one}"
+    );
+    assert!(one.contains("emberline-keys\r\n*1\r\n"), "{one}");
+}
+
+#[test]
+fn hotkeys_accepts_the_whole_workflow_and_says_no_to_nonsense() {
+    let mut running = running(Protocol::Redis, None);
+    running.pools.push(pool(Protocol::Redis));
+    {
+        let mut client = Client::new(&running);
+        for (line, reply) in [
+            ("hotkeys start metrics 2 cpu net duration 60", "+OK\r\n"),
+            ("hotkeys stop", "+OK\r\n"),
+            ("hotkeys reset", "+OK\r\n"),
+            (
+                "hotkeys get count 0",
+                "-ERR COUNT must be between 1 and 64\r\n",
+            ),
+            (
+                "hotkeys get count 65",
+                "-ERR COUNT must be between 1 and 64\r\n",
+            ),
+            (
+                "hotkeys get count x",
+                "-ERR COUNT must be between 1 and 64\r\n",
+            ),
+            ("hotkeys get count", "-ERR syntax error\r\n"),
+            ("hotkeys get limit 1", "-ERR syntax error\r\n"),
+            (
+                "hotkeys stop now",
+                "-ERR wrong number of arguments for 'hotkeys|stop' command\r\n",
+            ),
+            (
+                "hotkeys",
+                "-ERR wrong number of arguments for 'hotkeys' command\r\n",
+            ),
+            (
+                "hotkeys foo",
+                "-ERR unknown subcommand 'foo'. Try HOTKEYS HELP.\r\n",
+            ),
+        ] {
+            assert_eq!(client.ask(line), reply, "{line}");
+        }
+        assert!(
+            client
+                .ask("hotkeys help")
+                .contains("+GET [COUNT <count>]\r\n")
+        );
+    }
+    // Where nothing is counted there is nothing to tell, as before START.
+    running.pools[0].hotkey.enabled = false;
+    assert_eq!(Client::new(&running).ask("hotkeys get"), "$-1\r\n");
 }

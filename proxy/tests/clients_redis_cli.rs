@@ -64,7 +64,7 @@ fn redis_cli_explores_the_embedded_pool() {
     let biggest = run(&["--bigkeys"]);
     assert!(biggest.contains("300 strings with 790 bytes"), "{biggest}");
     assert!(run(&["info"]).contains("redis_version:7."));
-    assert_eq!(run(&["command", "count"]), "240\n");
+    assert_eq!(run(&["command", "count"]), "241\n");
     assert!(run(&["-3", "hello"]).contains("proto 3"));
     // What an interactive redis-cli asks when it starts.
     assert!(run(&["command", "docs"]).lines().count() > 1000);

@@ -7,12 +7,13 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use clap::Parser;
-use emberline_benches::compare::cells::CELLS;
+use emberline_benches::compare::cells::{CELLS, Cell};
 use emberline_benches::compare::record::{CellResult, Record};
 use emberline_benches::compare::rounds::{self, Plan};
 use emberline_benches::compare::stats::median;
 use emberline_benches::compare::{footprint, syscalls};
 use emberline_benches::load::options::parse_duration;
+use emberline_benches::peers::emberline::{self, VARIANTS, Variant};
 use emberline_benches::peers::{Kind, Peer, Servers, envoy};
 use emberline_benches::process::{Scratch, find};
 use emberline_benches::{interrupt, procfs};
@@ -44,6 +45,11 @@ struct Arguments {
     /// Only cells whose name contains this
     #[arg(long)]
     cells: Option<String>,
+
+    /// Leave [hotkey] and [l1] out of every configuration, for a build without
+    /// them; cells named hot and detector then say nothing
+    #[arg(long)]
+    plain_config: bool,
 
     /// Leave out start time and memory
     #[arg(long)]
@@ -79,10 +85,30 @@ fn run(arguments: &Arguments) -> io::Result<()> {
     let scratch = Scratch::new("compare")?;
     let kinds = kinds(arguments)?;
     let servers = Servers::start(&scratch)?;
-    let proxies = kinds
+    let cells: Vec<&Cell> = CELLS
+        .iter()
+        .filter(|cell| {
+            let part = arguments.cells.as_deref().unwrap_or_default();
+            cell.name.contains(part)
+        })
+        .collect();
+    let mut proxies = kinds
         .iter()
         .map(|kind| kind.start(&scratch, &servers))
         .collect::<io::Result<Vec<_>>>()?;
+    for &variant in VARIANTS
+        .iter()
+        .filter(|variant| cells.iter().any(|cell| cell.group.takes(variant.name)))
+        .filter(|_| !arguments.skip_emberline)
+    {
+        let tables = match arguments.plain_config {
+            true => "",
+            false => variant.tables,
+        };
+        let variant = Variant { tables, ..variant };
+        let binary = &arguments.emberline;
+        proxies.push(emberline::start_as(variant, &scratch, &servers, binary)?);
+    }
     let direct = servers
         .redis
         .iter()
@@ -104,12 +130,7 @@ fn run(arguments: &Arguments) -> io::Result<()> {
         cells: Vec::new(),
         footprints: Vec::new(),
     };
-    for cell in CELLS.iter().filter(|cell| {
-        arguments
-            .cells
-            .as_ref()
-            .is_none_or(|part| cell.name.contains(part.as_str()))
-    }) {
+    for cell in cells {
         let series = rounds::measure(cell, &peers, plan)?;
         for one in &series {
             let cpu = median(&one.cpu).unwrap_or(f64::NAN);
@@ -127,7 +148,7 @@ fn run(arguments: &Arguments) -> io::Result<()> {
         };
         for peer in peers
             .iter()
-            .filter(|peer| peer.port(cell.protocol).is_some())
+            .filter(|peer| cell.group.takes(peer.name) && peer.port(cell.protocol).is_some())
         {
             let Some(counter) = &counter else { break };
             interrupt::check()?;

@@ -1,6 +1,7 @@
 //! What is measured: one cell is one shape of load.
 
 use crate::load::{Options, Protocol, Sizes, Target};
+use crate::peers::emberline::HOT_KEYS;
 
 /// Connections in every cell.
 pub const CONNECTIONS: u32 = 50;
@@ -20,8 +21,57 @@ pub struct Cell {
     pub mget: u32,
     /// Bytes per value.
     pub size: u64,
-    /// Emberline's cost over nutcracker's may be at most this.
-    pub gate: Option<f64>,
+    /// Different keys.
+    pub keys: u64,
+    /// Skew of the keys.
+    pub zipf: f64,
+    /// Who takes part.
+    pub group: Group,
+    /// What must hold.
+    pub gates: &'static [Gate],
+}
+
+/// Whose cost over whose may be at most how much.
+#[derive(Clone, Copy, Debug)]
+pub struct Gate {
+    /// The one that is judged.
+    pub ours: &'static str,
+    /// The one that it is compared with.
+    pub theirs: &'static str,
+    /// The largest ratio.
+    pub limit: f64,
+}
+
+/// Who takes part in a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// Proxies that pass everything on, and the servers themselves.
+    Passing,
+    /// Emberline answering from memory, nutcracker and redis-server.
+    Hot,
+    /// Emberline with and without its detector.
+    Detector,
+}
+
+impl Group {
+    /// Whether the peer with this name takes part.
+    pub fn takes(self, name: &str) -> bool {
+        let variant = name.starts_with("l1 ") || name.starts_with("detector ");
+        match self {
+            Group::Passing => !variant,
+            Group::Hot => name.starts_with("l1 ") || matches!(name, "nutcracker" | "redis-server"),
+            Group::Detector => name.starts_with("detector "),
+        }
+    }
+
+    /// Whose cost the ratios in the table are over.
+    pub fn reference(self) -> &'static str {
+        match self {
+            Group::Passing => "nutcracker",
+            Group::Hot => "redis-server",
+            Group::Detector => "detector off",
+        }
+    }
 }
 
 const BASE: Cell = Cell {
@@ -31,7 +81,10 @@ const BASE: Cell = Cell {
     reads: 1.0,
     mget: 1,
     size: 64,
-    gate: None,
+    keys: 10_000,
+    zipf: 0.0,
+    group: Group::Passing,
+    gates: &[],
 };
 
 const MEMCACHED: Cell = Cell {
@@ -39,17 +92,42 @@ const MEMCACHED: Cell = Cell {
     ..BASE
 };
 
+const HOT: Cell = Cell {
+    keys: HOT_KEYS,
+    group: Group::Hot,
+    ..BASE
+};
+
+const DETECTOR: Cell = Cell {
+    keys: 1_000_000,
+    group: Group::Detector,
+    gates: &[gate("detector on", "detector off", 1.05)],
+    ..BASE
+};
+
+const fn gate(ours: &'static str, theirs: &'static str, limit: f64) -> Gate {
+    Gate {
+        ours,
+        theirs,
+        limit,
+    }
+}
+
+const fn nutcracker(limit: f64) -> Gate {
+    gate("emberline", "nutcracker", limit)
+}
+
 /// All cells, in the order in which they run.
 pub const CELLS: &[Cell] = &[
     Cell {
         name: "GET P=1",
-        gate: Some(0.90),
+        gates: &[nutcracker(0.90)],
         ..BASE
     },
     Cell {
         name: "GET P=16",
         pipeline: 16,
-        gate: Some(0.40),
+        gates: &[nutcracker(0.40)],
         ..BASE
     },
     Cell {
@@ -61,7 +139,7 @@ pub const CELLS: &[Cell] = &[
         name: "SET P=16",
         pipeline: 16,
         reads: 0.0,
-        gate: Some(0.45),
+        gates: &[nutcracker(0.45)],
         ..BASE
     },
     Cell {
@@ -73,7 +151,7 @@ pub const CELLS: &[Cell] = &[
         name: "MGET10 P=16",
         mget: 10,
         pipeline: 16,
-        gate: Some(0.30),
+        gates: &[nutcracker(0.30)],
         ..BASE
     },
     Cell {
@@ -85,6 +163,8 @@ pub const CELLS: &[Cell] = &[
     Cell {
         name: "GET 16KiB P=1",
         size: 16 << 10,
+        // Fewer, so that filling and memory stay small.
+        keys: 2_000,
         ..BASE
     },
     Cell {
@@ -94,7 +174,7 @@ pub const CELLS: &[Cell] = &[
     Cell {
         name: "memcached get P=16",
         pipeline: 16,
-        gate: Some(0.65),
+        gates: &[nutcracker(0.65)],
         ..MEMCACHED
     },
     Cell {
@@ -108,6 +188,45 @@ pub const CELLS: &[Cell] = &[
         pipeline: 16,
         ..MEMCACHED
     },
+    Cell {
+        name: "hot GET P=1",
+        gates: &[
+            gate("l1 ttl", "redis-server", 1.0),
+            gate("l1 tracking", "redis-server", 1.0),
+        ],
+        ..HOT
+    },
+    Cell {
+        name: "hot GET P=16",
+        pipeline: 16,
+        gates: &[
+            gate("l1 ttl", "redis-server", 0.5),
+            gate("l1 tracking", "redis-server", 0.5),
+            gate("l1 ttl", "nutcracker", 0.2),
+            gate("l1 tracking", "nutcracker", 0.2),
+        ],
+        ..HOT
+    },
+    Cell {
+        name: "detector uniform P=1",
+        ..DETECTOR
+    },
+    Cell {
+        name: "detector uniform P=16",
+        pipeline: 16,
+        ..DETECTOR
+    },
+    Cell {
+        name: "detector zipf P=1",
+        zipf: 1.0,
+        ..DETECTOR
+    },
+    Cell {
+        name: "detector zipf P=16",
+        pipeline: 16,
+        zipf: 1.0,
+        ..DETECTOR
+    },
 ];
 
 impl Cell {
@@ -116,8 +235,8 @@ impl Cell {
         Options {
             connections: CONNECTIONS,
             pipeline: self.pipeline,
-            // Large values on fewer keys, so that filling and memory stay small.
-            keys: if self.size > 4096 { 2_000 } else { 10_000 },
+            keys: self.keys,
+            zipf: self.zipf,
             sizes: Sizes::Fixed(self.size),
             reads: self.reads,
             mget: self.mget,

@@ -38,10 +38,11 @@ pub struct Series {
     pub failure: Option<String>,
 }
 
-/// Measure one cell on all peers that speak its protocol.
+/// Measure one cell on all peers that take part in it and speak its protocol.
 pub fn measure(cell: &Cell, peers: &[&Peer], plan: Plan) -> io::Result<Vec<Series>> {
     let mut contestants: Vec<Contestant<'_>> = peers
         .iter()
+        .filter(|peer| cell.group.takes(peer.name))
         .filter_map(|peer| Contestant::prepare(cell, peer))
         .collect();
     for round in 0..plan.rounds as usize {

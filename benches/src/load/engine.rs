@@ -180,7 +180,7 @@ impl Shared<'_> {
 /// Where a thread's requests come from, and how many are left.
 struct Source<'a> {
     context: &'a Context,
-    zipf: Zipf,
+    chooser: Chooser,
     keys: Vec<u64>,
     reads: f64,
     mget: usize,
@@ -198,7 +198,10 @@ impl<'a> Source<'a> {
             |n: u64, i: u32| (u128::from(n) * u128::from(i) / u128::from(options.threads)) as u64;
         let mut source = Source {
             context,
-            zipf: Zipf::new(options.keys, options.zipf),
+            chooser: Chooser {
+                hot: options.hot,
+                zipf: Zipf::new(options.keys, options.zipf),
+            },
             keys: Vec::new(),
             reads: options.reads,
             mget: options.mget as usize,
@@ -250,11 +253,28 @@ impl<'a> Source<'a> {
             *key += 1;
         } else if self.reads >= 1.0 || rng.unit() < self.reads {
             self.keys.clear();
-            let zipf = &self.zipf;
-            self.keys.extend((0..self.mget).map(|_| zipf.sample(rng)));
+            let chooser = &self.chooser;
+            self.keys.extend((0..self.mget).map(|_| chooser.key(rng)));
             connection.push_read(&self.keys, due, self.context);
         } else {
-            connection.push_write(self.zipf.sample(rng), due, self.context);
+            connection.push_write(self.chooser.key(rng), due, self.context);
+        }
+    }
+}
+
+/// Which key is next.
+struct Chooser {
+    /// The share of key 0.
+    hot: f64,
+    /// What the other requests ask for.
+    zipf: Zipf,
+}
+
+impl Chooser {
+    fn key(&self, rng: &mut Rng) -> u64 {
+        match self.hot > 0.0 && rng.unit() < self.hot {
+            true => 0,
+            false => self.zipf.sample(rng),
         }
     }
 }
@@ -450,5 +470,22 @@ impl Run<'_> {
         }
         self.worker.connections[token] = open(&self.worker.poll, token, self.shared.options)?;
         self.refill(token)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hot_key_has_its_share() {
+        for hot in [0.0, 0.5, 1.0] {
+            let zipf = Zipf::new(1_000_000, 0.0);
+            let chooser = Chooser { hot, zipf };
+            let mut rng = Rng::new(1);
+            let drawn = (0..100_000).filter(|_| chooser.key(&mut rng) == 0).count();
+            let share = drawn as f64 / 100_000.0;
+            assert!((share - hot).abs() < 0.01, "{hot}: {share}");
+        }
     }
 }

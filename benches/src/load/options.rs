@@ -44,6 +44,10 @@ pub struct Options {
     #[arg(long, value_name = "S", default_value_t = 0.0)]
     pub zipf: f64,
 
+    /// Share of the requests that go to key 0, 0 to 1; the others follow --zipf
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    pub hot: f64,
+
     /// Value sizes: 64, 16-1024 or lognormal:MEDIAN,SIGMA
     #[arg(long, default_value = "64")]
     pub sizes: Sizes,
@@ -83,6 +87,7 @@ impl Options {
             pipeline: 1,
             keys: 100_000,
             zipf: 0.0,
+            hot: 0.0,
             sizes: Sizes::Fixed(64),
             reads: 1.0,
             mget: 1,
@@ -99,6 +104,12 @@ impl Options {
             return Err(format!(
                 "--reads {} is not a share: expected 0 to 1",
                 self.reads
+            ));
+        }
+        if !(0.0..=1.0).contains(&self.hot) {
+            return Err(format!(
+                "--hot {} is not a share: expected 0 to 1",
+                self.hot
             ));
         }
         if !(0.0..=10.0).contains(&self.zipf) {

@@ -183,6 +183,22 @@ pub(super) static FUNCTION: [Subcommand; 9] = [
 ];
 
 #[rustfmt::skip]
+pub(super) static HOTKEYS: [Subcommand; 5] = [
+    // Of Redis 8.6, but for HELP, which it answers without listing it, and
+    // for the arity of GET, which may have a COUNT here.
+    sub("hotkeys|get", -2, (0, 0, 0), &["admin", "noscript"], &["@admin", "@slow", "@dangerous"], &[],
+        &[]),
+    sub("hotkeys|help", 2, (0, 0, 0), &["loading", "stale"], &["@slow"], &[],
+        &[]),
+    sub("hotkeys|reset", 2, (0, 0, 0), &["admin", "noscript"], &["@admin", "@slow", "@dangerous"], &[],
+        &[]),
+    sub("hotkeys|start", -2, (0, 0, 0), &["admin", "noscript"], &["@admin", "@slow", "@dangerous"], &[],
+        &[]),
+    sub("hotkeys|stop", 2, (0, 0, 0), &["admin", "noscript"], &["@admin", "@slow", "@dangerous"], &[],
+        &[]),
+];
+
+#[rustfmt::skip]
 pub(super) static LATENCY: [Subcommand; 7] = [
     sub("latency|doctor", 2, (0, 0, 0), &["admin", "noscript", "loading", "stale"], &["@admin", "@slow", "@dangerous"], &["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"],
         &[]),

@@ -1,15 +1,17 @@
 //! The endpoints.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::State as Shared;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State as Shared};
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 
 use super::serve::Site;
-use super::{State, report};
+use super::{State, hotkeys, report};
 
 /// The page for people: one file, no build chain, nothing fetched from elsewhere.
 const PAGE: &str = include_str!("page.html");
@@ -24,6 +26,7 @@ pub(super) fn admin(state: Arc<State>) -> Site {
     let router = Router::new()
         .route("/", get(page))
         .route("/pools", get(pools))
+        .route("/hotkeys", get(hot))
         .route("/config", get(config))
         .route("/stats", get(stats))
         .route("/drain", post(drain))
@@ -79,6 +82,17 @@ async fn readyz(Shared(state): Shared<Arc<State>>) -> (StatusCode, String) {
 
 async fn pools(Shared(state): Shared<Arc<State>>) -> impl IntoResponse {
     Json(report::pools(&state))
+}
+
+async fn hot(
+    Shared(state): Shared<Arc<State>>,
+    given: Result<Query<BTreeMap<String, String>>, QueryRejection>,
+) -> Response {
+    let given = given.map_err(|_| "the query cannot be read".to_owned());
+    match given.and_then(|Query(given)| hotkeys::Query::new(&state, given)) {
+        Ok(query) => Json(hotkeys::answer(&state, &query)).into_response(),
+        Err(why) => (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response(),
+    }
 }
 
 async fn config(Shared(state): Shared<Arc<State>>) -> impl IntoResponse {

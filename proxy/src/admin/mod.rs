@@ -9,6 +9,7 @@
 
 mod api;
 mod guard;
+mod hotkeys;
 mod listen;
 mod report;
 mod serve;
@@ -53,7 +54,7 @@ impl State {
         started: SystemTime,
     ) -> State {
         State {
-            scrape: Scrape::new(running.clone(), meters.clone(), started),
+            scrape: Scrape::new(running.clone(), meters.clone(), l1.clone(), started),
             running,
             meters,
             l1,

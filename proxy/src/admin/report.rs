@@ -40,10 +40,16 @@ pub(super) fn pools(state: &State) -> Value {
                 "requests": requests.iter().sum::<u64>(),
                 "errors": errors(&requests),
                 "latency": latency(&pool_durations(state, id)),
+                "latency_counts": pool_durations(state, id).counts(),
                 "servers": servers.collect::<Vec<_>>(),
             })
         });
-    json!({ "pools": pools.collect::<Vec<_>>() })
+    // For who polls: the quantiles of the time between come from differences.
+    let bounds = totals::duration_bounds().map(|bound| (bound * 1e9).round() / 1e6);
+    json!({
+        "latency_bounds_ms": bounds.collect::<Vec<_>>(),
+        "pools": pools.collect::<Vec<_>>(),
+    })
 }
 
 fn server(state: &State, id: u32, weight: Option<u32>) -> Option<Value> {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::metrics::hotkeys::Hot;
 use crate::running::{Listener, Running};
 
 /// The surroundings of a request.
@@ -16,6 +17,9 @@ pub struct Context<'a> {
     /// Called by the few commands that print figures (`INFO`, `stats`), at
     /// most once a request, so that gathering them may cost something.
     pub figures: &'a dyn Fn() -> Figures,
+    /// The hot keys of the listener's pools, in no order. Called by `HOTKEYS`
+    /// and `stats hotkeys` alone, for the same reason.
+    pub hotkeys: &'a dyn Fn() -> Vec<Hot>,
 }
 
 impl fmt::Debug for Context<'_> {

@@ -9,12 +9,16 @@ use emberline_protocol::memcache::{Verb, encode, tokens};
 
 use super::process;
 use super::{Context, Figures, Then};
+use crate::metrics::hotkeys::Sort;
 use crate::running::{Bind, Protocol};
 
 /// The version of memcached that clients are told. Digits alone: several
 /// clients parse it as three numbers and fail on a suffix. The proxy's own
 /// version is `emberline_version` in `stats`.
 pub const VERSION: &str = "1.6.18";
+
+/// How many keys `stats hotkeys` prints.
+const HOTKEYS_MAX: usize = 64;
 
 /// Whether [`answer`] has the answer, whatever the pools are.
 pub fn is_local(verb: Verb) -> bool {
@@ -84,6 +88,7 @@ fn stats(line: &[u8], context: &Context<'_>, out: &mut Vec<u8>) {
     match words.as_slice() {
         [] => general(context, &(context.figures)(), out),
         [b"settings", ..] => settings(context, out),
+        [b"hotkeys", ..] => hotkeys(context, out),
         [b"reset", ..] => return encode::line(out, "RESET"),
         [b"sizes", ..] => stat(out, "sizes_status", "disabled"),
         [b"slabs", ..] => {
@@ -175,6 +180,39 @@ fn settings(context: &Context<'_>, out: &mut Vec<u8>) {
     stat(out, "item_size_max", 1_048_576);
     stat(out, "flush_enabled", "yes");
     stat(out, "shutdown_command", "no");
+}
+
+/// `stats hotkeys`, which memcached does not have: the busiest first, each
+/// fact in a line of its own, as `stats items` numbers its classes.
+fn hotkeys(context: &Context<'_>, out: &mut Vec<u8>) {
+    let mut hot = (context.hotkeys)();
+    Sort::Rate.sort(&mut hot);
+    stat(out, "hotkeys", hot.len());
+    for (number, hot) in (1..).zip(hot.iter().take(HOTKEYS_MAX)) {
+        let pool = context.running.pools.get(usize::from(hot.pool.0));
+        let mut fact = |name: &str, value: &dyn Display| {
+            stat(out, &format!("hotkeys:{number}:{name}"), value);
+        };
+        fact("key", &hot.key);
+        fact("pool", &pool.map_or("", |pool| &pool.name));
+        fact("state", &hot.state.name());
+        let rates = [
+            ("requests_per_second", hot.requests.middle()),
+            ("requests_per_second_min", hot.requests.lower),
+            ("requests_per_second_max", hot.requests.upper),
+            ("reads_per_second", hot.reads.middle()),
+            ("writes_per_second", hot.writes.middle()),
+            ("bytes_per_second", hot.bytes.middle()),
+            ("share_percent", 100.0 * hot.share),
+        ];
+        for (name, rate) in rates {
+            fact(name, &format_args!("{rate:.1}"));
+        }
+        fact("certain", &u8::from(hot.certain));
+        fact("hits", &hot.counts.hits);
+        fact("misses", &hot.counts.misses);
+        fact("hot_ms", &hot.hot_ms);
+    }
 }
 
 fn stat(out: &mut Vec<u8>, name: &str, value: impl Display) {

@@ -18,13 +18,14 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::figures::Second;
+use self::figures::{Hot, Second};
 use self::load::{Load, Shape};
 use super::embedded::{Embedded, MEMCACHED_BIND, REDIS_BIND};
 use super::terminal;
 use crate::config::model::{ADMIN_BIND, AdminBind};
+use crate::metrics::hotkeys::{self, Sort};
 use crate::metrics::process::cpu_time;
-use crate::running::{Bind, Protocol};
+use crate::running::{Bind, Protocol, Visibility};
 use crate::server::{self, Handle};
 
 #[derive(Debug, Args)]
@@ -54,7 +55,7 @@ pub fn run(args: &Demo) -> ExitCode {
 
 fn try_run(args: &Demo, mut out: impl Write) -> io::Result<()> {
     let page = page();
-    let handle = start(page.clone())?;
+    let handle = start(page.clone(), args.rate)?;
     let doors = doors(&handle);
     let shape = Shape {
         rate: args.rate,
@@ -64,15 +65,19 @@ fn try_run(args: &Demo, mut out: impl Write) -> io::Result<()> {
     if let AdminBind::On(bind) = page {
         writeln!(out, "watch it on http://{bind}")?;
     }
-    let result = show(args, &doors, &load, out);
+    let result = show(args, &doors, &load, &handle, out);
     // The load first: the server waits for clients that are still connected.
     drop(load);
     handle.shutdown();
     result
 }
 
+/// A key with more than this part of a pool's reads is hot in the demo. The
+/// default threshold is made for a load that a demo should not put on a laptop.
+const HOT_SHARE: f64 = 0.02;
+
 /// The embedded configuration on its usual ports, or on free ones where those are taken.
-fn start(page: AdminBind) -> io::Result<Handle> {
+fn start(page: AdminBind, rate: u32) -> io::Result<Handle> {
     let embedded = Embedded {
         redis_bind: Some(free_or_any(REDIS_BIND)?),
         memcached_bind: Some(free_or_any(MEMCACHED_BIND)?),
@@ -80,13 +85,19 @@ fn start(page: AdminBind) -> io::Result<Handle> {
         ..Embedded::default()
     };
     let (running, report) = embedded.assemble();
-    let running = running.ok_or_else(|| {
+    let mut running = running.ok_or_else(|| {
         let texts: Vec<&str> = report
             .diagnostics()
             .map(|one| one.message.as_str())
             .collect();
         io::Error::other(texts.join("; "))
     })?;
+    // The keys are the demo's own and nobody's secret.
+    running.visibility = Visibility::Plain;
+    let reads = f64::from(rate) / running.pools.len().max(1) as f64;
+    for pool in &mut running.pools {
+        pool.hotkey.threshold = ((reads * HOT_SHARE) as u64).max(5);
+    }
     server::start(Arc::new(running))
 }
 
@@ -121,6 +132,7 @@ fn show(
     args: &Demo,
     doors: &[(Protocol, SocketAddr)],
     load: &Load,
+    handle: &Handle,
     mut out: impl Write,
 ) -> io::Result<()> {
     for (protocol, address) in doors {
@@ -158,6 +170,7 @@ fn show(
                 length: now.0 - last.0,
                 cpu: now.1 - last.1,
                 connections: load.connections(),
+                hot: hot(handle),
                 tally: load.take(),
             };
             last = now;
@@ -165,6 +178,22 @@ fn show(
         }
         Ok(())
     })
+}
+
+/// The keys that the proxy has found to be hot, the busiest first.
+fn hot(handle: &Handle) -> Vec<Hot> {
+    let state = handle.state();
+    let mut found = hotkeys::list(&state.l1, &state.running, |_| true);
+    Sort::Rate.sort(&mut found);
+    let pool = |hot: &hotkeys::Hot| state.running.pools.get(usize::from(hot.pool.0));
+    let found = found.into_iter().map(|hot| Hot {
+        pool: pool(&hot).map_or_else(String::new, |pool| pool.name.clone()),
+        key: hot.key,
+        lower: hot.requests.lower,
+        upper: hot.requests.upper,
+        share: hot.share,
+    });
+    found.collect()
 }
 
 /// One line a second; on a terminal a small panel that is drawn over itself.

@@ -3,14 +3,18 @@
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 78 (`EX_CONFIG`) a
 //! configuration that cannot be used.
 
+mod ask;
 mod check;
 mod demo;
 mod embedded;
 mod explain;
 mod healthcheck;
+mod hotkeys;
+mod seen;
 mod serve;
 mod terminal;
 mod texts;
+mod top;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -50,6 +54,12 @@ enum Command {
     Explain(explain::Explain),
     /// Serve the embedded pools, load them and show live figures
     Demo(demo::Demo),
+    /// List the keys that are hot in a running Emberline
+    Hotkeys(hotkeys::Hotkeys),
+    /// Watch a running Emberline: hot keys, pools, servers
+    ///
+    /// Keys: q quit, s sort, p pause, arrows scroll, ? help.
+    Top(top::Top),
     /// Ask a running Emberline whether it is ready; exits with 0 or 1
     Healthcheck(healthcheck::Healthcheck),
     /// Print the JSON schema of the configuration
@@ -74,6 +84,8 @@ pub fn run() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Hotkeys(args) => hotkeys::run(&args),
+        Command::Top(args) => top::run(&args),
         Command::Healthcheck(args) => healthcheck::run(args),
         Command::Schema => texts::schema(),
         Command::Completions { shell } => texts::completions(shell, CommandLine::command()),

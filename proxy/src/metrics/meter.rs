@@ -222,6 +222,37 @@ impl Event {
         Event::Combined,
         Event::Lease,
     ];
+
+    /// The label's value.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Event::Hit => "hit",
+            Event::NegativeHit => "negative_hit",
+            Event::Miss => "miss",
+            Event::Bypass => "bypass",
+            Event::WouldHit => "would_hit",
+            Event::WouldMiss => "would_miss",
+            Event::Fill => "fill",
+            Event::Refresh => "refresh",
+            Event::Installed => "installed",
+            Event::Poisoned => "poisoned",
+            Event::Unfit => "unfit",
+            Event::Failed => "failed",
+            Event::Push => "push",
+            Event::Turn => "turn",
+            Event::Write => "write",
+            Event::Bus => "bus",
+            Event::Quarantine => "quarantine",
+            Event::Churn => "churn",
+            Event::Touch => "touch",
+            Event::Stale => "stale",
+            Event::Revalidated => "revalidated",
+            Event::SplitRead => "split_read",
+            Event::Split => "split",
+            Event::Combined => "combined",
+            Event::Lease => "lease",
+        }
+    }
 }
 
 /// One worker's figures. Written by that worker's thread alone, readable from any.

@@ -8,7 +8,9 @@
 mod command;
 mod duration;
 mod family;
+pub mod hotkeys;
 mod layout;
+mod memory;
 mod meter;
 pub mod process;
 mod scrape;

@@ -2,8 +2,8 @@
 //!
 //! The number of series is bounded whatever clients do: with 50 servers there
 //! are at most 2,000, however they are divided into pools. Families by server
-//! are bounded by the configuration. Two others are not: a client may send
-//! every command to every pool. They have a budget: series of their own are
+//! are bounded by the configuration. Three others are not: a client may send
+//! every command to every pool, and cause any event there. They have a budget: series of their own are
 //! given in the order in which scrapes first see them, and what comes after
 //! the budget is spent is counted in one that stands for the rest, for good.
 //! (Choosing the busiest ones anew at each scrape would let counters go
@@ -22,17 +22,18 @@ use prometheus::{Registry, TextEncoder};
 use super::family::Family;
 use super::meter::{Class, Meter, Shed, Verdict};
 use super::totals::{self, Durations};
-use super::{command, process};
+use super::{command, memory, process};
+use crate::l1::L1;
 use crate::running::Running;
 
 /// Series of `emberline_requests_total`, those of `other` included.
-const REQUEST_SERIES_MAX: usize = 850;
+const REQUEST_SERIES_MAX: usize = 600;
 /// Histograms of `emberline_request_duration_seconds`, each of 22 series,
 /// beside those for the rest.
-const HISTOGRAMS_MAX: usize = 28;
-/// The pool that a histogram for the rest is labelled with: no configured
-/// pool can have that name.
-const OTHER_POOLS: &str = "*";
+const HISTOGRAMS_MAX: usize = 24;
+/// The pool that series for the rest are labelled with: no configured pool can
+/// have that name.
+pub(super) const OTHER_POOLS: &str = "*";
 
 /// The scrape endpoint's text, built anew each time it is asked for.
 #[derive(Debug)]
@@ -43,14 +44,21 @@ pub struct Scrape {
 impl Scrape {
     /// A scrape over the meters of all workers. `started` is when the
     /// configuration was loaded.
-    pub fn new(running: Arc<Running>, meters: Vec<Arc<Meter>>, started: SystemTime) -> Scrape {
+    pub fn new(
+        running: Arc<Running>,
+        meters: Vec<Arc<Meter>>,
+        l1: Arc<L1>,
+        started: SystemTime,
+    ) -> Scrape {
         let registry = Registry::new();
         let workers = Workers {
             running,
             meters,
+            l1,
             started,
             requests: Mutex::default(),
             histograms: Mutex::default(),
+            events: Mutex::default(),
         };
         registry
             .register(Box::new(workers))
@@ -72,11 +80,13 @@ impl Scrape {
 struct Workers {
     running: Arc<Running>,
     meters: Vec<Arc<Meter>>,
+    l1: Arc<L1>,
     started: SystemTime,
     /// Cells of `emberline_requests_total` that have a series of their own.
     requests: Mutex<HashSet<usize>>,
     /// Pools and classes that have a histogram of their own.
     histograms: Mutex<HashSet<(u16, Class)>>,
+    events: Mutex<memory::Admitted>,
 }
 
 impl Collector for Workers {
@@ -91,6 +101,13 @@ impl Collector for Workers {
         families.extend(self.upstreams());
         families.extend(self.clients());
         families.extend(self.config());
+        families.extend(memory::store(&self.l1));
+        families.extend(memory::pools(&self.running, &self.l1));
+        families.push(memory::events(
+            &self.running,
+            &self.meters,
+            &mut locked(&self.events),
+        ));
         let mut families: Vec<_> = families.into_iter().filter_map(Family::finish).collect();
         families.extend(process::families());
         families
@@ -268,7 +285,7 @@ impl Family {
 }
 
 /// Whether this one has a series of its own, or may have one from now on.
-fn admit<T: Eq + Hash>(admitted: &mut HashSet<T>, max: usize, one: T) -> bool {
+pub(super) fn admit<T: Eq + Hash>(admitted: &mut HashSet<T>, max: usize, one: T) -> bool {
     admitted.contains(&one) || (admitted.len() < max && admitted.insert(one))
 }
 

@@ -131,6 +131,12 @@ pub fn sheds(meters: &[impl AsRef<Meter>]) -> Vec<u64> {
     totals
 }
 
+/// The upper bounds of the buckets of [`Durations`] in seconds, without the
+/// infinite one.
+pub fn duration_bounds() -> impl Iterator<Item = f64> {
+    bounds()
+}
+
 /// How long requests took: counts per bucket, and the sum.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Durations {
@@ -142,6 +148,12 @@ impl Durations {
     /// Requests observed.
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
+    }
+
+    /// Requests by bucket, each counted in one alone; the last one is for
+    /// those beyond the last bound.
+    pub fn counts(&self) -> &[u64] {
+        &self.buckets
     }
 
     /// The sum of all durations.

@@ -83,7 +83,7 @@ impl Errand {
             Errand::Copy { reader, key, home } => {
                 if is_missing(reply) {
                     // The copy has gone: nobody reads copies before new ones.
-                    key.supersede();
+                    key.invalidate();
                     worker.ask_server(reader, &key, home);
                 } else {
                     let client = &reader.client;
@@ -101,7 +101,7 @@ impl Errand {
     pub fn failed(self, worker: &Rc<Worker>, text: &str, verdict: Verdict) {
         match self {
             Errand::Copy { reader, key, home } => {
-                key.supersede();
+                key.invalidate();
                 worker.ask_server(reader, &key, home);
             }
             Errand::Revalidate { reader, .. } => {

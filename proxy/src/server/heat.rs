@@ -431,7 +431,7 @@ impl Heat {
             && (now >= seat.unfit_until || seat.key.is_copied(now))
             && self.pool(PoolId(seat.key.pool)).is_kept()
         {
-            seat.key.supersede();
+            seat.key.invalidate();
         }
     }
 

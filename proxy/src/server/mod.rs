@@ -44,6 +44,7 @@ use self::worker::{Message, Worker};
 use crate::admin::{self, AdminHandle};
 use crate::answer::Figures;
 use crate::l1::{self, L1};
+use crate::metrics::hotkeys::{self, Hot};
 use crate::metrics::{Meter, Shed};
 use crate::running::{Bind, Running};
 pub use places::places;
@@ -125,6 +126,12 @@ impl Hub {
             .map(|seat| seat.buffered.load(Ordering::Relaxed));
         figures::gather(&self.state, buffered.sum())
     }
+
+    /// The hot keys of the pools that a listener leads to.
+    fn hotkeys(&self, listener: usize) -> Vec<Hot> {
+        let pools = self.running.listeners[listener].router.pools();
+        hotkeys::list(&self.l1, &self.running, |pool| pools.contains(&pool))
+    }
 }
 
 /// A running data plane.
@@ -143,6 +150,11 @@ impl Handle {
     /// Every listener's name and address as bound.
     pub fn addresses(&self) -> &[(String, Bind)] {
         &self.addresses
+    }
+
+    /// What the HTTP thread shows of this process, for others who show it.
+    pub fn state(&self) -> &Arc<admin::State> {
+        &self.hub.state
     }
 
     /// Stop accepting, answer what is in flight, and wait for the workers, but

@@ -357,11 +357,13 @@ impl Worker {
     /// Let `work` see what the proxy's own answers may need to know.
     pub fn with_context<T>(&self, listener: usize, work: impl FnOnce(&Context<'_>) -> T) -> T {
         let figures = || self.hub.figures();
+        let hotkeys = || self.hub.hotkeys(listener);
         work(&Context {
             running: &self.running,
             listener: &self.running.listeners[listener],
             now: self.unix_millis(),
             figures: &figures,
+            hotkeys: &hotkeys,
         })
     }
 

@@ -6,7 +6,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use emberline::answer::{Context, Figures};
-use emberline::running::{Bind, Listener, Protocol, Proxy, Running, Secret, Visibility};
+use emberline::metrics::hotkeys::{Hot, PerSecond, State};
+use emberline::running::{
+    Bind, Hotkey, L1, Listener, Partial, Pool, Protocol, Proxy, Running, Secret, Visibility,
+};
+use emberline_hotkey::{Bounds, Counts, KeyHash};
 use emberline_routing::{PoolId, Route, Router};
 
 /// The time that every test gives as now: 2023-11-14T22:13:20Z.
@@ -61,7 +65,69 @@ pub fn context(running: &Running) -> Context<'_> {
         listener: &running.listeners[0],
         now: NOW,
         figures: &figures,
+        hotkeys: &hotkeys,
     }
+}
+
+/// A pool whose keys are counted, to be put into `Running::pools`.
+#[allow(dead_code, reason = "each test binary uses a part of it")]
+pub fn pool(protocol: Protocol) -> Pool {
+    Pool {
+        name: "cache".into(),
+        protocol,
+        local: None,
+        servers: 0..0,
+        timeout_connect: Duration::from_millis(250),
+        timeout_request: Duration::from_secs(1),
+        connections: 1,
+        inflight_max: 1024,
+        partial: Partial::Error,
+        username: None,
+        password: None,
+        database: 0,
+        value_max: 1 << 20,
+        hotkey: Hotkey::default(),
+        l1: L1::default(),
+    }
+}
+
+/// Two hot keys: the first has more requests, the second more bytes.
+pub fn hotkeys() -> Vec<Hot> {
+    let hot = |key: &str, n: u64, bytes: u64| {
+        let bounds = |n: u64| Bounds {
+            lower: n - n / 10,
+            upper: n + n / 10,
+        };
+        let rate = |n| PerSecond {
+            lower: bounds(n).lower as f64,
+            upper: bounds(n).upper as f64,
+        };
+        Hot {
+            key: key.into(),
+            hash: KeyHash(n),
+            pool: PoolId(0),
+            state: State::Cached,
+            requests: rate(n),
+            reads: rate(n - 10),
+            writes: rate(10),
+            bytes: rate(bytes),
+            share: n as f64 / 1000.0,
+            in_window: bounds(n),
+            bytes_in_window: bounds(bytes),
+            window_ms: 1000,
+            certain: true,
+            counts: Counts {
+                hits: 3,
+                misses: 1,
+                bytes: 30,
+            },
+            hot_ms: 5000,
+        }
+    };
+    vec![
+        hot("00000000000000b0", 100, 5000),
+        hot("00000000000000a0", 500, 2000),
+    ]
 }
 
 /// A real server; it ends with the test.

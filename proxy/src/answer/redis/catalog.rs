@@ -1,4 +1,5 @@
-//! `COMMAND`: what the commands of Redis 7.0 are, from the protocol's table.
+//! `COMMAND`: what the commands of Redis 7.0 (and `HOTKEYS`) are, from the
+//! protocol's table.
 //!
 //! All of them are listed, those included that this proxy refuses: clients
 //! read the list for arity, flags and key positions, and a refusal explains

@@ -39,7 +39,7 @@ pub(super) const CLIENT: &[&str] = &[
 pub(super) const COMMAND: &[&str] = &[
     "COMMAND <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "(no subcommand)",
-    "    Facts about all commands of Redis 7.0.",
+    "    Facts about all commands of Redis 7.0, and HOTKEYS.",
     "COUNT",
     "    How many there are.",
     "DOCS [<name> ...]",
@@ -108,6 +108,20 @@ pub(super) const LATENCY: &[&str] = &[
     "    Always empty.",
     "RESET [<event> ...]",
     "    Always 0.",
+    "HELP",
+    "    Print this help.",
+];
+
+pub(super) const HOTKEYS: &[&str] = &[
+    "HOTKEYS <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "GET [COUNT <count>]",
+    "    The keys that are hot now, at most 64, 10 unless said otherwise.",
+    "START ...",
+    "    Accepted, without effect: the proxy always counts.",
+    "STOP",
+    "    Accepted, without effect.",
+    "RESET",
+    "    Accepted, without effect: the window slides on by itself.",
     "HELP",
     "    Print this help.",
 ];

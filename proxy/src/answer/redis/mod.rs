@@ -11,6 +11,7 @@ mod client;
 mod config;
 mod connect;
 mod help;
+mod hotkeys;
 mod info;
 mod lolwut;
 mod observe;
@@ -96,6 +97,7 @@ fn dispatch(call: &mut Call<'_>) {
         "config" => config::config(call),
         "acl" => acl::acl(call),
         "cluster" => connect::cluster(call),
+        "hotkeys" => hotkeys::hotkeys(call),
         "info" => info::info(call),
         "time" => observe::time(call),
         "role" => observe::role(call),

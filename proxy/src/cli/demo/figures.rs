@@ -40,7 +40,21 @@ pub struct Second {
     /// CPU seconds of the process: the proxy and the load together.
     pub cpu: f64,
     pub connections: usize,
+    /// What the proxy has found to be hot, the busiest first.
+    pub hot: Vec<Hot>,
     pub tally: Tally,
+}
+
+/// A key that the proxy has found to be hot.
+#[derive(Debug)]
+pub struct Hot {
+    pub key: String,
+    pub pool: String,
+    /// Bounds on its requests per second.
+    pub lower: f64,
+    pub upper: f64,
+    /// Its part of its pool's requests, from 0 to 1.
+    pub share: f64,
 }
 
 impl Second {
@@ -60,6 +74,17 @@ impl Second {
         for (key, count) in self.top() {
             // Writing into a String cannot fail.
             let _ = write!(line, " key:{key} {count}");
+        }
+        line.push_str("; hot:");
+        for hot in self.hot.iter().take(TOP) {
+            let _ = write!(
+                line,
+                " {} {:.0}..{:.0}/s in {}",
+                hot.key, hot.lower, hot.upper, hot.pool
+            );
+        }
+        if self.hot.is_empty() {
+            line.push_str(" none yet");
         }
         if let Some(error) = &self.tally.error {
             let _ = write!(line, "; last error: {error}");
@@ -90,6 +115,21 @@ impl Second {
         let _ = writeln!(panel, "  keys the load sent most in this second:");
         for (key, count) in self.top() {
             let _ = writeln!(panel, "    key:{key:<10} {count:>6}");
+        }
+        let _ = writeln!(panel, "  hot keys that the proxy has found:");
+        for hot in self.hot.iter().take(2 * TOP) {
+            let _ = writeln!(
+                panel,
+                "    {:<14} {:>6.0} to {:.0} requests/s, {:.1} % of {}",
+                hot.key,
+                hot.lower,
+                hot.upper,
+                100.0 * hot.share,
+                hot.pool
+            );
+        }
+        if self.hot.is_empty() {
+            let _ = writeln!(panel, "    none yet");
         }
         if let Some(error) = &self.tally.error {
             let _ = writeln!(panel, "  last error: {error}");
@@ -161,17 +201,25 @@ mod tests {
             length: Duration::from_secs(1),
             cpu: 0.05,
             connections: 8,
+            hot: vec![Hot {
+                key: "key:3".to_owned(),
+                pool: "redis".to_owned(),
+                lower: 98.0,
+                upper: 101.0,
+                share: 0.102,
+            }],
             tally,
         };
         assert_eq!(
             second.line(),
             "4 s: 100 requests/s, hits 75.0 %, p50 2 us, p99 90 us, errors 0, 8 connections, \
-             CPU 5 % with the load; most sent: key:3 9 key:1 2"
+             CPU 5 % with the load; most sent: key:3 9 key:1 2; hot: key:3 98..101/s in redis"
         );
-        assert!(
-            second.panel().contains("    key:3               9\n"),
-            "{}",
-            second.panel()
-        );
+        for line in [
+            "    key:3               9\n",
+            "    key:3              98 to 101 requests/s, 10.2 % of redis\n",
+        ] {
+            assert!(second.panel().contains(line), "{}", second.panel());
+        }
     }
 }

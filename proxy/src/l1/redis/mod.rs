@@ -189,7 +189,7 @@ impl Place<'_> {
         {
             warn!(
                 pool,
-                server, why, skipped, "the connection for hot keys was lost"
+                server, why, skipped, "the server cannot be asked for hot keys"
             );
         }
         let health = Health::Down;
