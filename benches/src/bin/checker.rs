@@ -66,7 +66,10 @@ fn one(arguments: &Arguments) -> io::Result<bool> {
 fn table(arguments: &Arguments) -> io::Result<bool> {
     let mutants = match arguments.mutants.as_slice() {
         [all] if all == "all" => mutants::ALL.to_vec(),
-        names => names.iter().map(|name| find(name)).collect::<io::Result<_>>()?,
+        names => names
+            .iter()
+            .map(|name| find(name))
+            .collect::<io::Result<_>>()?,
     };
     println!("{}", mutants::HEAD);
     let mut caught = 0;
@@ -88,7 +91,10 @@ fn table(arguments: &Arguments) -> io::Result<bool> {
 fn find(name: &str) -> io::Result<Mutant> {
     Mutant::find(name).ok_or_else(|| {
         let names: Vec<_> = mutants::ALL.iter().map(|mutant| mutant.name).collect();
-        let text = format!("no mutation \"{name}\": expected one of {}", names.join(", "));
+        let text = format!(
+            "no mutation \"{name}\": expected one of {}",
+            names.join(", ")
+        );
         io::Error::new(io::ErrorKind::InvalidInput, text)
     })
 }

@@ -93,9 +93,10 @@ impl Metrics {
     /// The sum of `emberline_l1_events_total` over the pools for one event.
     pub fn event(&self, event: &str) -> u64 {
         let label = format!("event=\"{event}\"");
-        let lines = self.0.lines().filter(|line| {
-            line.starts_with("emberline_l1_events_total{") && line.contains(&label)
-        });
+        let lines = self
+            .0
+            .lines()
+            .filter(|line| line.starts_with("emberline_l1_events_total{") && line.contains(&label));
         lines
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .sum::<f64>() as u64
@@ -111,7 +112,9 @@ impl Metrics {
             .collect();
         names.sort_unstable();
         names.dedup();
-        let counted = names.into_iter().map(|name| (name.to_owned(), self.event(name)));
+        let counted = names
+            .into_iter()
+            .map(|name| (name.to_owned(), self.event(name)));
         counted.filter(|(_, count)| *count > 0).collect()
     }
 }

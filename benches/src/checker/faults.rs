@@ -126,10 +126,16 @@ pub fn parse_list(text: &str) -> Result<Faults, String> {
         let known = Fault::ALL.into_iter().find(|fault| fault.name() == name);
         known.ok_or_else(|| {
             let all: Vec<_> = Fault::ALL.iter().map(|fault| fault.name()).collect();
-            format!("no fault \"{name}\": expected all, none, or some of {}", all.join(", "))
+            format!(
+                "no fault \"{name}\": expected all, none, or some of {}",
+                all.join(", ")
+            )
         })
     };
-    text.split(',').map(named).collect::<Result<_, _>>().map(Faults)
+    text.split(',')
+        .map(named)
+        .collect::<Result<_, _>>()
+        .map(Faults)
 }
 
 /// What struck, for the report.
@@ -210,7 +216,10 @@ impl<'a> Gremlin<'a> {
 
     fn shuffled(&mut self) -> Vec<Fault> {
         let redis = self.field.options().protocol == Protocol::Redis;
-        let mut order: Vec<Fault> = Fault::ALL.into_iter().filter(|fault| fault.strikes()).collect();
+        let mut order: Vec<Fault> = Fault::ALL
+            .into_iter()
+            .filter(|fault| fault.strikes())
+            .collect();
         order.retain(|&fault| {
             self.field.options().faults.has(fault)
                 && (redis || !fault.needs_redis())
@@ -351,15 +360,21 @@ impl<'a> Gremlin<'a> {
 
     fn flush_through(&mut self, via: Via) -> io::Result<()> {
         let redis = self.field.options().protocol == Protocol::Redis;
-        let dialect = if redis { Dialect::Resp2 } else { Dialect::Memcached };
+        let dialect = if redis {
+            Dialect::Resp2
+        } else {
+            Dialect::Memcached
+        };
         let (mut client, _) = self.field.connect(via, dialect)?;
         let start = self.field.now();
         let done = match redis {
             true => client.command(&["FLUSHALL"]).map(|_| ()),
-            false => client.ask_line("flush_all").and_then(|line| match line.as_str() {
-                "OK" => Ok(()),
-                _ => Err(io::Error::other(line)),
-            }),
+            false => client
+                .ask_line("flush_all")
+                .and_then(|line| match line.as_str() {
+                    "OK" => Ok(()),
+                    _ => Err(io::Error::other(line)),
+                }),
         };
         let end = match done {
             Ok(()) => self.field.now(),

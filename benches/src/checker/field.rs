@@ -81,7 +81,10 @@ impl Field {
     pub fn slots_of(&self, writer: u8) -> (Vec<u16>, Vec<u16>) {
         let own = |slot: &u16| self.writer_of(*slot) == writer;
         let (hot, all) = (self.options.hot, self.slots());
-        ((0..hot).filter(own).collect(), (hot..all).filter(own).collect())
+        (
+            (0..hot).filter(own).collect(),
+            (hot..all).filter(own).collect(),
+        )
     }
 
     /// How many slots there are; the first `hot` of them are read often.

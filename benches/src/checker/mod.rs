@@ -94,7 +94,11 @@ pub fn run(options: &Options) -> io::Result<Report> {
         Protocol::Redis => Calls::read(stage.server).unwrap_or_default(),
         Protocol::Memcached => Calls::default(),
     };
-    let metrics = stage.admin.map(Metrics::scrape).transpose()?.unwrap_or_default();
+    let metrics = stage
+        .admin
+        .map(Metrics::scrape)
+        .transpose()?
+        .unwrap_or_default();
     gathered.take(settle(&field)?, &mut history);
 
     let bounds = bounds(options);
@@ -120,6 +124,7 @@ fn bounds(options: &Options) -> Bounds {
         promise: nanos(options.promise()),
         allowance: nanos(options.allowance()),
         quarantine: nanos(options.request_timeout * 2),
+        unordered: options.unordered,
     }
 }
 
@@ -175,7 +180,11 @@ fn settle(field: &Field) -> io::Result<reader::Notes> {
     thread::sleep(quiet.max(expiries).max(options.request_timeout * 2));
     let mut notes = reader::Notes::default();
     let habits = reader::habits(options.protocol, options.alone);
-    let of = |wanted: Via| habits.iter().filter(move |habit| (habit.via == Via::Direct) == (wanted == Via::Direct));
+    let of = |wanted: Via| {
+        habits
+            .iter()
+            .filter(move |habit| (habit.via == Via::Direct) == (wanted == Via::Direct))
+    };
     for habit in of(Via::Direct).chain(of(Via::Proxy)).chain(of(Via::Direct)) {
         reader::sweep(field, *habit, 2, &mut notes)?;
     }

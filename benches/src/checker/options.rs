@@ -185,6 +185,11 @@ pub struct Options {
     #[arg(skip)]
     pub weather: Weather,
 
+    /// Reads that one connection sends in one piece may be answered in any
+    /// order of time
+    #[arg(long)]
+    pub unordered: bool,
+
     /// No GETRANGE among the reads (it is never answered from memory)
     #[arg(long)]
     pub no_ranges: bool,
@@ -223,7 +228,12 @@ impl Options {
 
     /// What is granted on top.
     pub fn allowance(&self) -> Duration {
-        let set = || std::env::var("EMBERLINE_CHECK_ALLOWANCE_MS").ok()?.parse().ok();
+        let set = || {
+            std::env::var("EMBERLINE_CHECK_ALLOWANCE_MS")
+                .ok()?
+                .parse()
+                .ok()
+        };
         let default = || Duration::from_millis(set().unwrap_or(50));
         self.allowance.unwrap_or_else(default)
     }

@@ -53,7 +53,13 @@ pub fn habits(protocol: Protocol, alone: bool) -> Vec<Habit> {
         Protocol::Memcached => vec![
             habit(Via::Proxy, Dialect::Memcached, &[Get][..], 1, 4),
             habit(Via::Proxy, Dialect::Memcached, &[Gets], 1, 4),
-            habit(Via::Proxy, Dialect::Memcached, &[Get, Many, Gets, Meta], 8, 6),
+            habit(
+                Via::Proxy,
+                Dialect::Memcached,
+                &[Get, Many, Gets, Meta],
+                8,
+                6,
+            ),
             habit(Via::Proxy, Dialect::Memcached, &[Meta], 4, 4),
             habit(Via::Other, Dialect::Memcached, &[Gets], 2, 3),
             habit(Via::Direct, Dialect::Memcached, &[Gets], 2, 2),
@@ -78,7 +84,13 @@ pub struct Notes {
 
 impl Notes {
     /// Note the answer to a read; `template` says all but what was read.
-    pub fn note(&mut self, field: &Field, template: Read, keys: &[Key], values: Vec<Option<Found>>) {
+    pub fn note(
+        &mut self,
+        field: &Field,
+        template: Read,
+        keys: &[Key],
+        values: Vec<Option<Found>>,
+    ) {
         for (&key, found) in keys.iter().zip(values) {
             let read = Read { key, ..template };
             let seen = match found {
@@ -105,7 +117,10 @@ impl Notes {
     fn recognise(&mut self, field: &Field, key: Key, found: &Found) -> Result<u32, Foreign> {
         let writer = field.writer_of(key.slot);
         let seq = stamp::parse(key, writer, &found.bytes).map_err(Foreign::Value)?;
-        if found.flags.is_some_and(|flags| flags != stamp::flags(key, seq)) {
+        if found
+            .flags
+            .is_some_and(|flags| flags != stamp::flags(key, seq))
+        {
             return Err(Foreign::Flags);
         }
         if let Some(cas) = found.cas
@@ -123,7 +138,9 @@ pub fn run(field: &Arc<Field>, habit: Habit, rate: f64, mut rng: Rng) -> Notes {
     while !field.is_stopped() {
         let session = field
             .connect(habit.via, habit.dialect)
-            .and_then(|(client, conn)| read_on(field, habit, rate, client, conn, &mut rng, &mut notes));
+            .and_then(|(client, conn)| {
+                read_on(field, habit, rate, client, conn, &mut rng, &mut notes)
+            });
         if session.is_err() {
             notes.failures += 1;
             thread::sleep(Duration::from_millis(5));
@@ -194,7 +211,16 @@ fn batch(
         match (ask, answer) {
             (Ask::Read(form, keys), Answer::Values(values)) => {
                 let form = form.name();
-                notes.note(field, Read { end, form, ..template }, keys, values);
+                notes.note(
+                    field,
+                    Read {
+                        end,
+                        form,
+                        ..template
+                    },
+                    keys,
+                    values,
+                );
             }
             _ => notes.failures += 1,
         }
@@ -242,7 +268,16 @@ pub fn sweep(field: &Field, habit: Habit, rounds: u32, notes: &mut Notes) -> io:
         for asks in asks.chunks(16) {
             let settled = true;
             let template = template(field, habit, conn);
-            batch(field, &mut client, asks, Read { settled, ..template }, notes)?;
+            batch(
+                field,
+                &mut client,
+                asks,
+                Read {
+                    settled,
+                    ..template
+                },
+                notes,
+            )?;
         }
     }
     Ok(())

@@ -301,7 +301,11 @@ impl Pump {
             }
         }
         let lane = self.lane();
-        let delay = if self.way == Way::Up { lane.up } else { lane.down };
+        let delay = if self.way == Way::Up {
+            lane.up
+        } else {
+            lane.down
+        };
         match split {
             None => self.push(now + delay, bytes),
             Some(at) => {

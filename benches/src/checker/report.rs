@@ -59,7 +59,11 @@ impl Report {
 
     /// Writes of all keys.
     pub fn writes(&self) -> u64 {
-        self.history.versions.values().map(|versions| versions.len() as u64).sum()
+        self.history
+            .versions
+            .values()
+            .map(|versions| versions.len() as u64)
+            .sum()
     }
 
     /// Fills per hundred writes.
@@ -94,7 +98,11 @@ impl Report {
                 self.fills_per_100_writes(),
                 expect_fills_per_100_writes_max,
             ),
-            most("tracking connections", self.tracking_max, expect_tracking_max),
+            most(
+                "tracking connections",
+                self.tracking_max,
+                expect_tracking_max,
+            ),
         ]
         .into_iter()
         .flatten()
@@ -112,7 +120,12 @@ impl fmt::Display for Report {
         self.head(f)?;
         self.figures(f)?;
         for rule in Rule::ALL {
-            writeln!(f, "  {}         {} violations", rule.code(), self.verdict.count(rule))?;
+            writeln!(
+                f,
+                "  {}         {} violations",
+                rule.code(),
+                self.verdict.count(rule)
+            )?;
         }
         for violation in &self.verdict.violations {
             self.violation(f, violation)?;
@@ -136,16 +149,29 @@ impl Report {
             options.protocol,
             options.mode.name(),
             if options.bus { " + bus" } else { "" },
-            options.mutation.as_ref().map_or(String::new(), |name| format!(" without {name}")),
+            options
+                .mutation
+                .as_ref()
+                .map_or(String::new(), |name| format!(" without {name}")),
             options.seconds,
             self.seed,
             options.promise(),
-            if options.promise().is_zero() { options.promise() } else { options.allowance() },
+            if options.promise().is_zero() {
+                options.promise()
+            } else {
+                options.allowance()
+            },
         )
     }
 
     fn figures(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let by = |via: Via| self.history.reads.iter().filter(move |read| read.via == via).count();
+        let by = |via: Via| {
+            self.history
+                .reads
+                .iter()
+                .filter(move |read| read.via == via)
+                .count()
+        };
         writeln!(
             f,
             "  reads      {} by the proxy ({} from memory), {} by the other, {} direct; {} failed",
@@ -166,10 +192,22 @@ impl Report {
         for strike in &self.strikes {
             *strikes.entry(strike.fault.name()).or_default() += 1;
         }
-        let trouble: u64 = self.strikes.iter().map(|strike| strike.until - strike.from).sum();
+        let trouble: u64 = self
+            .strikes
+            .iter()
+            .map(|strike| strike.until - strike.from)
+            .sum();
         let share = trouble as f64 / 1e9;
-        writeln!(f, "  faults     {} ({share:.1} s)", listed(strikes.into_iter()))?;
-        writeln!(f, "  l1         {}", listed(self.metrics.events().into_iter()))?;
+        writeln!(
+            f,
+            "  faults     {} ({share:.1} s)",
+            listed(strikes.into_iter())
+        )?;
+        writeln!(
+            f,
+            "  l1         {}",
+            listed(self.metrics.events().into_iter())
+        )?;
         writeln!(
             f,
             "  server     {} fills ({} per 100 writes), {} touches",
@@ -223,7 +261,11 @@ impl Report {
     }
 
     fn around(&self, key: Key, at: u64) -> Vec<(u64, String)> {
-        let versions = self.history.versions.get(&key).map_or(&[][..], Vec::as_slice);
+        let versions = self
+            .history
+            .versions
+            .get(&key)
+            .map_or(&[][..], Vec::as_slice);
         let mut lines: Vec<(u64, String)> = versions
             .iter()
             .zip(1..)
@@ -240,11 +282,18 @@ impl Report {
         let wipes = self.history.wipes.iter().filter(|wipe| wipe.start <= at);
         if let Some(wipe) = wipes.last() {
             let who = wipe.via.map_or("the server's death", Via::name);
-            lines.push((wipe.start, format!("{} all keys wiped by {who}", span(wipe.start, wipe.end))));
+            lines.push((
+                wipe.start,
+                format!("{} all keys wiped by {who}", span(wipe.start, wipe.end)),
+            ));
         }
         let near = |strike: &&Strike| strike.from <= at && strike.until + 1_000_000_000 >= at;
         for strike in self.strikes.iter().filter(near) {
-            let line = format!("{} fault {}", span(strike.from, strike.until), strike.fault.name());
+            let line = format!(
+                "{} fault {}",
+                span(strike.from, strike.until),
+                strike.fault.name()
+            );
             lines.push((strike.from, line));
         }
         lines
@@ -263,9 +312,17 @@ trait RevTake: Iterator + Sized {
 impl<I: Iterator> RevTake for I {}
 
 fn written(version: &Version, seq: u32) -> String {
-    let mut line = format!("{} {} ", span(version.start, version.end), version.via.name());
+    let mut line = format!(
+        "{} {} ",
+        span(version.start, version.end),
+        version.via.name()
+    );
     // Writing into a String cannot fail.
-    let _ = write!(line, "{} {seq}", if version.gone { "deleted as" } else { "wrote" });
+    let _ = write!(
+        line,
+        "{} {seq}",
+        if version.gone { "deleted as" } else { "wrote" }
+    );
     if let Some(expiry) = version.expiry {
         let _ = write!(line, ", until {}", clock(expiry.from));
         if let Some((via, at)) = expiry.told {
@@ -279,9 +336,14 @@ fn written(version: &Version, seq: u32) -> String {
 }
 
 fn told(read: &Read) -> String {
-    let seen = read.seen.map_or("nothing".to_owned(), |seq| seq.to_string());
+    let seen = read
+        .seen
+        .map_or("nothing".to_owned(), |seq| seq.to_string());
     let (via, form, conn) = (read.via.name(), read.form, read.conn);
-    format!("{} {via} read {seen} ({form} on connection {conn})", span(read.start, read.end))
+    format!(
+        "{} {via} read {seen} ({form} on connection {conn})",
+        span(read.start, read.end)
+    )
 }
 
 fn span(from: u64, until: u64) -> String {
@@ -296,6 +358,12 @@ fn clock(nanos: u64) -> String {
 }
 
 fn listed<T: fmt::Display>(items: impl Iterator<Item = (impl fmt::Display, T)>) -> String {
-    let words: Vec<String> = items.map(|(name, count)| format!("{name} {count}")).collect();
-    if words.is_empty() { "none".to_owned() } else { words.join(", ") }
+    let words: Vec<String> = items
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
+    if words.is_empty() {
+        "none".to_owned()
+    } else {
+        words.join(", ")
+    }
 }

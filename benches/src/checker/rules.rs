@@ -91,7 +91,9 @@ impl Verdict {
 pub fn judge(history: &mut History, bounds: Bounds) -> Verdict {
     let mut verdict = Verdict::new();
     for alien in &history.aliens {
-        verdict.note(Rule::Written, alien.key, alien.end, alien.end, || describe(alien));
+        verdict.note(Rule::Written, alien.key, alien.end, alien.end, || {
+            describe(alien)
+        });
     }
     // Stable, so that a connection's reads stay in its program order.
     history.reads.sort_by_key(|read| (read.key, read.start));
@@ -189,9 +191,7 @@ impl<'a> Trial<'a> {
                         continue;
                     }
                 },
-                None => self
-                    .timeline
-                    .absent(highest.unwrap_or_default(), read.end),
+                None => self.timeline.absent(highest.unwrap_or_default(), read.end),
             };
             let bounded = verdict.count(Rule::Bounded);
             self.compare(read, point, &floors, verdict);
@@ -218,7 +218,8 @@ impl<'a> Trial<'a> {
             rule,
             why,
         };
-        let told = self.told.get(&read.conn).map(|&point| {
+        let ordered = self.told.get(&read.conn).filter(|_| !self.bounds.unordered);
+        let told = ordered.map(|&point| {
             let why = "read before on the same connection";
             here(Rule::Monotonic, point, why)
         });
@@ -258,11 +259,17 @@ impl<'a> Trial<'a> {
     }
 
     fn expire(&self, read: &Read, verdict: &mut Verdict) {
-        let outlived = |seq| self.timeline.outlived(seq, read.via, self.bounds, read.start);
+        let outlived = |seq| {
+            self.timeline
+                .outlived(seq, read.via, self.bounds, read.start)
+        };
         if let Some(by) = read.seen.and_then(outlived) {
             verdict.note(Rule::Bounded, read.key, read.end, by, || {
                 let gap = (read.start - by) as f64 / 1e6;
-                format!("{}, which had expired {gap:.3} ms before it began", said(read))
+                format!(
+                    "{}, which had expired {gap:.3} ms before it began",
+                    said(read)
+                )
             });
         }
     }
@@ -304,15 +311,22 @@ fn converge(reads: &[Read], verdict: &mut Verdict) {
     }
     for read in settled().filter(|read| read.seen != first.seen) {
         verdict.note(Rule::Converges, read.key, read.end, first.end, || {
-            let server = first.seen.map_or("nothing".to_owned(), |seq| seq.to_string());
-            format!("{} when all was quiet, but the server had {server}", said(read))
+            let server = first
+                .seen
+                .map_or("nothing".to_owned(), |seq| seq.to_string());
+            format!(
+                "{} when all was quiet, but the server had {server}",
+                said(read)
+            )
         });
     }
 }
 
 /// A read in words.
 fn said(read: &Read) -> String {
-    let seen = read.seen.map_or("nothing".to_owned(), |seq| seq.to_string());
+    let seen = read
+        .seen
+        .map_or("nothing".to_owned(), |seq| seq.to_string());
     let Read { key, form, via, .. } = read;
     format!("{form} {key} by {} was told {seen}", via.name())
 }

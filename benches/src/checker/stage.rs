@@ -120,7 +120,9 @@ impl Stage {
 
     /// Send the server a signal by its name.
     pub fn signal_server(&self, name: &str) -> io::Result<()> {
-        self.running.as_ref().map_or(Ok(()), |peer| peer.process.signal(name))
+        self.running
+            .as_ref()
+            .map_or(Ok(()), |peer| peer.process.signal(name))
     }
 
     /// An error if a program has ended that should not have.
@@ -128,7 +130,9 @@ impl Stage {
         for proxy in &mut self.proxies {
             proxy.process.process.check_alive()?;
         }
-        self.running.as_mut().map_or(Ok(()), |peer| peer.process.check_alive())
+        self.running
+            .as_mut()
+            .map_or(Ok(()), |peer| peer.process.check_alive())
     }
 }
 
@@ -216,7 +220,11 @@ fn memory(options: &Options) -> String {
         .collect();
     let counted = options.mode != Mode::Off;
     let has = |name: &str| options.l1.iter().any(|line| line.trim().starts_with(name));
-    let churn = if has("reads_per_invalidation") { "" } else { "reads_per_invalidation = 0\n" };
+    let churn = if has("reads_per_invalidation") {
+        ""
+    } else {
+        "reads_per_invalidation = 0\n"
+    };
     format!(
         "\n[hotkey]\nenabled = {counted}\nthreshold = {}\nalways = [{}]\n{}\n\
          [l1]\nmode = \"{}\"\nttl = \"{}ms\"\nheartbeat = \"{}ms\"\nmax_item = \"4KiB\"\n{churn}{}",

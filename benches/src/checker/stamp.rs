@@ -115,7 +115,10 @@ mod tests {
     fn anything_else_is_wrong() {
         let whole = value(KEY, 2, 7, false);
         let other = Key { slot: 4, turn: 1 };
-        assert_eq!(parse(KEY, 2, &value(other, 2, 7, false)), Err(Wrong::OtherKey));
+        assert_eq!(
+            parse(KEY, 2, &value(other, 2, 7, false)),
+            Err(Wrong::OtherKey)
+        );
         assert_eq!(parse(KEY, 3, &whole), Err(Wrong::OtherWriter));
         let mut longer = whole.clone();
         longer.push(b'a');
@@ -124,7 +127,13 @@ mod tests {
             *last ^= 1;
         }
         let renumbered = String::from_utf8_lossy(&whole).replacen("|7|", "|8|", 1);
-        for torn in [&longer[..], &swapped, b"", b"check:3:1|2|7", renumbered.as_bytes()] {
+        for torn in [
+            &longer[..],
+            &swapped,
+            b"",
+            b"check:3:1|2|7",
+            renumbered.as_bytes(),
+        ] {
             assert_eq!(parse(KEY, 2, torn), Err(Wrong::Torn));
         }
         for cut in 0..whole.len() {

@@ -59,6 +59,8 @@ pub struct Bounds {
     pub allowance: u64,
     /// How long nothing is filled after a write in doubt.
     pub quarantine: u64,
+    /// Whether reads in one pipeline have no order among themselves.
+    pub unordered: bool,
 }
 
 impl Bounds {
@@ -72,7 +74,11 @@ impl Bounds {
     }
 
     fn slack(self, via: Via) -> u64 {
-        if via == Via::Direct { 0 } else { self.allowance }
+        if via == Via::Direct {
+            0
+        } else {
+            self.allowance
+        }
     }
 }
 
@@ -228,7 +234,11 @@ impl<'a> Timeline<'a> {
             point: self.written(seq),
             rule: if own { Rule::OwnWrites } else { Rule::Bounded },
             since: version.end,
-            why: if own { "acknowledged by the same" } else { "acknowledged" },
+            why: if own {
+                "acknowledged by the same"
+            } else {
+                "acknowledged"
+            },
         }
     }
 

@@ -164,7 +164,10 @@ impl Writer {
             form => form,
         };
         let held = self.via() == Via::Proxy && self.field.take_hold();
-        let made: Vec<(Key, u32)> = keys.iter().map(|&key| (key, self.begin(key, form))).collect();
+        let made: Vec<(Key, u32)> = keys
+            .iter()
+            .map(|&key| (key, self.begin(key, form)))
+            .collect();
         let puts = made
             .iter()
             .map(|&(key, seq)| Put {

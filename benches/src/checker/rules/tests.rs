@@ -26,6 +26,7 @@ const LATE: Bounds = Bounds {
     promise: 100 * MS,
     allowance: 10 * MS,
     quarantine: 50 * MS,
+    unordered: false,
 };
 
 /// A proxy may not be behind.
@@ -39,7 +40,11 @@ fn history(text: &str) -> History {
         let (start, end) = words[1].split_once('-').unwrap();
         let start = start.parse::<u64>().unwrap() * MS;
         let acked = end != "?";
-        let end = if acked { end.parse::<u64>().unwrap() * MS } else { start + MS };
+        let end = if acked {
+            end.parse::<u64>().unwrap() * MS
+        } else {
+            start + MS
+        };
         let via = match words[0] {
             "proxy" => Some(Via::Proxy),
             "other" => Some(Via::Other),
@@ -72,7 +77,9 @@ fn history(text: &str) -> History {
                 start,
                 end: if acked { end } else { u64::MAX },
             }),
-            "read" => history.reads.push(read(via.unwrap(), start, end, &words[3..])),
+            "read" => history
+                .reads
+                .push(read(via.unwrap(), start, end, &words[3..])),
             other => panic!("no verb {other}"),
         }
     }
@@ -122,15 +129,24 @@ fn check_strict(text: &str, expected: &str) {
 fn r1_a_proxy_knows_what_it_has_acknowledged() {
     check("proxy 10-20 set\n proxy 21-22 read -", "R1");
     check("proxy 10-20 set\n proxy 21-22 read 1", "");
-    check("proxy 10-20 set\n proxy 30-40 set\n proxy 41-42 read 1", "R1");
+    check(
+        "proxy 10-20 set\n proxy 30-40 set\n proxy 41-42 read 1",
+        "R1",
+    );
     // A read that began before the acknowledgement may be either.
     check("proxy 10-20 set\n proxy 15-30 read -", "");
     check("proxy 10-20 set\n proxy 15-30 read 1", "");
     // Another proxy's writes are another rule's.
     check("other 10-20 set\n proxy 21-22 read -", "");
-    check("proxy 10-20 set\n proxy 30-40 del\n proxy 41-42 read 1", "R1");
+    check(
+        "proxy 10-20 set\n proxy 30-40 del\n proxy 41-42 read 1",
+        "R1",
+    );
     check("proxy 10-20 set\n proxy 30-40 del\n proxy 41-42 read -", "");
-    check("proxy 10-20 set\n proxy 30-40 flush\n proxy 41-42 read 1", "R1");
+    check(
+        "proxy 10-20 set\n proxy 30-40 flush\n proxy 41-42 read 1",
+        "R1",
+    );
 }
 
 #[test]
@@ -142,23 +158,38 @@ fn r1_counts_on_one_connection_before_any_clock() {
 #[test]
 fn r2_a_proxy_never_goes_back() {
     let two = "direct 10-20 set\n direct 30-40 set\n";
-    check(&format!("{two} proxy 41-42 read 2\n proxy 43-44 read 1"), "R2");
-    check(&format!("{two} proxy 41-42 read 1\n proxy 43-44 read 2"), "");
+    check(
+        &format!("{two} proxy 41-42 read 2\n proxy 43-44 read 1"),
+        "R2",
+    );
+    check(
+        &format!("{two} proxy 41-42 read 1\n proxy 43-44 read 2"),
+        "",
+    );
     // Overlapping reads have no order, unless their connection gives them one.
-    check(&format!("{two} proxy 41-43 read 2\n proxy 42-44 read 1"), "");
+    check(
+        &format!("{two} proxy 41-43 read 2\n proxy 42-44 read 1"),
+        "",
+    );
     check(
         &format!("{two} proxy 41-43 read 2 conn 1\n proxy 41-44 read 1 conn 1"),
         "R2",
     );
     // Another proxy may be behind this one.
-    check(&format!("{two} proxy 41-42 read 2\n other 43-44 read 1"), "");
+    check(
+        &format!("{two} proxy 41-42 read 2\n other 43-44 read 1"),
+        "",
+    );
     // What has gone does not come back.
     let gone = "direct 10-20 set\n direct 30-40 del\n";
     let known = format!("{gone} proxy 21-22 read 1\n proxy 41-42 read -\n");
     check(&format!("{known} proxy 43-44 read 1"), "R2");
     check(&format!("{known} proxy 43-44 read -"), "");
     // Who has not read it before may have been told of the time before it.
-    check(&format!("{gone} proxy 41-42 read -\n proxy 43-44 read 1"), "");
+    check(
+        &format!("{gone} proxy 41-42 read -\n proxy 43-44 read 1"),
+        "",
+    );
 }
 
 #[test]
@@ -229,7 +260,10 @@ fn r3_an_expiry_that_came_with_the_value_ends_it_everywhere() {
 fn r4_what_is_read_was_written() {
     check("proxy 10-20 set\n proxy 21-22 read 2", "R4");
     check("proxy 21-22 read 1\n proxy 30-40 set", "R4");
-    check("proxy 10-20 set\n proxy 30-40 del\n proxy 41-42 read 2", "R4");
+    check(
+        "proxy 10-20 set\n proxy 30-40 del\n proxy 41-42 read 2",
+        "R4",
+    );
     let mut torn = history("proxy 10-20 set");
     torn.aliens.push(Alien {
         key: KEY,
@@ -258,14 +292,23 @@ fn a_write_in_doubt_is_either_or_but_not_both() {
     let doubt = "proxy 10-20 set\n proxy 30-? set\n";
     check(&format!("{doubt} proxy 500-501 read 1"), "");
     check(&format!("{doubt} proxy 500-501 read 2"), "");
-    check(&format!("{doubt} proxy 500-501 read 1\n proxy 502-503 read 2"), "");
-    check(&format!("{doubt} proxy 500-501 read 2\n proxy 502-503 read 1"), "R2");
+    check(
+        &format!("{doubt} proxy 500-501 read 1\n proxy 502-503 read 2"),
+        "",
+    );
+    check(
+        &format!("{doubt} proxy 500-501 read 2\n proxy 502-503 read 1"),
+        "R2",
+    );
 }
 
 #[test]
 fn what_was_sent_behind_a_write_in_doubt_may_be_overtaken_by_it() {
     let behind = "proxy 10-20 set\n proxy 30-? set\n proxy 30-40 set\n";
-    check(&format!("{behind} proxy 41-42 read 3\n proxy 43-44 read 2"), "");
+    check(
+        &format!("{behind} proxy 41-42 read 3\n proxy 43-44 read 2"),
+        "",
+    );
     check(&format!("{behind} proxy 41-42 read 1"), "R1");
 }
 
@@ -290,8 +333,14 @@ fn a_wipe_may_have_taken_what_was_written_meanwhile_or_not() {
     check(&format!("{during} proxy 61-62 read 1"), "R1");
     // Without an acknowledgement it may still come.
     let doubt = "proxy 10-20 set\n direct 30-? flush\n";
-    check(&format!("{doubt} proxy 500-501 read 1\n proxy 502-503 read -"), "");
-    check(&format!("{doubt} proxy 500-501 read -\n proxy 502-503 read 1"), "R2");
+    check(
+        &format!("{doubt} proxy 500-501 read 1\n proxy 502-503 read -"),
+        "",
+    );
+    check(
+        &format!("{doubt} proxy 500-501 read -\n proxy 502-503 read 1"),
+        "R2",
+    );
 }
 
 #[test]
@@ -299,5 +348,9 @@ fn staleness_is_counted_from_the_acknowledgement_of_the_next_write() {
     let text = "direct 10-20 set\n direct 30-40 set\n proxy 70-71 read 1\n proxy 72-73 read 2";
     let verdict = judge(&mut history(text), LATE);
     assert_eq!((verdict.reads, verdict.staleness.len()), (2, 1));
-    assert!((29_900..30_100).contains(&verdict.staleness.max()), "{:?}", verdict.staleness.max());
+    assert!(
+        (29_900..30_100).contains(&verdict.staleness.max()),
+        "{:?}",
+        verdict.staleness.max()
+    );
 }

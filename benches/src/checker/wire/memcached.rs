@@ -13,7 +13,11 @@ pub fn encode(ask: &Ask, out: &mut Vec<u8>) {
             }
         }
         Ask::Read(form, keys) => {
-            let verb = if *form == ReadForm::Gets { "gets" } else { "get" };
+            let verb = if *form == ReadForm::Gets {
+                "gets"
+            } else {
+                "get"
+            };
             out.extend_from_slice(verb.as_bytes());
             for key in keys {
                 out.extend_from_slice(format!(" {key}").as_bytes());

@@ -190,6 +190,8 @@ fn elements(client: &mut Client, count: usize, depth: u32) -> io::Result<Vec<Rep
 }
 
 fn number(text: &[u8]) -> io::Result<usize> {
-    let number = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+    let number = std::str::from_utf8(text)
+        .ok()
+        .and_then(|text| text.parse().ok());
     number.ok_or_else(|| malformed("a number", text))
 }
