@@ -290,7 +290,8 @@ impl<'a> Trial<'a> {
     }
 
     fn measure(&self, read: &Read, point: Point, verdict: &mut Verdict) {
-        if read.via != Via::Proxy {
+        // Nothing may be explained in several ways: it has no age.
+        if read.via != Via::Proxy || read.seen.is_none() {
             return;
         }
         let next = self.timeline.successor(point);
