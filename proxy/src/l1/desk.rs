@@ -20,7 +20,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use emberline_hotkey::mutation::{Mutation, breaks};
 use emberline_hotkey::{HotKey, Item, KeyHash, Pulse, Token, Value};
 use emberline_routing::ServerId;
 
@@ -232,7 +231,6 @@ impl Desk {
         let Fetch {
             key, token, server, ..
         } = fetch;
-        let remaining = remaining.filter(|_| !breaks(Mutation::NoPttl));
         let lifetime = self.lifetime(key, &value, remaining);
         let expires = asked.sent.saturating_add(nanos(lifetime));
         let turned = self.pulse(*server).map(Pulse::epoch) != Some(asked.epoch);
@@ -340,9 +338,6 @@ impl Desk {
 
     /// Leave keys alone that change too often (rule 8).
     fn drop_churning(&self, now: u64) {
-        if breaks(Mutation::NoChurnGuard) {
-            return;
-        }
         let reads = || {
             let rows = self.l1.board.rows().into_iter();
             rows.map(|row| (row.key.hash, row.counts.hits + row.counts.misses))

@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use emberline_hotkey::mutation::{Mutation, breaks};
 use emberline_routing::ServerId;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
@@ -56,8 +55,6 @@ struct Keeper {
     links: Vec<Option<mpsc::UnboundedSender<Fetch>>>,
     /// Where other proxies are told of writes.
     bus: Option<mpsc::UnboundedSender<(u16, Box<[u8]>)>>,
-    /// More links than rule 1 allows: in builds that break it, and there alone.
-    excess: Vec<mpsc::UnboundedSender<Fetch>>,
     /// Something was asked for: there is something to look over.
     used: bool,
 }
@@ -69,7 +66,6 @@ impl Keeper {
             desk,
             links,
             bus: None,
-            excess: Vec::new(),
             used: false,
         }
     }
@@ -118,10 +114,6 @@ impl Keeper {
         let (Some(link), Some(protocol)) = (link, protocol) else {
             return self.fail(fetch);
         };
-        if breaks(Mutation::TwoLinks) && self.excess.len() < 8 {
-            let excess = link.replace(open(&self.desk, server, protocol));
-            self.excess.extend(excess);
-        }
         let link = link.get_or_insert_with(|| open(&self.desk, server, protocol));
         if let Err(refused) = link.send(fetch) {
             self.fail(refused.0);

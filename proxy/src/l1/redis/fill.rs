@@ -17,7 +17,6 @@
 use std::time::Duration;
 
 use emberline_hotkey::Value;
-use emberline_hotkey::mutation::{Mutation, breaks};
 use emberline_protocol::redis::encode;
 use emberline_protocol::redis::reply;
 
@@ -42,10 +41,7 @@ impl How {
         let mut say = |words: &[&[u8]]| encode::command(out, words.iter().copied());
         match self {
             How::Tracked => {
-                match breaks(Mutation::NoCachingYes) {
-                    true => say(&[b"PING"]),
-                    false => say(&[b"CLIENT", b"CACHING", b"YES"]),
-                }
+                say(&[b"CLIENT", b"CACHING", b"YES"]);
                 say(&[b"PTTL", key]);
                 say(&[b"GET", key]);
             }

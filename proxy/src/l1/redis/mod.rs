@@ -31,7 +31,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use emberline_hotkey::Pulse;
-use emberline_hotkey::mutation::{Mutation, breaks};
 use emberline_protocol::redis::encode;
 use emberline_routing::ServerId;
 use tokio::sync::mpsc;
@@ -178,9 +177,7 @@ impl Place<'_> {
     fn stop(self) {
         if self.pool.l1.mode == Mode::Tracking {
             self.pulse.stop();
-            if !breaks(Mutation::NoEpoch) {
-                self.desk.turn(self.server);
-            }
+            self.desk.turn(self.server);
         }
     }
 
@@ -424,7 +421,7 @@ impl Talk<'_> {
     /// them, and would evict them first.
     fn touch(&mut self, wire: &mut Wire) {
         let now = self.place.desk.now();
-        if now < self.touch || breaks(Mutation::NoTouch) || wire.unsent() > OUT_MAX {
+        if now < self.touch || wire.unsent() > OUT_MAX {
             return;
         }
         self.touch = now.saturating_add(nanos(self.place.pool.l1.touch_every));
@@ -454,10 +451,7 @@ impl Talk<'_> {
             }
             Some(Pending::Ping(sent)) => {
                 if self.how == How::Tracked {
-                    let until = match breaks(Mutation::NoHeartbeat) {
-                        true => u64::MAX,
-                        false => sent.saturating_add(nanos(self.place.pool.l1.heartbeat)),
-                    };
+                    let until = sent.saturating_add(nanos(self.place.pool.l1.heartbeat));
                     self.place.pulse.beat(until);
                 }
                 self.pings -= 1;
@@ -482,7 +476,6 @@ impl Talk<'_> {
                     desk.invalidate(config.pool.0, &key, Event::Push);
                 }
             }
-            Push::Everything if breaks(Mutation::NoNullPush) => {}
             Push::Everything => desk.turn(server),
             Push::Other => {}
         }
