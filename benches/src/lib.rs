@@ -4,11 +4,12 @@
 //! starts real servers and proxies and measures them side by side in interleaved
 //! rounds; `flash` sends a flash crowd at one key and counts what its server
 //! sees of it; `l1memory` fills an L1 and compares what it counts with what it
-//! takes. The micro-benchmarks beside them (`benches/*.rs`) time single
+//! takes; `heat` judges the hot-key detector by an exact count. The
+//! micro-benchmarks beside them (`benches/*.rs`) time single
 //! functions of the libraries.
 //!
-//! Nothing here is shipped. Except for `l1memory`, nothing here depends on the
-//! code it measures: the load generator has its own small encoder and reply
+//! Nothing here is shipped. Except for `l1memory` and `heat`, nothing here
+//! depends on the code it measures: the load generator has its own small encoder and reply
 //! reader, so a fault in the proxy's parser cannot hide itself.
 
 #![forbid(unsafe_code)]
@@ -16,6 +17,7 @@
 
 pub mod checker;
 pub mod compare;
+pub mod heat;
 pub mod interrupt;
 pub mod load;
 pub mod peers;

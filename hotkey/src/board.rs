@@ -262,15 +262,13 @@ impl Board {
 
     /// A key grows too fast to wait for the end of the sub-window that opened
     /// at `opened_ms`.
-    #[expect(clippy::too_many_arguments, reason = "one message, spelt out")]
     pub(crate) fn report(
         &self,
         place: &Place,
         window: usize,
-        view: View,
         opened_ms: u64,
         (hash, key): (KeyHash, Option<&[u8]>),
-        note: Note,
+        notes: [Note; 3],
         now_ms: u64,
     ) -> Outcome {
         let mut inner = self.lock();
@@ -278,7 +276,7 @@ impl Board {
             return Outcome::Settled;
         }
         let ledger = inner.ledger(place.pool);
-        ledger.note(place.worker, window, opened_ms, view, hash, note);
+        ledger.note(place.worker, window, opened_ms, hash, notes);
         if let Some(key) = key {
             ledger.name(hash, key);
         }

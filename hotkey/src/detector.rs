@@ -4,6 +4,9 @@
 //! filled; bounds over it are sums over the tables. A tumbling window would
 //! see a quarter of the hot keys.
 //!
+//! A hot key is counted exactly from the sub-window on that follows the one in
+//! which it was noticed: it is *expected* there.
+//!
 //! No running totals are kept. Adding up ten buckets costs as much as several
 //! requests, so it is done when a sub-window ends ([`Detector::heavy`]) and
 //! where a key grows so fast that it cannot wait for that; who decides so is
@@ -15,7 +18,7 @@ mod table;
 mod tests;
 
 use crate::KeyHash;
-use table::{BUCKETS, Table, WAYS, bucket_of};
+use table::{BUCKETS, Bucket, Table, WAYS, bucket_of};
 
 /// Tables in a window.
 pub const SUB_WINDOWS: usize = 10;
@@ -75,8 +78,10 @@ impl Detector {
         self.youngest.record(key, weight)
     }
 
-    /// Ends the sub-window: the oldest of the ten is forgotten.
-    pub fn close(&mut self) {
+    /// Ends the sub-window: the oldest of the ten is forgotten. Keys that are
+    /// `expected` to be seen again are counted exactly in the one that begins,
+    /// the first 4 of each bucket.
+    pub fn close(&mut self, expected: &[KeyHash]) {
         let mut youngest = std::mem::take(&mut self.youngest);
         let idle = youngest.is_empty();
         if idle {
@@ -86,6 +91,7 @@ impl Detector {
         if !idle {
             forgotten.clear();
             self.youngest = forgotten;
+            expected.iter().for_each(|&key| self.youngest.expect(key));
         }
         self.oldest = (self.oldest + 1) % self.closed.len();
     }
@@ -114,52 +120,54 @@ impl Detector {
         }
     }
 
-    /// The keys that may have been seen `limit` times, the busiest
-    /// [`HEAVY_MAX`] of them. Takes some tens of microseconds.
+    /// The keys that were certainly seen `limit` times or may have been seen
+    /// much more often than the errors of their bucket say of any key; the
+    /// busiest 2,048 of them. Takes some tens of microseconds.
     pub fn heavy(&self, limit: u64) -> Heavy {
-        let mut heavy = Heavy {
-            rest: limit,
-            total: self.tables().map(Table::total).sum(),
-            ..Heavy::default()
-        };
-        if heavy.total == 0 {
-            heavy.rest = 0;
+        let mut heavy = Heavy::default();
+        if self.tables().all(Table::is_empty) {
             return heavy;
         }
+        let mut rows = Rows::default();
         for bucket in 0..BUCKETS {
-            self.heavy_in(bucket, limit, &mut heavy);
+            self.heavy_in(bucket, limit, &mut rows, &mut heavy);
         }
-        let rest = heavy.rest;
-        let named = |key: &Sighting| key.bounds.upper > rest || key.bounds.lower >= limit;
-        heavy.keys.retain(named);
         heavy.keep_busiest();
         heavy
     }
 
-    /// Whoever reaches the limit over ten tables has a tenth of it in one of
-    /// them. Elsewhere it may hide below the bucket's minimum; how much that
-    /// can be in sum becomes part of `rest`.
-    fn heavy_in(&self, index: usize, limit: u64, heavy: &mut Heavy) {
-        let share = limit / SUB_WINDOWS as u64;
-        let mut names = [KeyHash(0); SUB_WINDOWS * WAYS];
-        let mut count = 0;
-        let mut hidden = 0;
-        for bucket in self.tables().filter_map(|table| table.bucket(index)) {
-            let floor = share.max(bucket.floor().into());
-            hidden += floor;
-            for key in bucket.above(floor) {
-                names[count] = key;
-                count += 1;
+    /// Most keys of a bucket are cold, and most buckets have no other. So
+    /// first those keys are found that have a tenth of what it takes in any of
+    /// the ten tables, and only these are added up over all of them.
+    fn heavy_in(&self, index: usize, limit: u64, rows: &mut Rows, heavy: &mut Heavy) {
+        let mut buckets = [None; SUB_WINDOWS];
+        for (place, table) in buckets.iter_mut().zip(self.oldest_first()) {
+            let bucket = table.bucket(index);
+            *place = bucket.map(|bucket| (bucket, u64::from(bucket.floor())));
+        }
+        let hidden: u64 = buckets.iter().flatten().map(|&(_, floor)| floor).sum();
+        let rest = limit.max(2 * hidden);
+        heavy.rest = heavy.rest.max(rest);
+        rows.clear();
+        let certain = limit.div_ceil(SUB_WINDOWS as u64).max(1);
+        let excess = (rest - hidden) / SUB_WINDOWS as u64 + 1;
+        for (bucket, floor) in buckets.iter().flatten() {
+            heavy.total += bucket.total();
+            for key in bucket.reaching(certain, floor + excess) {
+                rows.add(key);
             }
         }
-        heavy.rest = heavy.rest.max(hidden);
-        let names = &mut names[..count];
-        names.sort_unstable();
-        for (i, &name) in names.iter().enumerate() {
-            if i == 0 || names[i - 1] != name {
-                heavy.keys.push(self.sighting(name));
+        if rows.count == 0 {
+            return;
+        }
+        for (age, bucket) in buckets.iter().enumerate() {
+            if let &Some((bucket, floor)) = bucket {
+                rows.count(bucket, floor, age == 0);
             }
         }
+        let sightings = rows.all().iter().map(|row| row.sighting(hidden));
+        let named = |key: &Sighting| key.bounds.lower >= limit || key.bounds.upper > rest;
+        heavy.keys.extend(sightings.filter(named));
     }
 
     /// Bytes of memory in use.
@@ -169,6 +177,109 @@ impl Detector {
 
     fn tables(&self) -> impl Iterator<Item = &Table> {
         self.closed.iter().chain([&self.youngest])
+    }
+
+    fn oldest_first(&self) -> impl Iterator<Item = &Table> {
+        let (younger, older) = self.closed.split_at(self.oldest);
+        older.iter().chain(younger).chain([&self.youngest])
+    }
+}
+
+/// The keys of a bucket over all tables, found by the low bits of their hash.
+struct Rows {
+    rows: [Row; SUB_WINDOWS * WAYS],
+    count: usize,
+    /// One more than the index of a row; 0 is free.
+    slots: [u8; SLOTS],
+}
+
+/// What the tables that have the key say of it.
+#[derive(Clone, Copy, Default)]
+struct Row {
+    key: KeyHash,
+    lower: u64,
+    upper: u64,
+    /// The part of `lower` that leaves the window next.
+    leaves: u64,
+    /// What these tables would say if they did not have it.
+    floors: u64,
+}
+
+impl Row {
+    /// `hidden` is what all tables would say if they did not have it.
+    fn sighting(&self, hidden: u64) -> Sighting {
+        Sighting {
+            hash: self.key,
+            bounds: Bounds {
+                lower: self.lower,
+                upper: self.upper + hidden - self.floors,
+            },
+            recent: self.lower - self.leaves,
+        }
+    }
+}
+
+/// A power of two, and more than half as many again as rows.
+const SLOTS: usize = 128;
+
+impl Default for Rows {
+    fn default() -> Rows {
+        Rows {
+            rows: [Row::default(); SUB_WINDOWS * WAYS],
+            count: 0,
+            slots: [0; SLOTS],
+        }
+    }
+}
+
+impl Rows {
+    fn clear(&mut self) {
+        if self.count > 0 {
+            self.count = 0;
+            self.slots = [0; SLOTS];
+        }
+    }
+
+    /// A row for this key, unless it has one. There is a row for every way of
+    /// every table, so they suffice.
+    fn add(&mut self, key: KeyHash) {
+        let slot = self.slot(key);
+        if self.slots[slot] == 0 && self.count < self.rows.len() {
+            self.rows[self.count] = Row {
+                key,
+                ..Row::default()
+            };
+            self.count += 1;
+            self.slots[slot] = self.count as u8;
+        }
+    }
+
+    /// Add what a bucket says to the rows.
+    fn count(&mut self, bucket: &Bucket, floor: u64, leaves: bool) {
+        for (key, lower, upper) in bucket.taken() {
+            let slot = self.slot(key);
+            if self.slots[slot] != 0 {
+                let row = &mut self.rows[usize::from(self.slots[slot]) - 1];
+                row.lower += u64::from(lower);
+                row.leaves += if leaves { u64::from(lower) } else { 0 };
+                row.upper += u64::from(upper);
+                row.floors += floor;
+            }
+        }
+    }
+
+    /// The slot with the key's row, or the free one where it would be.
+    #[inline]
+    fn slot(&self, key: KeyHash) -> usize {
+        let mut slot = key.0 as usize % SLOTS;
+        while self.slots[slot] != 0 && self.rows[usize::from(self.slots[slot]) - 1].key != key {
+            slot = (slot + 1) % SLOTS;
+        }
+        slot
+    }
+
+    fn all(&self) -> &[Row] {
+        &self.rows[..self.count]
     }
 }
 

@@ -8,7 +8,7 @@ use foldhash::quality::SeedableRandomState;
 
 /// Stands for a whole key. Equal in all workers of a process, different in
 /// the next process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyHash(pub u64);
 
 /// Odd, so that different pools stay different, and spread over all bits.

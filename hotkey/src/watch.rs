@@ -210,8 +210,8 @@ impl Watch {
         certain: u32,
         now_ms: u64,
     ) {
-        let scale = self.scale(view);
-        let limit = self.place.limit(window, view) / scale;
+        let scales = View::ALL.map(|view| self.scale(view));
+        let limit = self.place.limit(window, view) / scales[view as usize];
         let sight = &mut self.sights[window];
         let detector = &sight.views[view as usize];
         let known = sight.known[view as usize].entry(hash).or_insert_with(|| {
@@ -225,18 +225,15 @@ impl Watch {
         if lower < known.report_at {
             return;
         }
-        let sighting = detector.sighting(hash);
-        let note = Note::of(&sighting, scale);
         let opened_ms = sight.closes_ms - sight.sub_window_ms;
-        match board.report(
-            &self.place,
-            window,
-            view,
-            opened_ms,
-            (hash, key),
-            note,
-            now_ms,
-        ) {
+        let note = |view: View| {
+            Note::of(
+                &sight.views[view as usize].sighting(hash),
+                scales[view as usize],
+            )
+        };
+        let notes = View::ALL.map(note);
+        match board.report(&self.place, window, opened_ms, (hash, key), notes, now_ms) {
             Outcome::Settled => known.report_at = u64::MAX,
             Outcome::Cool => known.report_at = lower + 1,
             Outcome::Wanted => {
@@ -266,16 +263,19 @@ impl Watch {
         let more = (now_ms - sight.closes_ms) / sight.sub_window_ms;
         // After so many all tables are empty.
         for _ in 0..more.min(SUB_WINDOWS as u64) {
-            sight.views.iter_mut().for_each(Detector::close);
+            sight.views.iter_mut().for_each(|view| view.close(&[]));
         }
         let behind = more.saturating_mul(sight.sub_window_ms);
         let closed_ms = sight.closes_ms.saturating_add(behind);
         sight.closes_ms = closed_ms.saturating_add(sight.sub_window_ms);
 
         let post = self.post(window, closed_ms);
+        let expected = post.sheets.each_ref().map(Sheet::expected);
         let answer = board.post(&self.place, window, post, now_ms);
         let sight = &mut self.sights[window];
-        sight.views.iter_mut().for_each(Detector::close);
+        for (view, expected) in sight.views.iter_mut().zip(&expected) {
+            view.close(expected);
+        }
         for known in &mut sight.known {
             known.clear();
             known.extend(answer.settled.iter().map(|&hash| (hash, Known::SETTLED)));
@@ -374,9 +374,12 @@ impl Sight {
     }
 }
 
-/// At most this step, but not so small that cold keys pass it.
+/// Cold keys must not pass steps all the time.
+const STEP_MIN: u64 = 8;
+
+/// At most this step, if that is not too small.
 fn power_of_two(step: u64) -> u32 {
-    1 << step.clamp(4, 1 << 30).ilog2()
+    1 << step.clamp(STEP_MIN, 1 << 30).ilog2()
 }
 
 /// A key that was looked at in this sub-window.

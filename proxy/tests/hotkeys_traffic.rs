@@ -89,7 +89,6 @@ fn has_key(answer: &Value, name: &str) -> bool {
 }
 
 #[test]
-#[ignore = "needs the workers' counting"]
 fn a_hot_redis_key_is_seen_with_bounds() {
     let Some(server) = Server::redis() else {
         return;
@@ -121,7 +120,6 @@ fn a_hot_redis_key_is_seen_with_bounds() {
 }
 
 #[test]
-#[ignore = "needs the workers' counting"]
 fn a_hot_memcached_key_is_seen_and_not_by_its_name() {
     let Some(server) = Server::memcached() else {
         return;
@@ -148,7 +146,6 @@ fn a_hot_memcached_key_is_seen_and_not_by_its_name() {
 }
 
 #[test]
-#[ignore = "needs the workers' counting"]
 fn observing_tells_what_memory_would_have_saved() {
     let Some(server) = Server::redis() else {
         return;
@@ -178,7 +175,6 @@ fn observing_tells_what_memory_would_have_saved() {
 }
 
 #[test]
-#[ignore = "needs the workers' counting"]
 fn a_key_answered_from_memory_is_cached_and_its_hits_are_counted() {
     let Some(server) = Server::redis() else {
         return;

@@ -152,12 +152,12 @@ fn what_cannot_be_kept_is_left_alone() {
         });
         for (number, name) in ["list", "six", "huge"].into_iter().enumerate() {
             let key = bench.promote(name);
-            let Filled::Unfit { until } = bench.fetch(&key) else {
+            let Filled::Unfit { until, .. } = bench.fetch(&key) else {
                 panic!("{name} was kept");
             };
             // The second ask is answered without the server.
             let again = bench.fetch(&key);
-            assert!(matches!(again, Filled::Unfit { until: same } if same == until));
+            assert!(matches!(again, Filled::Unfit { until: same, .. } if same == until));
             let fills = number as u64 + 1;
             assert_eq!(bench.events(Event::Fill), fills);
             assert_eq!(bench.events(Event::Unfit), fills);

@@ -151,15 +151,14 @@ impl Ledger {
         worker: usize,
         window: usize,
         opened_ms: u64,
-        view: View,
         hash: KeyHash,
-        note: Note,
+        notes: [Note; 3],
     ) {
         if let Some(round) = self.rounds.get_mut(window) {
             if round.is_new(opened_ms) {
                 round.advance(opened_ms);
             }
-            round.note(worker, opened_ms, view, hash, note);
+            round.note(worker, opened_ms, hash, notes);
         }
     }
 

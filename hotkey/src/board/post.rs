@@ -72,6 +72,14 @@ impl Sheet {
         };
         self.notes.get(&hash).copied().unwrap_or(rest)
     }
+
+    /// The named keys, the busiest first.
+    pub fn expected(&self) -> Vec<KeyHash> {
+        let notes = self.notes.iter();
+        let mut busy: Vec<_> = notes.map(|(&hash, note)| (note.lower, hash)).collect();
+        busy.sort_unstable_by_key(|&key| std::cmp::Reverse(key));
+        busy.into_iter().map(|(_, hash)| hash).collect()
+    }
 }
 
 /// One key on a sheet.

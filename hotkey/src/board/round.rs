@@ -47,21 +47,22 @@ impl Round {
         *self.slot(worker) = Some(post);
     }
 
-    /// Note what a worker reported of a key between two posts.
-    pub fn note(&mut self, worker: usize, closed_ms: u64, view: View, hash: KeyHash, note: Note) {
+    /// Note what a worker reported of a key between two posts, by view.
+    pub fn note(&mut self, worker: usize, closed_ms: u64, hash: KeyHash, notes: [Note; 3]) {
         let fresh = || Post {
             closed_ms,
             ..Post::default()
         };
         let post = self.slot(worker).get_or_insert_with(fresh);
-        let sheet = &mut post.sheets[view as usize];
-        let before = sheet.note(hash);
-        let after = Note {
-            lower: before.lower,
-            upper: before.upper.max(note.upper),
-            recent: before.recent.max(note.recent),
-        };
-        sheet.notes.insert(hash, after);
+        for (sheet, note) in post.sheets.iter_mut().zip(notes) {
+            let before = sheet.note(hash);
+            let after = Note {
+                lower: before.lower,
+                upper: before.upper.max(note.upper),
+                recent: before.recent.max(note.recent),
+            };
+            sheet.notes.insert(hash, after);
+        }
     }
 
     /// The sum of what all workers say of a key.

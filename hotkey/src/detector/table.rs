@@ -13,11 +13,23 @@
 //! So a key was seen at most `count` and at least `count - error` times, and
 //! one that is not in its bucket at most as often as the bucket's minimum. A
 //! bucket's counts add up to exactly what was recorded in it.
+//!
+//! A key that was hot a moment ago need not take that chance: it is *expected*,
+//! that is, given a way before the sub-window begins, and nobody replaces it.
+//! It begins with the same large number as count and as error, so that it is
+//! never the smallest, and is counted exactly, by the code that counts all.
 
 use crate::KeyHash;
 
 pub const BUCKETS: usize = 256;
 pub const WAYS: usize = 8;
+
+/// Ways in a bucket that expected keys may take.
+const EXPECTED_MAX: usize = WAYS / 2;
+
+/// The count with which an expected key begins. Others stay below: this is
+/// more than a worker can count in the longest sub-window of six minutes.
+const EXPECTED: u32 = 1 << 31;
 
 /// 32 KiB once something has been counted, nothing before.
 #[derive(Debug, Default)]
@@ -42,19 +54,24 @@ impl Table {
         self.buckets.as_ref()?.get(index)
     }
 
-    /// Everything that was counted.
-    pub fn total(&self) -> u64 {
-        let buckets = self.buckets.iter().flat_map(|buckets| buckets.iter());
-        buckets
-            .flat_map(|bucket| bucket.counts)
-            .map(u64::from)
-            .sum()
-    }
-
     /// Whether nothing was counted since the table was cleared.
     pub fn is_empty(&self) -> bool {
         let mut buckets = self.buckets.iter().flat_map(|buckets| buckets.iter());
-        buckets.all(|bucket| bucket.counts == [0; WAYS])
+        buckets.all(|bucket| bucket.counts.iter().all(|count| count & !EXPECTED == 0))
+    }
+
+    /// Give a key a way of its own. To be called while nothing is counted yet;
+    /// of the keys of a bucket the first few get one.
+    pub fn expect(&mut self, key: KeyHash) {
+        let bucket = &mut self.buckets.get_or_insert_with(empty)[bucket_of(key)];
+        let free = bucket.counts[..EXPECTED_MAX]
+            .iter()
+            .position(|&count| count == 0);
+        if let Some(way) = free {
+            bucket.keys[way] = key.0;
+            bucket.counts[way] = EXPECTED;
+            bucket.errors[way] = EXPECTED;
+        }
     }
 
     /// Forget what was counted, and keep the memory.
@@ -88,7 +105,7 @@ pub fn bucket_of(key: KeyHash) -> usize {
 #[repr(align(64))]
 pub struct Bucket {
     keys: [u64; WAYS],
-    /// Saturate: a weight of more than 2^32 in a sub-window counts as that.
+    /// From `EXPECTED` on, those of expected keys.
     counts: [u32; WAYS],
     /// How much of the count another key may have left behind.
     errors: [u32; WAYS],
@@ -120,7 +137,7 @@ impl Bucket {
     #[inline]
     pub fn bounds(&self, key: KeyHash) -> (u32, u32) {
         match self.find(key) {
-            Some(way) => (self.certain(way), self.counts[way]),
+            Some(way) => (self.certain(way), self.most(way)),
             None => (0, self.least().1),
         }
     }
@@ -130,10 +147,26 @@ impl Bucket {
         self.least().1
     }
 
-    /// The keys whose count is above this.
-    pub fn above(&self, count: u64) -> impl Iterator<Item = KeyHash> + '_ {
-        let above = move |&way: &usize| u64::from(self.counts[way]) > count;
-        (0..WAYS).filter(above).map(|way| KeyHash(self.keys[way]))
+    /// Everything that was counted.
+    pub fn total(&self) -> u64 {
+        (0..WAYS).map(|way| u64::from(self.most(way))).sum()
+    }
+
+    /// The keys of which so much is certain, or so much possible.
+    pub fn reaching(&self, certain: u64, possible: u64) -> impl Iterator<Item = KeyHash> + '_ {
+        let certain = u32::try_from(certain).unwrap_or(u32::MAX);
+        let possible = u32::try_from(possible).unwrap_or(u32::MAX);
+        let reaches = |way: usize| (self.certain(way) >= certain) | (self.most(way) >= possible);
+        let reaching = (0..WAYS).fold(0, |set, way| set | u32::from(reaches(way)) << way);
+        let reaching = (reaching != 0).then_some(reaching).into_iter();
+        let ways = reaching.flat_map(|set| (0..WAYS).filter(move |way| set & 1 << way != 0));
+        ways.map(|way| KeyHash(self.keys[way]))
+    }
+
+    /// Every key, with what is certain of its count and what it is at most.
+    pub fn taken(&self) -> impl Iterator<Item = (KeyHash, u32, u32)> + '_ {
+        let taken = (0..WAYS).filter(|&way| self.counts[way] > 0);
+        taken.map(|way| (KeyHash(self.keys[way]), self.certain(way), self.most(way)))
     }
 
     /// The way of this key. Free ways hold the key 0, which does no harm: if
@@ -155,6 +188,11 @@ impl Bucket {
         let packed = |way: usize| u64::from(self.counts[way]) << 8 | way as u64;
         let least = (0..WAYS).map(packed).fold(u64::MAX, u64::min);
         ((least & 0xff) as usize, (least >> 8) as u32)
+    }
+
+    #[inline]
+    fn most(&self, way: usize) -> u32 {
+        self.counts[way] & !EXPECTED
     }
 
     #[inline]

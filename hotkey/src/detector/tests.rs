@@ -18,17 +18,17 @@ fn fed(keys: &[(u64, u32)]) -> Detector {
 #[test]
 fn the_window_slides() {
     let mut detector = fed(&[(3, 60)]);
-    detector.close();
+    detector.close(&[]);
     assert_eq!(detector.record(KeyHash(3), 50), 50);
     assert_eq!(detector.bounds(KeyHash(3)), bounds(110, 110));
     for _ in 0..8 {
-        detector.close();
+        detector.close(&[]);
     }
     assert_eq!(detector.bounds(KeyHash(3)), bounds(110, 110));
     assert_eq!(detector.sighting(KeyHash(3)).recent, 50);
-    detector.close();
+    detector.close(&[]);
     assert_eq!(detector.bounds(KeyHash(3)), bounds(50, 50));
-    detector.close();
+    detector.close(&[]);
     assert_eq!(detector.bounds(KeyHash(3)), bounds(0, 0));
 }
 
@@ -76,17 +76,47 @@ fn silence_costs_no_memory() {
     assert_eq!(detector.heavy(0).total, 0);
     for _ in 0..30 {
         detector.record(KeyHash(1), 1);
-        detector.close();
+        detector.close(&[]);
     }
     assert_eq!(detector.memory() - empty, SUB_WINDOWS * 32 * 1024);
     for _ in 0..SUB_WINDOWS {
-        detector.close();
+        detector.close(&[]);
     }
     assert_eq!(detector.memory(), empty);
 }
 
 #[test]
-fn huge_weights_saturate() {
-    let detector = fed(&[(0, u32::MAX), (0, u32::MAX)]);
-    assert_eq!(detector.bounds(KeyHash(0)).lower, u32::MAX.into());
+fn an_expected_key_is_counted_exactly() {
+    let mut detector = fed(&[(1, 1)]);
+    detector.close(&[KeyHash(100), KeyHash(101)]);
+    // 100 comes last of all to a crowded bucket.
+    for key in 1..50u64 {
+        detector.record(KeyHash(key), 9);
+    }
+    assert_eq!(detector.record(KeyHash(100), 2), 2);
+    assert_eq!(detector.bounds(KeyHash(100)), bounds(2, 2));
+    assert_eq!(detector.bounds(KeyHash(101)), bounds(0, 0));
+    assert!(detector.bounds(KeyHash(3)).upper >= 9);
+    assert_eq!(detector.heavy(1).total, 1 + 49 * 9 + 2);
+}
+
+#[test]
+fn expected_keys_leave_room_for_others() {
+    let mut detector = fed(&[(1, 1)]);
+    let expected: Vec<KeyHash> = (100..120).map(KeyHash).collect();
+    detector.close(&expected);
+    for key in 0..8u64 {
+        detector.record(KeyHash(key), 5);
+    }
+    // The first four have ways, the others are as everybody else.
+    let upper = |key: u64| detector.bounds(KeyHash(key)).upper;
+    assert_eq!([100, 101, 102, 103].map(upper), [0; 4]);
+    assert_eq!(upper(104), 10);
+    // All that was expected has stayed away: nothing to keep.
+    detector.close(&expected);
+    detector.close(&expected);
+    for _ in 0..SUB_WINDOWS {
+        detector.close(&expected);
+    }
+    assert_eq!(detector.heavy(0).total, 0);
 }

@@ -92,11 +92,12 @@ mod tests {
     fn quanta_add_up_to_the_bytes() {
         for size in [1, 10, 100, 1000, 2048, 4095, 4096, 10_000, 1_000_000] {
             let mut quanta = Quanta::new(16 << 20, 1);
-            let replies = 400_000_000 / size;
+            let replies = (400_000_000 / size).min(200_000);
             let drawn: u64 = (0..replies).map(|_| u64::from(quanta.draw(size))).sum();
             let expected = (replies * size) as f64 / 4096.0;
             let off = drawn as f64 / expected - 1.0;
-            assert!(off.abs() < 0.01, "{size}: {drawn}, expected {expected}");
+            let error = 3.0 / expected.sqrt();
+            assert!(off.abs() < error, "{size}: {drawn}, expected {expected}");
         }
     }
 

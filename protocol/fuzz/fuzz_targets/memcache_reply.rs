@@ -4,7 +4,7 @@
 #![no_main]
 
 use emberline_protocol::Scan;
-use emberline_protocol::memcache::{Scanner, is_error, values};
+use emberline_protocol::memcache::{Got, Scanner, got, is_error, values};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -34,4 +34,13 @@ fuzz_target!(|data: &[u8]| {
     let bytes: usize = items.by_ref().map(|item| item.bytes.len()).sum();
     assert_eq!(bytes + items.rest().len(), reply.len());
     let _ = is_error(reply);
+
+    // Both readers of an `mg` reply's first line find the same length.
+    let end = reply.iter().position(|&b| b == b'\n');
+    let line = end.map_or(reply, |end| &reply[..=end]);
+    if let (Some(Got::Value(len, _)), true) = (got(line), line.len() < 8192 && end.is_some()) {
+        let mut scanner = Scanner::default();
+        assert_eq!(scanner.feed(line), Ok(Scan::More(line.len())));
+        assert_eq!(scanner.body_missing(), len + 2);
+    }
 });

@@ -28,6 +28,7 @@ mod words;
 pub use encode::{forward, fragment};
 pub use error::{Recovery, ReplyError, RequestError};
 pub use key::{KEY_MAX, key_ok};
+pub use meta::reply::{Got, Returned, Ttl, got};
 pub use meta::request::{flag, flags};
 pub use reply::{Scanner, Value, Values, is_error, suppressed, values};
 pub use request::{Limits, Parser, Request, body_terminated};

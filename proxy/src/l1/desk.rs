@@ -20,6 +20,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use emberline_hotkey::mutation::{Mutation, breaks};
 use emberline_hotkey::{HotKey, Item, KeyHash, Pulse, Token, Value};
 use emberline_routing::ServerId;
 
@@ -119,6 +120,7 @@ impl Desk {
             server,
             began: now,
             waiting: worker.into_iter().collect(),
+            lease: false,
         };
         let boarded = self
             .flights
@@ -126,6 +128,10 @@ impl Desk {
             .board(flight, self.age_max(key.pool));
         match boarded {
             Boarded::Joined => None,
+            Boarded::Leased => {
+                self.answer(hash, token, worker, Filled::Lease);
+                None
+            }
             Boarded::Full => {
                 self.answer(hash, token, worker, Filled::Failed);
                 None
@@ -160,11 +166,8 @@ impl Desk {
         if self.server(server).is_none() || !pool.is_some_and(|pool| serves(pool.l1.mode)) {
             return Some(Filled::Failed);
         }
-        if let Some(until) = self.fitness.borrow().until(key.hash, now) {
-            return Some(Filled::Unfit {
-                until,
-                large: false,
-            });
+        if let Some((until, large)) = self.fitness.borrow().until(key.hash, now) {
+            return Some(Filled::Unfit { until, large });
         }
         if !self.rule(key).allow {
             return Some(Filled::Unfit {
@@ -188,6 +191,10 @@ impl Desk {
     /// Nothing happens if its flight was given up meanwhile: a late reply
     /// fills nothing.
     pub fn land(&self, fetch: Fetch, asked: Asked, said: Said) {
+        if said == Said::Lease {
+            let winner = self.flights.borrow_mut().lease(fetch.flight);
+            return self.answer(fetch.key.hash, fetch.token, winner, Filled::Lease);
+        }
         let Some(flight) = self.flights.borrow_mut().land(fetch.flight) else {
             return;
         };
@@ -198,9 +205,10 @@ impl Desk {
                 (Verdict::Unavailable, Filled::Failed)
             }
             Said::Value(value, _) if !self.takes(&fetch.key, &value) => {
-                (Verdict::Ok, self.refuse(&fetch.key))
+                (Verdict::Ok, self.refuse(&fetch.key, true))
             }
-            Said::Unfit => (Verdict::Ok, self.refuse(&fetch.key)),
+            Said::TooLarge => (Verdict::Ok, self.refuse(&fetch.key, true)),
+            Said::Unfit | Said::Lease => (Verdict::Ok, self.refuse(&fetch.key, false)),
             Said::Value(value, remaining) => {
                 (Verdict::Ok, self.keep(&fetch, asked, value, remaining))
             }
@@ -271,25 +279,26 @@ impl Desk {
             return Duration::ZERO;
         };
         let negative = matches!(value, Value::Missing).then_some(pool.l1.negative_ttl);
+        let remaining = remaining.filter(|_| !breaks(Mutation::NoPttl));
         let caps = [self.rule(key).ttl, negative, remaining];
         caps.into_iter().flatten().fold(pool.l1.ttl, Duration::min)
     }
 
     /// The key's value cannot be kept: leave it alone for a while, and let go
     /// what was kept of it before.
-    fn refuse(&self, key: &Arc<HotKey>) -> Filled {
+    fn refuse(&self, key: &Arc<HotKey>, large: bool) -> Filled {
         self.meter.event(key.pool, Event::Unfit, 1);
-        Filled::Unfit {
-            until: self.leave_alone(key),
-            large: false,
-        }
+        let until = self.leave_alone(key, large);
+        Filled::Unfit { until, large }
     }
 
-    fn leave_alone(&self, key: &HotKey) -> u64 {
+    fn leave_alone(&self, key: &HotKey, large: bool) -> u64 {
         key.invalidate();
         self.l1.store.remove(key.hash);
         self.ledger.borrow_mut().forget(key.hash);
-        self.fitness.borrow_mut().refuse(key.hash, self.now())
+        self.fitness
+            .borrow_mut()
+            .refuse(key.hash, self.now(), large)
     }
 
     /// Somebody else says that a key's value has changed. Counted if it is
@@ -325,7 +334,9 @@ impl Desk {
         self.ledger.borrow_mut().tidy();
         let late = self.flights.borrow_mut().give_up(|flight| {
             let pool = self.running.pools.get(usize::from(flight.pool));
-            let timeout = pool.map_or(0, |pool| nanos(pool.timeout_request));
+            // Whoever has the lease of a missing key may take its time.
+            let patience = |pool: &Pool| pool.timeout_request + pool.l1.lease;
+            let timeout = pool.map_or(0, |pool| nanos(patience(pool)));
             now.saturating_sub(flight.began) >= timeout
         });
         for flight in late {
@@ -338,6 +349,9 @@ impl Desk {
 
     /// Leave keys alone that change too often (rule 8).
     fn drop_churning(&self, now: u64) {
+        if breaks(Mutation::NoChurnGuard) {
+            return;
+        }
         let reads = || {
             let rows = self.l1.board.rows().into_iter();
             rows.map(|row| (row.key.hash, row.counts.hits + row.counts.misses))
@@ -349,7 +363,7 @@ impl Desk {
         };
         let churning = self.ledger.borrow_mut().judge(now, reads, least);
         for key in churning {
-            self.leave_alone(&key);
+            self.leave_alone(&key, false);
             self.meter.event(key.pool, Event::Churn, 1);
         }
     }

@@ -7,7 +7,7 @@ use emberline_hotkey::{HotKey, Token, Value};
 use emberline_routing::ServerId;
 
 /// A value to be fetched.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Fetch {
     /// The key.
     pub key: Arc<HotKey>,
@@ -38,6 +38,13 @@ pub enum Said {
     /// It cannot be kept: another type, too large, or half-way to something
     /// else (a stale item, somebody's lease).
     Unfit,
+    /// It is too large to be kept, and nothing else is wrong with it.
+    TooLarge,
+    /// memcached: there is no such key, and the server has given us the lease
+    /// of it (`l1.lease`). One of those who wait is to be told that the key is
+    /// missing, so that it sets it; the fill goes on for the others and lands
+    /// again.
+    Lease,
     /// No answer.
     Failed,
 }

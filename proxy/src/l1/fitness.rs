@@ -27,6 +27,8 @@ pub struct Fitness {
 struct Spell {
     until: u64,
     length: u64,
+    /// It is too large, and nothing else is wrong with it.
+    large: bool,
 }
 
 impl Spell {
@@ -37,14 +39,15 @@ impl Spell {
 }
 
 impl Fitness {
-    /// Until when the key is to be left alone, if it is.
-    pub fn until(&self, hash: KeyHash, now: u64) -> Option<u64> {
+    /// Until when the key is to be left alone, if it is, and whether that is
+    /// for its size.
+    pub fn until(&self, hash: KeyHash, now: u64) -> Option<(u64, bool)> {
         let spell = self.spells.get(&hash)?;
-        (now < spell.until).then_some(spell.until)
+        (now < spell.until).then_some((spell.until, spell.large))
     }
 
     /// The key is unfit: leave it alone. Answers until when.
-    pub fn refuse(&mut self, hash: KeyHash, now: u64) -> u64 {
+    pub fn refuse(&mut self, hash: KeyHash, now: u64, large: bool) -> u64 {
         let before = self.spells.get(&hash);
         let length = match before {
             Some(spell) if now < spell.remembered() => (2 * spell.length).min(LONGEST),
@@ -52,7 +55,12 @@ impl Fitness {
         };
         let until = now.saturating_add(length);
         if before.is_some() || self.spells.len() < SPELLS_MAX {
-            self.spells.insert(hash, Spell { until, length });
+            let spell = Spell {
+                until,
+                length,
+                large,
+            };
+            self.spells.insert(hash, spell);
         }
         until
     }
@@ -74,8 +82,8 @@ mod tests {
         let mut now = 0;
         let mut lengths = Vec::new();
         for _ in 0..7 {
-            let until = fitness.refuse(key, now);
-            assert_eq!(fitness.until(key, until - 1), Some(until));
+            let until = fitness.refuse(key, now, true);
+            assert_eq!(fitness.until(key, until - 1), Some((until, true)));
             assert_eq!(fitness.until(key, until), None);
             lengths.push((until - now) / SECOND);
             now = until;
@@ -86,6 +94,9 @@ mod tests {
         assert_eq!(fitness.spells.len(), 1);
         fitness.tidy(now + 600 * SECOND);
         assert_eq!(fitness.spells.len(), 0);
-        assert_eq!(fitness.refuse(key, now + 600 * SECOND), now + 610 * SECOND);
+        assert_eq!(
+            fitness.refuse(key, now + 600 * SECOND, false),
+            now + 610 * SECOND
+        );
     }
 }

@@ -28,6 +28,8 @@ pub struct Flight {
     pub began: u64,
     /// The workers to tell.
     pub waiting: Vec<usize>,
+    /// The lease of the missing key is ours, and nobody has it yet.
+    pub lease: bool,
 }
 
 /// What became of a wish to share a flight.
@@ -35,6 +37,8 @@ pub struct Flight {
 pub enum Boarded {
     /// It is one of those who wait for a flight under way.
     Joined,
+    /// The same, and the lease of the missing key is its own.
+    Leased,
     /// A new flight with this number has to be sent.
     Began(u64),
     /// There are too many flights.
@@ -59,12 +63,16 @@ impl Flights {
         if let Some(under_way) = under_way.and_then(|number| self.flights.get_mut(number))
             && flight.began.saturating_sub(under_way.began) < age
         {
+            let leased = !flight.waiting.is_empty() && std::mem::take(&mut under_way.lease);
             for worker in flight.waiting {
                 if !under_way.waiting.contains(&worker) {
                     under_way.waiting.push(worker);
                 }
             }
-            return Boarded::Joined;
+            return match leased {
+                true => Boarded::Leased,
+                false => Boarded::Joined,
+            };
         }
         if self.flights.len() >= FLIGHTS_MAX {
             return Boarded::Full;
@@ -73,6 +81,15 @@ impl Flights {
         self.newest.insert(name, self.last);
         self.flights.insert(self.last, flight);
         Boarded::Began(self.last)
+    }
+
+    /// The lease of a missing key is ours: the worker who is to have it; `None`
+    /// if the first who joins shall.
+    pub fn lease(&mut self, number: u64) -> Option<usize> {
+        let flight = self.flights.get_mut(&number)?;
+        let winner = flight.waiting.first().copied();
+        flight.lease = winner.is_none();
+        winner
     }
 
     /// A flight has landed; `None` if it was given up before.
@@ -109,6 +126,7 @@ mod tests {
             server: ServerId(0),
             began,
             waiting: waiting.to_vec(),
+            lease: false,
         }
     }
 

@@ -15,12 +15,17 @@
 //! server tracks promoted keys once a process and not once a worker. Rules of
 //! the fill protocol are numbered as in `docs/l1.md`.
 
+mod bus;
+mod copying;
 mod desk;
+pub mod encode;
 mod fetch;
 mod fitness;
 mod flights;
 mod ledger;
 mod links;
+mod memcached;
+mod peer;
 mod redis;
 mod thread;
 
@@ -116,6 +121,10 @@ pub enum Filled {
         /// It is too large, and nothing else is wrong with it.
         large: bool,
     },
+    /// The key is missing and its lease is this worker's: it tells exactly one
+    /// of those who wait that the key is missing. The others go on waiting for
+    /// the same flight, which lands again. Sent to one worker of a flight.
+    Lease,
     /// The server gave no answer.
     Failed,
 }

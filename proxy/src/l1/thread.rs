@@ -6,13 +6,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use emberline_hotkey::mutation::{Mutation, breaks};
 use emberline_routing::ServerId;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::copying::Copying;
 use super::desk::Desk;
-use super::{Ask, Asked, Fetch, L1, Landed, Said, redis};
+use super::{Ask, Asked, Fetch, L1, Landed, Said, bus, memcached, redis};
 use crate::metrics::Meter;
 use crate::running::{Protocol, Running};
 
@@ -53,6 +55,9 @@ struct Keeper {
     desk: Rc<Desk>,
     /// By `ServerId`; opened at the first fetch, one for all workers (rule 1).
     links: Vec<Option<mpsc::UnboundedSender<Fetch>>>,
+    /// Links that a mutation has made too many.
+    spares: Vec<mpsc::UnboundedSender<Fetch>>,
+    copying: Rc<Copying>,
     /// Where other proxies are told of writes.
     bus: Option<mpsc::UnboundedSender<(u16, Box<[u8]>)>>,
     /// Something was asked for: there is something to look over.
@@ -63,6 +68,8 @@ impl Keeper {
     fn new(desk: Rc<Desk>) -> Keeper {
         let links = desk.running.servers.iter().map(|_| None).collect();
         Keeper {
+            spares: Vec::new(),
+            copying: Copying::new(Rc::clone(&desk)),
             desk,
             links,
             bus: None,
@@ -71,6 +78,11 @@ impl Keeper {
     }
 
     async fn run(mut self, mut asked: mpsc::UnboundedReceiver<Ask>) {
+        if let Some(bus) = self.desk.running.bus.clone() {
+            let (writes, written) = mpsc::unbounded_channel();
+            tokio::task::spawn_local(bus::run(Rc::clone(&self.desk), bus, written));
+            self.bus = Some(writes);
+        }
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -97,7 +109,12 @@ impl Keeper {
                     self.send(fetch);
                 }
             }
-            Ask::Copy { .. } => {}
+            Ask::Copy {
+                key,
+                token,
+                home,
+                copies,
+            } => self.copying.start(key, token, home, copies),
             Ask::Publish { pool, key } => {
                 if let Some(bus) = &self.bus {
                     let _ = bus.send((pool, key));
@@ -114,6 +131,11 @@ impl Keeper {
         let (Some(link), Some(protocol)) = (link, protocol) else {
             return self.fail(fetch);
         };
+        if breaks(Mutation::TwoLinks)
+            && let Some(link) = link.take()
+        {
+            self.spares.push(link);
+        }
         let link = link.get_or_insert_with(|| open(&self.desk, server, protocol));
         if let Err(refused) = link.send(fetch) {
             self.fail(refused.0);
@@ -131,17 +153,9 @@ fn open(desk: &Rc<Desk>, server: ServerId, protocol: Protocol) -> mpsc::Unbounde
     let desk = Rc::clone(desk);
     match protocol {
         Protocol::Redis => tokio::task::spawn_local(redis::run(desk, server, fetches)),
-        // The memcached link.
-        Protocol::Memcached => tokio::task::spawn_local(refuse(desk, fetches)),
+        Protocol::Memcached => tokio::task::spawn_local(memcached::run(desk, server, fetches)),
     };
     sender
-}
-
-/// Answer every fetch with a failure.
-async fn refuse(desk: Rc<Desk>, mut fetches: mpsc::UnboundedReceiver<Fetch>) {
-    while let Some(fetch) = fetches.recv().await {
-        fail(&desk, fetch);
-    }
 }
 
 /// A fetch that is not made.

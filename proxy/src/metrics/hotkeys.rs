@@ -312,7 +312,7 @@ impl Warmth {
 
     /// Reads that were answered from memory, those of missing keys included.
     pub fn hits(&self) -> u64 {
-        self.event(Event::Hit) + self.event(Event::NegativeHit)
+        self.event(Event::Hit)
     }
 
     /// Reads of promoted keys that had to be asked.
@@ -431,6 +431,7 @@ mod tests {
     fn row(key: &[u8], reads: (u64, u64), writes: (u64, u64)) -> Row {
         let bounds = |(lower, upper)| Bounds { lower, upper };
         Row {
+            reason: emberline_hotkey::Reason::Reads,
             key: Arc::new(HotKey::new(KeyHash(0xfeed), 0, key, 1)),
             reads: bounds(reads),
             writes: bounds(writes),

@@ -13,7 +13,8 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use emberline_hotkey::{Held, HotKey};
+use emberline_hotkey::{Held, HotKey, Value};
+use emberline_protocol::redis::Version;
 use emberline_routing::ServerId;
 
 use super::backend::Entry;
@@ -22,6 +23,7 @@ use super::flight::Waiter;
 use super::heat::Touch;
 use super::increment::Batch;
 use super::worker::Worker;
+use crate::l1::encode::{self, Compared};
 use crate::metrics::{Event, Verdict};
 
 /// See the module's description.
@@ -120,10 +122,36 @@ fn is_missing(reply: &[u8]) -> bool {
 }
 
 fn revalidated(worker: &Rc<Worker>, reader: Waiter, key: Arc<HotKey>, item: &Held, reply: &[u8]) {
-    let _ = (item, reply);
-    worker.meter.event(key.pool, Event::Revalidated, 1);
+    let Value::Memcached { cas, .. } = item.value else {
+        return worker.ask_server(reader, &key, ServerId(item.server));
+    };
     let home = ServerId(item.server);
-    worker.ask_server(reader, &key, home);
+    match encode::compare(reply.trim_ascii_end(), cas) {
+        Compared::Same => {
+            worker.meter.event(key.pool, Event::Revalidated, 1);
+            let bytes = item.value.len();
+            worker.heat.with_seat(key.hash, |seat| seat.hit(bytes));
+            reader.answer(worker, &key, &item.value);
+        }
+        Compared::Missing => {
+            key.invalidate();
+            reader.answer(worker, &key, &Value::Missing);
+        }
+        Compared::Changed => {
+            key.invalidate();
+            worker.ask_server(reader, &key, home);
+        }
+        Compared::Won(won) => {
+            // Asking has made us the one who is to set the stale item anew,
+            // which is for a client to be: give that back first.
+            key.invalidate();
+            if let Ok(backend) = worker.backend(home, Version::Resp2, reader.client.id) {
+                let entry = Entry::unheard(worker.now());
+                backend.push(worker, entry, |out| encode::give_back(out, &key.key, won));
+            }
+            worker.ask_server(reader, &key, home);
+        }
+    }
 }
 
 impl Worker {

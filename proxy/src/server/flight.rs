@@ -15,7 +15,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use emberline_hotkey::{Held, HotKey, Item};
+use emberline_hotkey::{Held, HotKey, Item, KeyHash, Pulse, Token, Value};
 use emberline_routing::ServerId;
 
 use super::client::Client;
@@ -41,6 +41,17 @@ pub struct Waiter {
     pub form: Form<'static>,
 }
 
+impl Waiter {
+    /// The answer: the key has this value.
+    pub fn answer(self, worker: &Worker, key: &HotKey, value: &Value) {
+        let (client, mut reply) = (self.client, worker.scratch.take());
+        reply.clear();
+        self.form.write(&key.key, value, client.wire(), &mut reply);
+        client.deliver(worker, self.seq, self.fragment, &reply, true);
+        worker.scratch.replace(reply);
+    }
+}
+
 /// Everybody in this worker who waits for one fetch.
 #[derive(Debug)]
 pub struct Flight {
@@ -59,8 +70,12 @@ impl Worker {
     pub fn land(self: &Rc<Worker>, landed: Landed) {
         self.tick();
         let place = (landed.hash, landed.token);
+        if matches!(landed.filled, Filled::Lease) {
+            return self.lease(place);
+        }
         let flight = self.heat.flights.borrow_mut().remove(&place);
         match landed.filled {
+            Filled::Lease => {}
             Filled::Item(item) => {
                 self.heat.with_seat(landed.hash, |seat| seat.keep(&item));
                 if let Some(flight) = flight {
@@ -84,11 +99,28 @@ impl Worker {
         }
     }
 
+    /// The key is missing, and this proxy has the lease: one of those who wait
+    /// is told so and will set it; the others wait for that.
+    fn lease(&self, place: (KeyHash, Token)) {
+        let mut flights = self.heat.flights.borrow_mut();
+        let Some(flight) = flights.get_mut(&place) else {
+            return;
+        };
+        let Some(winner) = flight.waiters.pop() else {
+            return;
+        };
+        let key = Arc::clone(&flight.key);
+        drop(flights);
+        self.meter.event(key.pool, Event::Lease, 1);
+        winner.answer(self, &key, &Value::Missing);
+    }
+
     /// Fetches that nobody has answered: the thread that should is late.
     pub fn sweep_flights(self: &Rc<Worker>) {
         let now = self.now();
         let late = |flight: &Flight| {
-            let patience = self.pool_of(flight.server).timeout_request * 2;
+            let pool = self.pool_of(flight.server);
+            let patience = pool.timeout_request * 2 + pool.l1.lease;
             now.saturating_sub(flight.started) > nanos(patience)
         };
         let mut flights = self.heat.flights.borrow_mut();
@@ -106,14 +138,9 @@ impl Worker {
         let pool = self.pool_of_server(flight.server);
         let bytes = item.value.len() * flight.waiters.len();
         self.heat.weigh(pool, item.hash, bytes, self.now());
-        let mut reply = self.scratch.take();
         for waiter in flight.waiters {
-            reply.clear();
-            let (client, form) = (waiter.client, waiter.form);
-            form.write(&flight.key.key, &item.value, client.wire(), &mut reply);
-            client.deliver(self, waiter.seq, waiter.fragment, &reply, true);
+            waiter.answer(self, &flight.key, &item.value);
         }
-        self.scratch.replace(reply);
     }
 
     /// The server gave no answer: something stale, if that is allowed, or
@@ -139,7 +166,9 @@ impl Worker {
         let item = self.heat.l1.store.get(flight.key.hash)?;
         let now = self.now();
         let ended = item.expires.saturating_add(patience);
-        (item.has_merely_expired(&flight.key, now) && now < ended).then_some(item)
+        let turned = self.heat.l1.pulse(item.server).map(Pulse::epoch) != Some(item.epoch);
+        let held = item.has_merely_expired(&flight.key, now) && !turned;
+        (held && now < ended).then_some(item)
     }
 
     /// Send every waiting read to the server after all.

@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 
 use emberline_hotkey::Value;
-use emberline_protocol::memcache;
+use emberline_protocol::memcache::{self, Verb};
 use emberline_protocol::redis::encode;
 
 use super::gather::Wire;
+use super::pipeline::Shape;
+use crate::l1;
 
 /// A read of one key that memory can answer.
 #[derive(Clone, Debug)]
@@ -36,6 +38,14 @@ impl Form<'_> {
         }
     }
 
+    /// How its reply becomes what the client sees.
+    pub fn shape(&self) -> Shape {
+        match self {
+            Form::Meta(line) if is_quiet(line) => Shape::Quiet(Verb::MetaGet),
+            _ => Shape::Plain,
+        }
+    }
+
     /// Append the reply that says that `key` has this value.
     pub fn write(&self, key: &[u8], value: &Value, wire: Wire, out: &mut Vec<u8>) {
         match self {
@@ -45,10 +55,13 @@ impl Form<'_> {
                 bulk(value, wire, out);
             }
             Form::Text { cas } => {
-                let _ = (key, cas);
+                match cas {
+                    false => l1::encode::get(out, key, value),
+                    true => l1::encode::gets(out, key, value),
+                }
                 memcache::encode::end(out);
             }
-            Form::Meta(_) => {}
+            Form::Meta(line) => l1::encode::meta(out, line, key, value),
         }
     }
 
@@ -62,9 +75,23 @@ impl Form<'_> {
                 out.extend_from_slice(key);
                 out.extend_from_slice(b"\r\n");
             }
-            Form::Meta(line) => out.extend_from_slice(line),
+            // Never quietly: a connection pairs every request with a reply.
+            Form::Meta(line) => {
+                let words = memcache::tokens(line).enumerate();
+                for (at, word) in words.filter(|(at, word)| *at < 2 || *word != b"q") {
+                    if at > 0 {
+                        out.push(b' ');
+                    }
+                    out.extend_from_slice(word);
+                }
+                out.extend_from_slice(b"\r\n");
+            }
         }
     }
+}
+
+fn is_quiet(line: &[u8]) -> bool {
+    memcache::flags(line, Verb::MetaGet).any(|(flag, _)| flag == b'q')
 }
 
 fn bulk(value: &Value, wire: Wire, out: &mut Vec<u8>) {

@@ -20,7 +20,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use emberline_hotkey::mutation::{Mutation, breaks};
-use emberline_hotkey::{Access, Front, HotKey, KeyHash, Rule, Seat, Token, Watch, WatchSettings};
+use emberline_hotkey::{
+    Access, Front, HotKey, KeyHash, Rule, Seat, Token, Value, Watch, WatchSettings,
+};
 use emberline_routing::{Plan, PoolId, ServerId};
 
 use super::flight::Flight;
@@ -28,6 +30,10 @@ use super::increment::Queues;
 use crate::l1::{Ask, L1};
 use crate::metrics::{Event, Meter};
 use crate::running::{Hotkey, Mode, Pool, Running};
+
+/// An item is near its end when it has less left than so many times what a
+/// fetch takes; an early refresh is never due before.
+const CALM: u64 = 512;
 
 /// Lists of hashes kept for requests with several keys.
 const SPARES: usize = 64;
@@ -131,7 +137,7 @@ impl PoolHeat {
 
     /// Whether anything but its own server may answer a promoted key.
     fn is_kept(&self) -> bool {
-        self.answers() || self.copies > 0
+        matches!(self.mode, Mode::Ttl | Mode::Tracking) || self.copies > 0
     }
 
     /// Whether promoted keys of this pool may be answered from memory.
@@ -259,9 +265,41 @@ impl Heat {
         self.l1.quarantine_doubtful(&set);
     }
 
+    /// Answer a read of a promoted key at once, if memory has something fresh:
+    /// what is asked most often goes the shortest way. Everything else, such as
+    /// an item near its end, is left to the long one.
+    #[inline]
+    pub fn serve(
+        &self,
+        running: &Running,
+        pool: PoolId,
+        key: &[u8],
+        now: u64,
+        write: impl FnOnce(&Value),
+    ) -> bool {
+        if !matches!(self.pool(pool).mode, Mode::Ttl | Mode::Tracking) {
+            return false;
+        }
+        let hash = self.l1.hasher.hash_in(pool.0, key);
+        let mut front = self.front.borrow_mut();
+        let Some(seat) = front.seat(hash).filter(|seat| *seat.key.key == *key) else {
+            return false;
+        };
+        let item = seat.fresh(&self.l1.store, |server| self.l1.pulse(server), now);
+        let Some(item) = item.filter(|item| item.expires - now > item.took.saturating_mul(CALM)) else {
+            return false;
+        };
+        write(&item.value);
+        let bytes = item.value.len();
+        seat.hit(bytes);
+        drop(front);
+        self.count(running, pool, Access::Read, hash, key, now);
+        true
+    }
+
     /// A few times a second: windows that end without requests, memory that
     /// can be given back, and counts for those who look.
-    pub fn tick(&self, now: u64) {
+    pub fn tick(&self, now: u64, meter: &Meter) {
         for watch in self.watches.borrow_mut().iter_mut().flatten() {
             watch.tick(&self.l1.board, now / 1_000_000);
         }
@@ -270,6 +308,12 @@ impl Heat {
         front.tidy(&self.l1.store, |server| self.l1.pulse(server));
         for (key, counts) in front.take_counts() {
             self.l1.board.count(key.hash, counts);
+            let pool = PoolId(key.pool);
+            if self.pool(pool).answers() {
+                meter.event(key.pool, Event::Hit, counts.hits);
+                let bytes = usize::try_from(counts.bytes).unwrap_or(usize::MAX);
+                self.weigh(pool, key.hash, bytes, now);
+            }
         }
     }
 
@@ -408,6 +452,14 @@ impl Heat {
                     self.l1.ask(Ask::Publish { pool, key });
                 });
             }
+        }
+    }
+
+    /// A connection to a server has ended. A server that starts again begins
+    /// anew with its unique numbers, so none that it gave before may be compared.
+    pub fn lost(&self, pool: PoolId, server: ServerId) {
+        if self.pool(pool).mode == Mode::Revalidate {
+            self.turn(server.0);
         }
     }
 

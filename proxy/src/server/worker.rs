@@ -92,6 +92,8 @@ pub struct Worker {
     pub places: Vec<Vec<Plan>>,
     /// Which commands each listener lets through.
     pub policies: Vec<Policy>,
+    /// The number of `GET` among the meter's commands.
+    pub get: u16,
     /// How large a Redis request may be.
     pub limits: resp::Limits,
     /// The same for a client that has not authenticated.
@@ -156,6 +158,7 @@ impl Worker {
                 .map(|listener| places(&running, listener))
                 .collect(),
             policies: running.listeners.iter().map(Policy::new).collect(),
+            get: resp::command::lookup(b"get").map_or(crate::metrics::OTHER, |get| get.id),
             limits: resp::Limits::default(),
             limits_before_auth: resp::Limits::unauthenticated(),
             memcache_limits: running.listeners.iter().map(memcache_limits).collect(),
@@ -273,7 +276,7 @@ impl Worker {
     /// A few times a second: what heat is made of grows old by itself.
     fn sweep_heat(self: &Rc<Worker>) {
         self.tick();
-        self.heat.tick(self.now());
+        self.heat.tick(self.now(), &self.meter);
         self.sweep_flights();
     }
 

@@ -369,7 +369,10 @@ impl Emberline {
     /// As told by `args`, and not waited for.
     pub fn spawn(args: &[String]) -> Emberline {
         let mut command = Command::new(env!("CARGO_BIN_EXE_emberline"));
-        command.args(["serve", "--admin-bind", "off"]).args(args);
+        command.arg("serve").args(args);
+        if !args.iter().any(|arg| arg == "--admin-bind") {
+            command.args(["--admin-bind", "off"]);
+        }
         if !args.iter().any(|arg| arg == "--workers") {
             command.args(["--workers", "2"]);
         }

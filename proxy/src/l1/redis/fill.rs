@@ -17,6 +17,7 @@
 use std::time::Duration;
 
 use emberline_hotkey::Value;
+use emberline_hotkey::mutation::{Mutation, breaks};
 use emberline_protocol::redis::encode;
 use emberline_protocol::redis::reply;
 
@@ -41,7 +42,10 @@ impl How {
         let mut say = |words: &[&[u8]]| encode::command(out, words.iter().copied());
         match self {
             How::Tracked => {
-                say(&[b"CLIENT", b"CACHING", b"YES"]);
+                match breaks(Mutation::NoCachingYes) {
+                    false => say(&[b"CLIENT", b"CACHING", b"YES"]),
+                    true => say(&[b"PING"]),
+                }
                 say(&[b"PTTL", key]);
                 say(&[b"GET", key]);
             }
@@ -119,6 +123,7 @@ struct Answers {
 enum Got {
     Value(Value),
     Unfit,
+    TooLarge,
 }
 
 impl Answers {
@@ -170,12 +175,12 @@ impl Answers {
 
     fn take_value(&mut self, frame: Frame<'_>) {
         let got = match frame {
-            Frame::TooLong(_) => Got::Unfit,
+            Frame::TooLong(_) => Got::TooLarge,
             Frame::Whole(b"_\r\n" | b"$-1\r\n") => Got::Value(Value::Missing),
             Frame::Whole(bytes @ [b'$', ..]) if self.fits(bytes) => {
                 Got::Value(Value::Redis(bytes.into()))
             }
-            Frame::Whole([b'$', ..]) => Got::Unfit,
+            Frame::Whole([b'$', ..]) => Got::TooLarge,
             Frame::Whole(bytes) if control::code(bytes) == "WRONGTYPE" => Got::Unfit,
             Frame::Whole(_) => return self.fail(frame),
         };
@@ -218,6 +223,7 @@ impl Answers {
         }
         match (self.value, self.life) {
             (Some(Got::Unfit), _) => Said::Unfit,
+            (Some(Got::TooLarge), _) => Said::TooLarge,
             (Some(Got::Value(Value::Missing)), Some(_)) if self.failed.is_none() => {
                 Said::Value(Value::Missing, None)
             }
@@ -279,8 +285,8 @@ mod tests {
             "_\r\n",
             Said::Value(Value::Missing, None),
         );
-        check("+OK\r\n", ":-1\r\n", "$6\r\nhello!\r\n", Said::Unfit);
-        check("+OK\r\n", ":-1\r\n", "...", Said::Unfit);
+        check("+OK\r\n", ":-1\r\n", "$6\r\nhello!\r\n", Said::TooLarge);
+        check("+OK\r\n", ":-1\r\n", "...", Said::TooLarge);
         check(
             "+OK\r\n",
             ":-1\r\n",
@@ -309,7 +315,7 @@ mod tests {
         check("*2\r\n:-2\r\n_\r\n", Said::Value(Value::Missing, None));
         check("*2\r\n:-2\r\n$-1\r\n", Said::Value(Value::Missing, None));
         check("*2\r\n:-1\r\n-WRONGTYPE x\r\n", Said::Unfit);
-        check("...", Said::Unfit);
+        check("...", Said::TooLarge);
         check("*1\r\n:-1\r\n", Said::Failed);
         check("-EXECABORT x\r\n", Said::Failed);
         check("_\r\n", Said::Failed);

@@ -31,6 +31,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use emberline_hotkey::Pulse;
+use emberline_hotkey::mutation::{Mutation, breaks};
 use emberline_protocol::redis::encode;
 use emberline_routing::ServerId;
 use tokio::sync::mpsc;
@@ -175,7 +176,7 @@ impl Place<'_> {
     /// The connection has ended. What happens from now on is not pushed, so in
     /// `tracking` everything that was said over it has gone.
     fn stop(self) {
-        if self.pool.l1.mode == Mode::Tracking {
+        if self.pool.l1.mode == Mode::Tracking && !breaks(Mutation::NoEpoch) {
             self.pulse.stop();
             self.desk.turn(self.server);
         }
@@ -359,6 +360,7 @@ impl Talk<'_> {
 
     fn begin(&mut self, wire: &mut Wire) {
         match self.is_tracking() {
+            true if breaks(Mutation::NoHeartbeat) => self.place.pulse.beat(u64::MAX),
             true => self.ping(wire),
             // Nothing has to be heard.
             false => self.place.pulse.beat(u64::MAX),
@@ -421,7 +423,7 @@ impl Talk<'_> {
     /// them, and would evict them first.
     fn touch(&mut self, wire: &mut Wire) {
         let now = self.place.desk.now();
-        if now < self.touch || wire.unsent() > OUT_MAX {
+        if now < self.touch || wire.unsent() > OUT_MAX || breaks(Mutation::NoTouch) {
             return;
         }
         self.touch = now.saturating_add(nanos(self.place.pool.l1.touch_every));
@@ -450,7 +452,7 @@ impl Talk<'_> {
                 return Ok(());
             }
             Some(Pending::Ping(sent)) => {
-                if self.how == How::Tracked {
+                if self.how == How::Tracked && !breaks(Mutation::NoHeartbeat) {
                     let until = sent.saturating_add(nanos(self.place.pool.l1.heartbeat));
                     self.place.pulse.beat(until);
                 }
@@ -476,6 +478,7 @@ impl Talk<'_> {
                     desk.invalidate(config.pool.0, &key, Event::Push);
                 }
             }
+            Push::Everything if breaks(Mutation::NoNullPush) => {}
             Push::Everything => desk.turn(server),
             Push::Other => {}
         }

@@ -315,6 +315,9 @@ impl Backend {
     /// The last act: everything in flight gets `fault`.
     fn close(&self, worker: &Rc<Worker>, fault: &Fault) {
         self.phase.set(Phase::Closed);
+        worker
+            .heat
+            .lost(worker.pool_of_server(self.server), self.server);
         let entries = self.fifo.take();
         let text = fault.text(worker.server_name(self.server));
         let inflight = i64::try_from(entries.len()).unwrap_or(i64::MAX);

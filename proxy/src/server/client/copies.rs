@@ -30,7 +30,7 @@ use crate::server::flight::Waiter;
 use crate::server::form::Form;
 use crate::server::gather::{Gather, Merge};
 use crate::server::heat::Touch;
-use crate::server::pipeline::{Record, Shape, Via};
+use crate::server::pipeline::{Record, Via};
 use crate::server::worker::Worker;
 
 /// How long a worker waits before it asks for copies again, in nanoseconds.
@@ -68,7 +68,7 @@ impl Conversation {
         let mute = self.mute();
         let reader = Waiter {
             client: Rc::clone(&self.client),
-            seq: self.push(Shape::Plain, mute, record),
+            seq: self.push(read.form.shape(), mute, record),
             fragment: 0,
             form: read.form.clone().into_owned(),
         };

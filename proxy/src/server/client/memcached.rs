@@ -14,8 +14,9 @@ use super::recall::Read;
 use super::scatter::Fragments;
 use super::split::{Place, Splitter};
 use crate::answer;
+use crate::l1;
 use crate::metrics::{Verdict, memcache_command};
-use crate::running::{Listener, Partial, Protocol};
+use crate::running::{Listener, Mode, Partial, Protocol};
 use crate::server::backend::Entry;
 use crate::server::form::Form;
 use crate::server::gather::{Gather, Merge};
@@ -56,6 +57,9 @@ impl<'a> Frame<'a> {
         match self.request.verb {
             Verb::Get => Some(Form::Text { cas: false }),
             Verb::Gets => Some(Form::Text { cas: true }),
+            Verb::MetaGet if l1::encode::servable(self.line()) => {
+                Some(Form::Meta(self.line().into()))
+            }
             _ => None,
         }
     }
@@ -309,6 +313,7 @@ impl Conversation {
             let mut place = Place::Plan(plan);
             if let (Some(hash), Plan::Send(server), Some(form)) = (hash, plan, frame.form())
                 && splitter.has_room()
+                && worker.heat.pool(pool).mode != Mode::Revalidate
             {
                 let read = Read {
                     pool,

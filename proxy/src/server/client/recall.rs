@@ -14,9 +14,9 @@ use emberline_hotkey::{Access, HotKey, Item, KeyHash, Seat, Token, Value};
 use emberline_routing::{PoolId, ServerId};
 
 use super::conversation::{Conversation, Next};
-use crate::l1::Ask;
+use crate::l1::{Ask, encode};
 use crate::metrics::{Event, Verdict};
-use crate::running::Mode;
+use crate::running::{L1, Mode};
 use crate::server::backend::Entry;
 use crate::server::errand::Errand;
 use crate::server::flight::{Flight, Waiter};
@@ -156,16 +156,60 @@ impl Conversation {
         if !self.is_recalled(worker, read) {
             return None;
         }
-        if self.read_clashes(read.hash) {
-            return Some(self.wait_for_all());
-        }
         let record = Record {
             via: Via::Memory,
             key: Some(read.hash),
             ..record
         };
+        if worker.heat.pool(read.pool).mode == Mode::Revalidate {
+            return self.revalidate(worker, read, record);
+        }
+        if self.read_clashes(read.hash) {
+            return Some(self.wait_for_all());
+        }
         self.recall_into(worker, read, Target::Slot(record))
             .then_some(Next::Taken)
+    }
+
+    /// Ask the server whether what memory has is still the same; `None` if
+    /// memory has nothing.
+    ///
+    /// The question takes the way that the read itself would take, so nothing
+    /// that the client asked before can be overtaken.
+    fn revalidate(&mut self, worker: &Rc<Worker>, read: &Read<'_>, record: Record) -> Option<Next> {
+        let (heat, now) = (&worker.heat, worker.now());
+        let found = heat.with_seat(read.hash, |seat| {
+            let item = seat.fresh(&heat.l1.store, |server| heat.l1.pulse(server), now);
+            if let Some(item) = item {
+                return Some((Arc::clone(item), Arc::clone(&seat.key)));
+            }
+            seat.miss();
+            worker.meter.event(read.pool.0, Event::Miss, 1);
+            let generation = seat.key.generation();
+            if seat.asked != generation {
+                seat.asked = generation;
+                refresh(worker, seat, read.server);
+            }
+            None
+        });
+        let (item, key) = found.flatten()?;
+        let backend = worker.backend(read.server, self.client.wire().version(), self.client.id);
+        let backend = backend.ok()?;
+        if backend.is_full() {
+            self.parked = Some(backend);
+            return Some(Next::Wait);
+        }
+        let mute = self.mute();
+        let reader = Waiter {
+            client: Rc::clone(&self.client),
+            seq: self.push(read.form.shape(), mute, record),
+            fragment: 0,
+            form: read.form.clone().into_owned(),
+        };
+        let errand = Errand::Revalidate { reader, key, item };
+        let entry = Entry::errand(errand, now);
+        backend.push(worker, entry, |out| encode::revalidate(out, read.key));
+        Some(Next::Taken)
     }
 
     /// Send an increment of a promoted key, or let it wait for those in
@@ -277,7 +321,7 @@ impl Conversation {
             seat.hit(bytes);
             if due && seat.asked != generation {
                 seat.asked = generation;
-                refresh(worker, read, seat);
+                refresh(worker, seat, read.server);
             }
             Recall::Answered
         });
@@ -293,14 +337,6 @@ impl Conversation {
         wire: Wire,
         target: Target,
     ) {
-        let event = match value {
-            Value::Missing => Event::NegativeHit,
-            _ => Event::Hit,
-        };
-        worker.meter.event(read.pool.0, event, 1);
-        worker
-            .heat
-            .weigh(read.pool, read.hash, value.len(), worker.now());
         match target {
             Target::Slot(record) => self.reply(record, Verdict::Ok, |out| {
                 read.form.write(read.key, value, wire, out);
@@ -326,19 +362,21 @@ impl Conversation {
     ) -> bool {
         let heat = &worker.heat;
         let place = (read.hash, token);
-        let waiting = heat
-            .flights
-            .borrow()
-            .get(&place)
-            .map(|flight| flight.waiters.len());
-        if waiting.is_some_and(|waiting| waiting >= worker.pool(read.pool).l1.waiters_max) {
+        let settings = &worker.pool(read.pool).l1;
+        let waiting = heat.flights.borrow().get(&place).map(|flight| {
+            // What is fetched is as old as the question: who comes too late
+            // would be told something older than the mode promises.
+            let late = worker.now().saturating_sub(flight.started) >= age_max(settings);
+            (flight.waiters.len(), late)
+        });
+        if waiting.is_some_and(|(waiting, late)| waiting >= settings.waiters_max || late) {
             worker.meter.event(read.pool.0, Event::Bypass, 1);
             return false;
         }
         let (seq, fragment) = match target {
             Target::Slot(record) => {
                 let mute = self.mute();
-                (self.push(Shape::Plain, mute, record), 0)
+                (self.push(read.form.shape(), mute, record), 0)
             }
             Target::Part { seq, fragment } => (seq, fragment),
         };
@@ -368,6 +406,16 @@ impl Conversation {
     }
 }
 
+/// How long ago a fetch that somebody still joins may have been asked for, in
+/// nanoseconds. Whoever waits for the holder of a lease may wait longer.
+fn age_max(settings: &L1) -> u64 {
+    let age = match settings.mode {
+        Mode::Tracking => settings.ttl.min(settings.heartbeat),
+        _ => settings.ttl,
+    };
+    u64::try_from((age + settings.lease).as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// Whether to ask anew although the item may still be served, so that nobody
 /// has to wait when it expires.
 fn is_due(worker: &Worker, item: &Item, beta: f64) -> bool {
@@ -382,12 +430,12 @@ fn is_due(worker: &Worker, item: &Item, beta: f64) -> bool {
 }
 
 /// Have the value fetched, for nobody in particular.
-fn refresh(worker: &Worker, read: &Read<'_>, seat: &Seat) {
+pub(super) fn refresh(worker: &Worker, seat: &Seat, server: ServerId) {
     if let Some(token) = seat.key.begin(worker.now()) {
         worker.heat.l1.ask(Ask::Fill {
             key: Arc::clone(&seat.key),
             token,
-            server: read.server,
+            server,
             worker: None,
         });
     }

@@ -97,6 +97,11 @@ impl Conversation {
                         parser,
                         inline,
                     };
+                    if self.serve_hot(&worker, listener, frame) {
+                        self.noted = false;
+                        at += len;
+                        continue;
+                    }
                     let next = self.take_up_command(&worker, listener, frame, splitter);
                     self.noted = matches!(next, Next::Wait);
                     match next {
@@ -121,6 +126,49 @@ impl Conversation {
             }
         }
         (at, Stop::Dry)
+    }
+
+    /// Answer a `GET` of a promoted key that memory can answer at once; false
+    /// if there is anything else to it.
+    #[inline]
+    fn serve_hot(&mut self, worker: &Rc<Worker>, listener: &Listener, frame: Frame<'_>) -> bool {
+        if worker.heat.is_cold() || self.noted || frame.parser.len() != 2 {
+            return false;
+        }
+        let (name, key) = (frame.arg(0), frame.arg(1));
+        let Dialogue::Redis(session) = &self.dialogue else {
+            return false;
+        };
+        if !name.eq_ignore_ascii_case(b"get")
+            || !session.is_plain()
+            || worker.policies[self.client.listener].denies_get
+            || worker.is_overloaded()
+        {
+            return false;
+        }
+        let wire = self.client.wire();
+        let pool = listener.router.pool_of(key);
+        let mut lent = self.client.pipeline.borrow_mut();
+        let pipeline = lent.get_or_insert_with(|| worker.lend_pipeline(self.client.next.get()));
+        if !pipeline.is_answered() {
+            return false;
+        }
+        let served = worker
+            .heat
+            .serve(&worker.running, pool, key, worker.now(), |value| {
+                pipeline.answer(|out| Form::Bulk.write(key, value, wire, out));
+            });
+        if served {
+            let record = Record {
+                command: worker.get,
+                pool: Some(pool.0),
+                read: true,
+                started: worker.now(),
+                ..Record::default()
+            };
+            worker.count(self.client.listener, record, Verdict::Ok);
+        }
+        served
     }
 
     fn limits<'w>(&self, worker: &'w Worker) -> &'w Limits {
