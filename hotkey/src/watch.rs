@@ -294,18 +294,17 @@ impl Watch {
         }
     }
 
-    fn post(&self, window: usize, closed_ms: u64) -> Post {
-        let sheet = |view: View| self.sheet(window, view);
+    fn post(&mut self, window: usize, closed_ms: u64) -> Post {
         Post {
             closed_ms,
-            sheets: View::ALL.map(sheet),
+            sheets: View::ALL.map(|view| self.sheet(window, view)),
         }
     }
 
     /// The busy keys, and those that are promoted, busy or not.
-    fn sheet(&self, window: usize, view: View) -> Sheet {
+    fn sheet(&mut self, window: usize, view: View) -> Sheet {
         let scale = self.scale(view);
-        let detector = &self.sights[window].views[view as usize];
+        let detector = &mut self.sights[window].views[view as usize];
         let heavy = detector.heavy(self.place.limit(window, view) / scale);
         let mut sheet = Sheet {
             rest: heavy.rest * scale,
