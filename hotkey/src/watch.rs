@@ -5,9 +5,9 @@
 //!
 //! * When a sub-window ends it *posts* what it has seen: every key with at
 //!   least a quarter of its share of the threshold.
-//! * When a key's count in the running sub-window passes a *step* (an eighth
-//!   of the worker's share of the threshold), and the window holds enough of
-//!   it, the key is *reported* at once. So a flash key waits for no clock.
+//! * When a key's count in the running sub-window passes a *step* (at most as
+//!   much again), and the window holds enough of it, the key is *reported* at
+//!   once. So a flash key waits for no clock.
 //!
 //! Reads and writes are counted apart, by request. Replies are counted by
 //! bytes, and there sampling makes it cheap: a reply counts one *quantum* for
@@ -386,9 +386,9 @@ struct Sight {
 impl Sight {
     fn new(place: &Place, window: usize, now_ms: u64) -> Sight {
         let sub_window_ms = place.rules.sub_window_ms(window);
-        let step = place.limit(window, View::Reads) / 2 / u64::from(place.rules.sample);
+        let step = place.limit(window, View::Reads) / u64::from(place.rules.sample);
         let quantum = place.rules.threshold_bytes.map_or(1, bytes::quantum);
-        let step_bytes = place.limit(window, View::Bytes) / 2 / quantum;
+        let step_bytes = place.limit(window, View::Bytes) / quantum;
         Sight {
             views: Default::default(),
             known: Default::default(),
