@@ -170,10 +170,10 @@ impl Seat {
         }
     }
 
-    /// Count a request answered from memory.
+    /// Count requests answered from memory, with so many bytes together.
     #[inline]
-    pub fn hit(&mut self, bytes: usize) {
-        self.counts.hits += 1;
+    pub fn hit(&mut self, times: u64, bytes: usize) {
+        self.counts.hits += times;
         self.counts.bytes += bytes as u64;
     }
 
@@ -337,7 +337,7 @@ mod tests {
         let key = bench.promote(1);
         bench.fill(&key, value("a"));
         bench.read(1, 0);
-        bench.front.seat(KeyHash(1)).unwrap().hit(7);
+        bench.front.seat(KeyHash(1)).unwrap().hit(1, 7);
         bench.promote(2);
         assert!(bench.holds(1) && !bench.holds(2));
         bench.demote(2);

@@ -25,9 +25,9 @@ use emberline_routing::ServerId;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 
+use super::Filled;
 use super::desk::{Desk, nanos};
 use super::peer::{Peer, Turn};
-use super::Filled;
 use crate::metrics::Event;
 use crate::running::{Pool, Protocol};
 

@@ -104,6 +104,10 @@ struct Run {
     hash: KeyHash,
     key: Vec<u8>,
     times: u32,
+    /// Bytes of its value.
+    bytes: usize,
+    /// What has been served twice: it is likely to be served again.
+    held: Option<(Arc<HotKey>, Arc<Held>)>,
 }
 
 impl Default for Run {
@@ -113,12 +117,15 @@ impl Default for Run {
             hash: KeyHash(0),
             key: Vec::new(),
             times: 0,
+            bytes: 0,
+            held: None,
         }
     }
 }
 
 impl Run {
-    fn begin(&mut self, pool: PoolId, hash: KeyHash, key: &[u8]) {
+    fn begin(&mut self, pool: PoolId, hash: KeyHash, key: &[u8], bytes: usize) {
+        self.bytes = bytes;
         self.pool = pool;
         self.hash = hash;
         self.key.clear();
@@ -253,7 +260,8 @@ impl Heat {
     #[inline]
     pub fn hash(&self, pool: PoolId, key: &[u8]) -> Option<KeyHash> {
         let settings = self.pool(pool);
-        (settings.watched || settings.mode != Mode::Off).then(|| self.l1.hasher.hash_in(pool.0, key))
+        (settings.watched || settings.mode != Mode::Off)
+            .then(|| self.l1.hasher.hash_in(pool.0, key))
     }
 
     /// Whether nothing is promoted, as of the last look.
@@ -306,6 +314,15 @@ impl Heat {
         }
         let mut run = self.run.borrow_mut();
         let goes_on = run.times > 0 && run.pool == pool && *run.key == *key;
+        if goes_on
+            && let Some((hot, item)) = &run.held
+            && let Some(pulse) = self.l1.pulse(item.server)
+            && item.is_fresh(hot, pulse, now)
+        {
+            write(&item.value);
+            run.times += 1;
+            return true;
+        }
         let hash = match goes_on {
             true => run.hash,
             false => self.l1.hasher.hash_in(pool.0, key),
@@ -321,13 +338,15 @@ impl Heat {
             return false;
         };
         write(&item.value);
-        let bytes = item.value.len();
-        seat.hit(bytes);
         if goes_on {
             run.times += 1;
+            let item = Arc::clone(item);
+            run.held = Some((Arc::clone(&seat.key), item));
         } else {
+            let bytes = item.value.len();
+            drop(front);
             self.count_run(&mut run, now);
-            run.begin(pool, hash, key);
+            run.begin(pool, hash, key, bytes);
         }
         true
     }
@@ -344,6 +363,11 @@ impl Heat {
 
     fn count_run(&self, run: &mut Run, now: u64) {
         let times = std::mem::take(&mut run.times);
+        run.held = None;
+        if times > 0 {
+            let bytes = run.bytes.saturating_mul(times as usize);
+            self.with_seat(run.hash, |seat| seat.hit(times.into(), bytes));
+        }
         if times > 0 && self.pool(run.pool).watched {
             let Run {
                 pool, hash, key, ..

@@ -316,7 +316,7 @@ impl Conversation {
             self.give(worker, read, &item.value, wire, target);
             let due = is_due(worker, item, worker.pool(read.pool).l1.early_refresh);
             let (bytes, generation) = (item.value.len(), item.generation);
-            seat.hit(bytes);
+            seat.hit(1, bytes);
             if due && seat.asked != generation {
                 seat.asked = generation;
                 refresh(worker, seat, read.server);
@@ -444,7 +444,7 @@ pub(super) fn refresh(worker: &Worker, seat: &Seat, server: ServerId) {
 fn observe(worker: &Worker, seat: &mut Seat, ttl: std::time::Duration, now: u64) {
     let generation = seat.key.generation();
     let event = if now < seat.observed_until && seat.asked == generation {
-        seat.hit(0);
+        seat.hit(1, 0);
         Event::WouldHit
     } else {
         let ttl = u64::try_from(ttl.as_nanos()).unwrap_or(u64::MAX);

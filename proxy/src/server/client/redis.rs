@@ -92,6 +92,7 @@ impl Conversation {
             ..
         } = parsers;
         let mut at = 0;
+        let mut ready = self.may_serve_hot(&worker);
         while at < bytes.len() {
             if !self.admitted() {
                 return (at, Stop::Wait);
@@ -104,13 +105,13 @@ impl Conversation {
                         parser,
                         inline,
                     };
-                    if self.serve_hot(&worker, listener, frame) {
-                        self.noted = false;
+                    if ready && self.serve_hot(&worker, listener, frame) {
                         at += len;
                         continue;
                     }
                     let next = self.take_up_command(&worker, listener, frame, splitter);
                     self.noted = matches!(next, Next::Wait);
+                    ready = self.may_serve_hot(&worker);
                     match next {
                         Next::Taken => at += len,
                         Next::Wait => {
@@ -135,22 +136,28 @@ impl Conversation {
         (at, Stop::Dry)
     }
 
+    /// Whether a `GET` may be answered without a look at anything but its key.
+    fn may_serve_hot(&self, worker: &Worker) -> bool {
+        let plain = match &self.dialogue {
+            Dialogue::Redis(session) => session.is_plain(),
+            Dialogue::Memcached => false,
+        };
+        plain
+            && !self.noted
+            && !worker.heat.is_cold()
+            && !worker.policies[self.client.listener].denies_get
+            && !worker.is_overloaded()
+    }
+
     /// Answer a `GET` of a promoted key that memory can answer at once; false
     /// if there is anything else to it.
     #[inline]
     fn serve_hot(&mut self, worker: &Rc<Worker>, listener: &Listener, frame: Frame<'_>) -> bool {
-        if worker.heat.is_cold() || self.noted || frame.parser.len() != 2 {
+        if frame.parser.len() != 2 {
             return false;
         }
         let (name, key) = (frame.arg(0), frame.arg(1));
-        let Dialogue::Redis(session) = &self.dialogue else {
-            return false;
-        };
-        if !name.eq_ignore_ascii_case(b"get")
-            || !session.is_plain()
-            || worker.policies[self.client.listener].denies_get
-            || worker.is_overloaded()
-        {
+        if !name.eq_ignore_ascii_case(b"get") {
             return false;
         }
         let wire = self.client.wire();
