@@ -12,7 +12,7 @@ use crate::server::backend::{Backend, Entry};
 use crate::server::fault::Fault;
 use crate::server::gather::{Gather, Merge};
 use crate::server::heat::Touch;
-use crate::server::pipeline::{Record, Shape};
+use crate::server::pipeline::{Record, Shape, Via};
 use crate::server::worker::Worker;
 
 /// The way to each fragment's server; `None` where an in-process pool answers.
@@ -70,6 +70,14 @@ impl Conversation {
             Next::Wait
         } else {
             let mute = fragments.quiet || self.mute();
+            let record = match places.iter().any(Place::is_memory) {
+                // Whatever else concerns these keys waits for what memory says.
+                true => Record {
+                    via: Via::Memory,
+                    ..record
+                },
+                false => record,
+            };
             let Fragments {
                 merge,
                 partial,
