@@ -355,6 +355,9 @@ impl Conversation {
                     place = Place::Memory { server, key };
                 }
             }
+            if !place.is_memory() && hash.is_some() && self.fetch_clashes(worker, hash) {
+                return self.wait_for_all();
+            }
             splitter.put(place, hash);
         }
         splitter.group();
