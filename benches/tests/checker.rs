@@ -169,25 +169,21 @@ fn redis_observe() {
 }
 
 #[test]
-#[ignore = "R2 is broken by GETRANGE, by pipelined reads, and after a lost link"]
 fn redis_ttl() {
     kept("--mode ttl --seed 3");
 }
 
 #[test]
-#[ignore = "R2 is broken by GETRANGE, by pipelined reads, and after a lost link"]
 fn redis_ttl_with_a_bus() {
     kept("--mode ttl --bus --seed 4");
 }
 
 #[test]
-#[ignore = "R2 is broken by pipelined reads of one connection"]
 fn redis_tracking() {
     kept("--mode tracking --seed 5");
 }
 
 #[test]
-#[ignore = "R2 is broken by pipelined reads of one connection"]
 fn redis_tracking_of_keys_that_are_always_hot() {
     kept("--mode tracking --always --seed 6");
 }
@@ -213,7 +209,6 @@ fn memcached_ttl_with_a_bus() {
 }
 
 #[test]
-#[ignore = "R2 is broken by pipelined reads of one connection"]
 fn memcached_revalidate() {
     kept("--protocol memcached --mode revalidate --seed 11");
 }
