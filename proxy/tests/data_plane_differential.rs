@@ -35,15 +35,47 @@ fn pipelines_are_answered_as_by_a_direct_server() {
     let Some(direct) = Server::redis() else {
         return;
     };
-    let mut proxy = Emberline::redis(&servers);
     let pipelines = setting("EMBERLINE_PIPELINES", 20_000);
+    compare_all(Emberline::redis(&servers), &direct, pipelines);
+    let used = servers
+        .iter()
+        .all(|server| server.client().call(&["DBSIZE"]) != b":0\r\n");
+    assert!(used || pipelines < 1000, "all keys went to one server");
+}
+
+/// Every key is promoted at its first read, so that memory has a say in
+/// everything.
+#[test]
+fn pipelines_are_answered_no_otherwise_when_every_key_is_hot() {
+    for mode in ["ttl", "tracking"] {
+        let Some(servers) = Server::redis_many(2) else {
+            return;
+        };
+        let Some(direct) = Server::redis() else {
+            return;
+        };
+        let addresses = [servers[0].address(), servers[1].address()];
+        let proxy = Emberline::config(&format!(
+            "[listeners.redis]\nprotocol = \"redis\"\nbind = \"REDIS_BIND\"\nroute = \"pool\"\n\
+             [pools.pool]\nprotocol = \"redis\"\nservers = [\"{}\", \"{}\"]\nrequest_timeout = \"10s\"\n\
+             [hotkey]\nthreshold = 1\n\
+             [l1]\nmode = \"{mode}\"\nttl = \"30s\"\nreads_per_invalidation = 0\n",
+            addresses[0], addresses[1]
+        ));
+        let pipelines = setting("EMBERLINE_PIPELINES", 20_000) / 10;
+        compare_all(proxy, &direct, pipelines);
+    }
+}
+
+/// So many pipelines of all clients.
+fn compare_all(mut proxy: Emberline, direct: &Server, pipelines: u64) {
     let seed = setting("EMBERLINE_SEED", 1);
     println!("EMBERLINE_SEED={seed} EMBERLINE_PIPELINES={pipelines}");
 
     let failed = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for number in 0..CLIENTS {
-            let (proxy, direct, failed) = (&proxy, &direct, &failed);
+            let (proxy, failed) = (&proxy, &failed);
             let share = pipelines / CLIENTS + u64::from(number < pipelines % CLIENTS);
             scope.spawn(move || {
                 let mut pair = Pair::new(proxy, direct, number, seed);
@@ -60,10 +92,6 @@ fn pipelines_are_answered_as_by_a_direct_server() {
         }
     });
     proxy.assert_alive();
-    let used = servers
-        .iter()
-        .all(|server| server.client().call(&["DBSIZE"]) != b":0\r\n");
-    assert!(used || pipelines < 1000, "all keys went to one server");
 }
 
 /// One client, twice: through the proxy and without.
