@@ -284,6 +284,9 @@ impl Conversation {
                 if let Some(next) = self.read_copy(worker, &read, record) {
                     return next;
                 }
+                if let Some(next) = self.ask_leased(worker, &read, record) {
+                    return next;
+                }
                 Touch::Read(hash)
             }
             (Access::Read, None) => Touch::Look(hash),

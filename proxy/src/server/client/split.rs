@@ -22,6 +22,11 @@ pub enum Place {
 }
 
 impl Place {
+    /// Whether memory answers it.
+    pub fn is_memory(&self) -> bool {
+        matches!(self, Place::Memory { .. })
+    }
+
     /// Where it would go without memory.
     pub fn plan(&self) -> Plan {
         match *self {
