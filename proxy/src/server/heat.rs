@@ -320,7 +320,7 @@ impl Heat {
             Touch::Many(Access::Write, hashes) => {
                 hashes.iter().for_each(|hash| self.invalidate(*hash, meter));
             }
-            Touch::All(server) => self.turn(*server),
+            Touch::All(server) => self.turn_all(*server),
             Touch::Told(told) => self.sent(&told.touch, meter),
         }
     }
@@ -400,7 +400,7 @@ impl Heat {
                 let each = hashes.iter();
                 each.for_each(|hash| self.quarantine(*hash, now, meter));
             }
-            Touch::All(server) => self.turn(*server),
+            Touch::All(server) => self.turn_all(*server),
             Touch::Told(told) => {
                 self.doubted(&told.touch, now, meter);
                 told.keys.iter().for_each(|key| {
@@ -451,6 +451,17 @@ impl Heat {
         };
         key.quarantine(now.saturating_add(self.pool(PoolId(key.pool)).quarantine));
         meter.event(key.pool, Event::Quarantine, 1);
+    }
+
+    /// Any key of this server may have changed. Copies know nothing of the
+    /// server's pulse: keys that may have some are told one by one.
+    fn turn_all(&self, server: u32) {
+        self.turn(server);
+        let front = self.front.borrow();
+        let split = front
+            .keys()
+            .filter(|key| self.pool(PoolId(key.pool)).copies > 0);
+        split.for_each(|key| key.invalidate());
     }
 
     fn turn(&self, server: u32) {

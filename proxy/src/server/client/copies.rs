@@ -27,7 +27,6 @@ use crate::running::{Partial, Protocol};
 use crate::server::backend::{Backend, Entry};
 use crate::server::errand::Errand;
 use crate::server::flight::Waiter;
-use crate::server::form::Form;
 use crate::server::gather::{Gather, Merge};
 use crate::server::heat::Touch;
 use crate::server::pipeline::{Record, Via};
@@ -45,14 +44,16 @@ impl Conversation {
         record: Record,
     ) -> Option<Next> {
         let settings = worker.heat.pool(read.pool);
-        // An element of several values has a shape of its own.
-        if settings.copies == 0 || worker.heat.is_cold() || matches!(read.form, Form::Element) {
+        if settings.copies == 0 || worker.heat.is_cold() || !read.form.is_copied() {
             return None;
         }
         let key = worker.splittable(read)?;
         if !key.is_copied(worker.now()) {
             worker.ask_for_copies(&key, read);
             return None;
+        }
+        if self.read_clashes(read.hash) {
+            return Some(self.wait_for_all());
         }
         let backend = self.less_busy(worker, &worker.copies(read.pool, read.server))?;
         if backend.is_full() {
