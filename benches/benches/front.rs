@@ -92,7 +92,7 @@ fn lookups(criterion: &mut Criterion) {
             let seat = l1.front.seat(keys[turn])?;
             let item = seat.fresh(&l1.store, |server| l1.pulses.get(server as usize), now)?;
             let (len, due) = (item.value.len(), item.is_due(now, 1.0, 1.0 - rng.unit()));
-            seat.hit(len);
+            seat.hit(1, len);
             Some((len, due))
         });
     });

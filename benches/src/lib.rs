@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod checker;
 pub mod compare;
 pub mod heat;
 pub mod interrupt;

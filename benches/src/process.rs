@@ -43,6 +43,15 @@ impl Process {
         self.child.id()
     }
 
+    /// Send it a signal by its name, such as `STOP`.
+    pub fn signal(&self, name: &str) -> io::Result<()> {
+        let flag = format!("-{name}");
+        Command::new("kill")
+            .args([&flag, &self.pid().to_string()])
+            .status()
+            .map(|_| ())
+    }
+
     /// An error with the end of its output, if the process has ended.
     pub fn check_alive(&mut self) -> io::Result<()> {
         match self.child.try_wait()? {

@@ -28,8 +28,9 @@ pub struct Seat {
     pub unfit_until: u64,
     /// It is too large to be kept.
     pub large: bool,
-    /// When this worker has last asked for copies, in nanoseconds.
-    pub copies_asked: u64,
+    /// Copies could not be made: not to be tried again before this time, in
+    /// nanoseconds.
+    pub copies_after: u64,
     /// The generation in which this worker has asked for an early refresh, or
     /// `observe` would have had the value.
     pub asked: u64,
@@ -127,7 +128,7 @@ impl Seat {
             item: None,
             unfit_until: 0,
             large: false,
-            copies_asked: 0,
+            copies_after: 0,
             asked: u64::MAX,
             observed_until: 0,
             counts: Counts::default(),
@@ -169,10 +170,10 @@ impl Seat {
         }
     }
 
-    /// Count a request answered from memory.
+    /// Count requests answered from memory, with so many bytes together.
     #[inline]
-    pub fn hit(&mut self, bytes: usize) {
-        self.counts.hits += 1;
+    pub fn hit(&mut self, times: u64, bytes: usize) {
+        self.counts.hits += times;
         self.counts.bytes += bytes as u64;
     }
 
@@ -336,7 +337,7 @@ mod tests {
         let key = bench.promote(1);
         bench.fill(&key, value("a"));
         bench.read(1, 0);
-        bench.front.seat(KeyHash(1)).unwrap().hit(7);
+        bench.front.seat(KeyHash(1)).unwrap().hit(1, 7);
         bench.promote(2);
         assert!(bench.holds(1) && !bench.holds(2));
         bench.demote(2);

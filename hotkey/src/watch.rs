@@ -5,9 +5,9 @@
 //!
 //! * When a sub-window ends it *posts* what it has seen: every key with at
 //!   least a quarter of its share of the threshold.
-//! * When a key's count in the running sub-window passes a *step* (an eighth
-//!   of the worker's share of the threshold), and the window holds enough of
-//!   it, the key is *reported* at once. So a flash key waits for no clock.
+//! * When a key's count in the running sub-window passes a *step* (at most as
+//!   much again), and the window holds enough of it, the key is *reported* at
+//!   once. So a flash key waits for no clock.
 //!
 //! Reads and writes are counted apart, by request. Replies are counted by
 //! bytes, and there sampling makes it cheap: a reply counts one *quantum* for
@@ -127,9 +127,37 @@ impl Watch {
         key: &[u8],
         now_ms: u64,
     ) {
-        if self.sample.passes_over() {
-            return;
+        if !self.sample.passes_over() {
+            self.see(board, access, hash, key, 1, now_ms);
         }
+    }
+
+    /// Count this many requests that came at the same time.
+    pub fn record_many(
+        &mut self,
+        board: &Board,
+        access: Access,
+        hash: KeyHash,
+        key: &[u8],
+        times: u32,
+        now_ms: u64,
+    ) {
+        let seen = (0..times).filter(|_| !self.sample.passes_over()).count();
+        if seen > 0 {
+            self.see(board, access, hash, key, seen as u32, now_ms);
+        }
+    }
+
+    #[inline]
+    fn see(
+        &mut self,
+        board: &Board,
+        access: Access,
+        hash: KeyHash,
+        key: &[u8],
+        times: u32,
+        now_ms: u64,
+    ) {
         let window = match self.sights.len() {
             1 => 0,
             _ => self.place.rules.line(key).window,
@@ -142,8 +170,9 @@ impl Watch {
             Access::Read => View::Reads,
             Access::Write => View::Writes,
         };
-        let certain = sight.views[view as usize].record(hash, 1);
-        if certain & (sight.step - 1) == 0 {
+        let certain = sight.views[view as usize].record(hash, times);
+        let before = certain.saturating_sub(times);
+        if before & !(sight.step - 1) != certain & !(sight.step - 1) {
             self.look(board, window, view, hash, Some(key), certain, now_ms);
         }
         if !self.sights[window].wanted.is_empty() {
@@ -294,18 +323,17 @@ impl Watch {
         }
     }
 
-    fn post(&self, window: usize, closed_ms: u64) -> Post {
-        let sheet = |view: View| self.sheet(window, view);
+    fn post(&mut self, window: usize, closed_ms: u64) -> Post {
         Post {
             closed_ms,
-            sheets: View::ALL.map(sheet),
+            sheets: View::ALL.map(|view| self.sheet(window, view)),
         }
     }
 
     /// The busy keys, and those that are promoted, busy or not.
-    fn sheet(&self, window: usize, view: View) -> Sheet {
+    fn sheet(&mut self, window: usize, view: View) -> Sheet {
         let scale = self.scale(view);
-        let detector = &self.sights[window].views[view as usize];
+        let detector = &mut self.sights[window].views[view as usize];
         let heavy = detector.heavy(self.place.limit(window, view) / scale);
         let mut sheet = Sheet {
             rest: heavy.rest * scale,
@@ -358,9 +386,9 @@ struct Sight {
 impl Sight {
     fn new(place: &Place, window: usize, now_ms: u64) -> Sight {
         let sub_window_ms = place.rules.sub_window_ms(window);
-        let step = place.limit(window, View::Reads) / 2 / u64::from(place.rules.sample);
+        let step = place.limit(window, View::Reads) / u64::from(place.rules.sample);
         let quantum = place.rules.threshold_bytes.map_or(1, bytes::quantum);
-        let step_bytes = place.limit(window, View::Bytes) / 2 / quantum;
+        let step_bytes = place.limit(window, View::Bytes) / quantum;
         Sight {
             views: Default::default(),
             known: Default::default(),

@@ -1,5 +1,7 @@
 //! Bounds and promotions against exact sliding counts.
 
+#![allow(clippy::unwrap_used, missing_docs)]
+
 mod traffic;
 
 use std::collections::{HashMap, HashSet, VecDeque};

@@ -1,6 +1,8 @@
 //! A key that takes off among ordinary traffic: found in milliseconds of
 //! simulated time, and forgotten in time.
 
+#![allow(clippy::unwrap_used, missing_docs)]
+
 mod traffic;
 
 use emberline_hotkey::Access;

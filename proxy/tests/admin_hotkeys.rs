@@ -89,8 +89,7 @@ fn pools_and_memory_stand_above_the_keys() {
     promote(&site, 1, b"1:b");
     promote(&site, 0, b"0:a");
     for meter in &site.state.meters {
-        meter.event(1, Event::Hit, 3);
-        meter.event(1, Event::NegativeHit, 1);
+        meter.event(1, Event::Hit, 4);
         meter.event(1, Event::Miss, 1);
         meter.event(0, Event::WouldHit, 9);
         meter.event(0, Event::WouldMiss, 1);

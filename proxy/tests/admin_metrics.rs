@@ -172,7 +172,7 @@ fn promoted_keys_are_counted_and_never_named() {
         l1.board.promote(l1.hasher.hash_in(1, key), 1, key);
     }
     for meter in &site.state.meters {
-        meter.event(1, Event::NegativeHit, 2);
+        meter.event(1, Event::WouldHit, 2);
         meter.event(0, Event::Push, 1);
     }
     let text = scrape(&site);
@@ -190,9 +190,9 @@ fn promoted_keys_are_counted_and_never_named() {
             r#"emberline_l1_events_total{{pool="{pool}",event="{event}"}}"#
         ))
     };
-    assert_eq!(event("pool-1", "negative_hit"), Some(&4.0));
+    assert_eq!(event("pool-1", "would_hit"), Some(&4.0));
     assert_eq!(event("pool-0", "push"), Some(&2.0));
-    assert_eq!(event("pool-0", "negative_hit"), None);
+    assert_eq!(event("pool-0", "would_hit"), None);
 }
 
 #[test]

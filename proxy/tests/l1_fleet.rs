@@ -74,11 +74,10 @@ fn a_write_through_one_proxy_is_soon_seen_through_the_other() {
         let proxies = two(protocol, &servers, &on_bus(&bus));
         let mut clients = [proxies[0].client(), proxies[1].client()];
         comes_through(protocol, &mut clients, "first");
-        assert!(
-            proxies
-                .iter()
-                .all(|proxy| proxy.event("hit") > 0 && proxy.event("bus") > 0)
-        );
+        for proxy in &proxies {
+            proxy.has_seen("hit");
+            proxy.has_seen("bus");
+        }
         // Without the bus clients are served as before.
         bus.kill();
         set(protocol, &mut clients[0], "alone");
@@ -196,7 +195,7 @@ fn each_pool_answers_in_its_own_way() {
         }
     }
     assert_eq!(proxy.event_in("two", "hit"), 0);
-    assert!(proxy.event_in("one", "hit") > 0);
+    eventually("nothing was counted", || proxy.event_in("one", "hit") > 0);
 }
 
 #[test]

@@ -84,6 +84,19 @@ impl Router {
         }
     }
 
+    /// The pool whose key this is; cheaper than a plan, as nothing is hashed.
+    #[inline]
+    pub fn pool_of(&self, key: &[u8]) -> PoolId {
+        let mut route = &self.root;
+        loop {
+            match route {
+                Route::Pool(pool) => return pool.id(),
+                Route::Local(id) => return *id,
+                Route::Prefix(prefix) => route = prefix.child(key),
+            }
+        }
+    }
+
     /// Every place that a request may go to, each once, in the order of the
     /// tree. Drained servers are not among them.
     pub fn targets(&self) -> &[Plan] {

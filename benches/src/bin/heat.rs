@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use emberline_benches::heat::{Judgement, judge, stream};
+use emberline_benches::heat::{Judgement, cost, judge, stream};
 
 /// What every line must show.
 const PRECISION_MIN: f64 = 0.99;
@@ -30,10 +30,18 @@ struct Options {
     /// Requests in a sub-window; ten are the window.
     #[arg(long, default_value_t = 20_000)]
     sub_window: u64,
+
+    /// Time the counting instead.
+    #[arg(long)]
+    cost: bool,
 }
 
 fn main() -> ExitCode {
     let options = Options::parse();
+    if options.cost {
+        print_costs();
+        return ExitCode::SUCCESS;
+    }
     println!(
         "| stream | hot from | workers | hot keys | precision | recall | violations | widest | KiB a watch |"
     );
@@ -77,6 +85,30 @@ fn judge_traces(folder: &Path, sub_window: u64) -> bool {
         }
     }
     good
+}
+
+/// Nanoseconds a request, beside floors of the same run.
+fn print_costs() {
+    println!(
+        "| stream | threshold | record | end of sub-window | both | of HashMap | reply | hash | add to 32 KiB | HashMap |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|");
+    for exponent in [0.9, 1.0, 1.2] {
+        for threshold in [1000, 200] {
+            let cost = cost(exponent, threshold);
+            let both = cost.record + cost.close;
+            println!(
+                "| Zipf {exponent} | {threshold} | {:.1} | {:.1} | {both:.1} | {:.2} | {:.1} | {:.1} | {:.1} | {:.1} |",
+                cost.record,
+                cost.close,
+                both / cost.map,
+                cost.reply,
+                cost.hash,
+                cost.add,
+                cost.map,
+            );
+        }
+    }
 }
 
 /// One line; whether it shows what it must.

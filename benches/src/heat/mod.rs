@@ -7,8 +7,10 @@
 //! the threshold, which is what promotes a key. The two make up precision and
 //! recall; a count outside the bounds is a violation.
 
+mod cost;
 mod exact;
 mod judge;
 pub mod stream;
 
+pub use cost::{Cost, cost};
 pub use judge::{Judgement, judge};

@@ -38,7 +38,7 @@ pub struct Peer {
 
 impl Peer {
     /// Wait until a freshly started program answers.
-    fn ready(
+    pub(crate) fn ready(
         name: &'static str,
         mut process: Process,
         since: Instant,

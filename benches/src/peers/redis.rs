@@ -9,7 +9,11 @@ use crate::process::{Process, Scratch, free_port};
 
 /// Start one on a free port.
 pub fn start(scratch: &Scratch, label: &'static str) -> io::Result<Peer> {
-    let port = free_port()?;
+    start_at(scratch, label, free_port()?)
+}
+
+/// Start one on this port.
+pub fn start_at(scratch: &Scratch, label: &'static str, port: u16) -> io::Result<Peer> {
     let mut command = Command::new(program("redis-server")?);
     command
         .args(["--bind", "127.0.0.1", "--port", &port.to_string()])

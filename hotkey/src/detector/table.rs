@@ -31,10 +31,25 @@ const EXPECTED_MAX: usize = WAYS / 2;
 /// more than a worker can count in the longest sub-window of six minutes.
 const EXPECTED: u32 = 1 << 31;
 
-/// 32 KiB once something has been counted, nothing before.
+/// 35 KiB once something has been counted, nothing before.
 #[derive(Debug, Default)]
 pub struct Table {
     buckets: Option<Box<[Bucket; BUCKETS]>>,
+    /// Made by [`seal`](Table::seal).
+    digests: Vec<Digest>,
+    total: u64,
+}
+
+/// What there is to know of a bucket without reading it: a closed table is
+/// looked at nine more times.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Digest {
+    /// What a key that is not in the bucket has at most.
+    pub floor: u32,
+    /// The largest certain count of any key.
+    pub certain_max: u32,
+    /// The largest count of any key.
+    pub most_max: u32,
 }
 
 impl Table {
@@ -68,10 +83,31 @@ impl Table {
             .iter()
             .position(|&count| count == 0);
         if let Some(way) = free {
-            bucket.keys[way] = key.0;
+            bucket.put(way, key);
             bucket.counts[way] = EXPECTED;
             bucket.errors[way] = EXPECTED;
         }
+    }
+
+    /// Add up what was counted so far, for [`digest`](Table::digest) and
+    /// [`total`](Table::total).
+    pub fn seal(&mut self) {
+        if let Some(buckets) = &self.buckets {
+            self.digests.clear();
+            self.digests.extend(buckets.iter().map(Bucket::digest));
+            self.total = buckets.iter().map(Bucket::total).sum();
+        }
+    }
+
+    /// A bucket as it was when the table was sealed.
+    #[inline]
+    pub fn digest(&self, index: usize) -> Digest {
+        self.digests.get(index).copied().unwrap_or_default()
+    }
+
+    /// Everything that was counted until the table was sealed.
+    pub fn total(&self) -> u64 {
+        self.total
     }
 
     /// Forget what was counted, and keep the memory.
@@ -79,13 +115,15 @@ impl Table {
         if let Some(buckets) = &mut self.buckets {
             buckets.fill(Bucket::EMPTY);
         }
+        self.digests.clear();
+        self.total = 0;
     }
 
     /// Bytes of memory in use.
     pub fn memory(&self) -> usize {
-        self.buckets
-            .as_ref()
-            .map_or(0, |_| size_of::<[Bucket; BUCKETS]>())
+        let buckets = self.buckets.as_ref();
+        buckets.map_or(0, |_| size_of::<[Bucket; BUCKETS]>())
+            + self.digests.capacity() * size_of::<Digest>()
     }
 }
 
@@ -100,20 +138,39 @@ pub fn bucket_of(key: KeyHash) -> usize {
     (key.0 >> 56) as usize
 }
 
+#[inline]
+fn tag_of(key: KeyHash) -> u8 {
+    (key.0 >> 48) as u8
+}
+
 /// Eight keys in two cache lines. A count of 0 marks a free way.
+///
+/// The first byte of a key is the bucket's index. The second is its *tag*, and
+/// the tags of all ways are compared at once, as numbers in one word: of the
+/// keys that are not here, 31 in 32 are known by that alone.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
 pub struct Bucket {
-    keys: [u64; WAYS],
+    /// A byte for each way, the first the lowest.
+    tags: u64,
+    /// Bits 32..48 of the keys.
+    middles: [u16; WAYS],
+    /// Bits 0..32 of the keys.
+    lows: [u32; WAYS],
     /// From `EXPECTED` on, those of expected keys.
     counts: [u32; WAYS],
     /// How much of the count another key may have left behind.
     errors: [u32; WAYS],
 }
 
+const LOW_BITS: u64 = 0x0101_0101_0101_0101;
+const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+
 impl Bucket {
     const EMPTY: Bucket = Bucket {
-        keys: [0; WAYS],
+        tags: 0,
+        middles: [0; WAYS],
+        lows: [0; WAYS],
         counts: [0; WAYS],
         errors: [0; WAYS],
     };
@@ -124,7 +181,7 @@ impl Bucket {
             Some(way) => way,
             None => {
                 let (way, count) = self.least();
-                self.keys[way] = key.0;
+                self.put(way, key);
                 self.errors[way] = count;
                 way
             }
@@ -142,47 +199,65 @@ impl Bucket {
         }
     }
 
-    /// The smallest count: what a key that is not here has at most.
-    pub fn floor(&self) -> u32 {
-        self.least().1
-    }
-
     /// Everything that was counted.
-    pub fn total(&self) -> u64 {
+    fn total(&self) -> u64 {
         (0..WAYS).map(|way| u64::from(self.most(way))).sum()
     }
 
-    /// The keys of which so much is certain, or so much possible.
-    pub fn reaching(&self, certain: u64, possible: u64) -> impl Iterator<Item = KeyHash> + '_ {
-        let certain = u32::try_from(certain).unwrap_or(u32::MAX);
-        let possible = u32::try_from(possible).unwrap_or(u32::MAX);
-        let reaches = |way: usize| (self.certain(way) >= certain) | (self.most(way) >= possible);
-        let reaching = (0..WAYS).fold(0, |set, way| set | u32::from(reaches(way)) << way);
-        let reaching = (reaching != 0).then_some(reaching).into_iter();
-        let ways = reaching.flat_map(|set| (0..WAYS).filter(move |way| set & 1 << way != 0));
-        ways.map(|way| KeyHash(self.keys[way]))
+    fn digest(&self) -> Digest {
+        let max = |counts: fn(&Bucket, usize) -> u32| {
+            (0..WAYS).map(|way| counts(self, way)).fold(0, u32::max)
+        };
+        Digest {
+            floor: self.least().1,
+            certain_max: max(Bucket::certain),
+            most_max: max(Bucket::most),
+        }
     }
 
-    /// Every key, with what is certain of its count and what it is at most.
-    pub fn taken(&self) -> impl Iterator<Item = (KeyHash, u32, u32)> + '_ {
-        let taken = (0..WAYS).filter(|&way| self.counts[way] > 0);
-        taken.map(|way| (KeyHash(self.keys[way]), self.certain(way), self.most(way)))
+    /// Every key of this bucket, which has this index, with what is certain of its count and what it is at most.
+    pub fn taken(&self, index: usize) -> impl Iterator<Item = (KeyHash, u32, u32)> + '_ {
+        let taken = (0..WAYS).filter(|&way: &usize| self.counts[way] > 0);
+        taken.map(move |way| (self.key(index, way), self.certain(way), self.most(way)))
     }
 
-    /// The way of this key. Free ways hold the key 0, which does no harm: if
-    /// that key is not in a bucket with free ways, it was never seen, and
+    /// The way of this key. Free ways hold a key of zeros, which does no harm:
+    /// if that key is not in a bucket with free ways, it was never seen, and
     /// says so with the count that it is found with.
-    ///
-    /// Written without a branch until the end, as is `least`: which of eight
-    /// ways it will be cannot be predicted.
     #[inline]
     fn find(&self, key: KeyHash) -> Option<usize> {
-        let equal = |way: usize| u32::from(self.keys[way] == key.0) << way;
-        let found = (0..WAYS).fold(0, |found, way| found | equal(way));
-        (found != 0).then_some(found.trailing_zeros() as usize)
+        let differ = self.tags ^ (u64::from(tag_of(key)) * LOW_BITS);
+        // A byte's high bit, if the byte is 0; above the first such byte a 1
+        // may do the same, and is told apart below.
+        let mut equal = differ.wrapping_sub(LOW_BITS) & !differ & HIGH_BITS;
+        while equal != 0 {
+            let way = (equal.trailing_zeros() / 8) as usize % WAYS;
+            if self.lows[way] == key.0 as u32 && self.middles[way] == (key.0 >> 32) as u16 {
+                return Some(way);
+            }
+            equal &= equal - 1;
+        }
+        None
     }
 
-    /// The way with the smallest count, and that count.
+    #[inline]
+    fn put(&mut self, way: usize, key: KeyHash) {
+        let shift = 8 * (way % WAYS);
+        self.tags &= !(0xff << shift);
+        self.tags |= u64::from(tag_of(key)) << shift;
+        self.middles[way] = (key.0 >> 32) as u16;
+        self.lows[way] = key.0 as u32;
+    }
+
+    /// The key of this way, in the bucket with this index.
+    fn key(&self, index: usize, way: usize) -> KeyHash {
+        let tag = self.tags >> (8 * way) & 0xff;
+        let high = (index as u64) << 56 | tag << 48;
+        KeyHash(high | u64::from(self.middles[way]) << 32 | u64::from(self.lows[way]))
+    }
+
+    /// The way with the smallest count, and that count. Written without a
+    /// branch: which of eight ways it will be cannot be predicted.
     #[inline]
     fn least(&self) -> (usize, u32) {
         let packed = |way: usize| u64::from(self.counts[way]) << 8 | way as u64;

@@ -60,8 +60,9 @@ fn heavy_keys_are_named_and_the_rest_is_bounded() {
         for key in 0..3000u64 {
             let hash = KeyHash(key.wrapping_mul(0x9E37_79B9_7F4A_7C15));
             let named = heavy.keys.iter().filter(|named| named.hash == hash);
+            let count = 1 + key % 50;
             match named.count() {
-                0 => assert!(1 + key % 50 <= heavy.rest, "{key} of {}", heavy.rest),
+                0 => assert!(count <= heavy.rest, "{key} of {}", heavy.rest),
                 times => assert_eq!(times, 1),
             }
         }
@@ -78,7 +79,8 @@ fn silence_costs_no_memory() {
         detector.record(KeyHash(1), 1);
         detector.close(&[]);
     }
-    assert_eq!(detector.memory() - empty, SUB_WINDOWS * 32 * 1024);
+    let busy = SUB_WINDOWS * 35 * 1024;
+    assert_eq!(detector.memory() - empty, busy);
     for _ in 0..SUB_WINDOWS {
         detector.close(&[]);
     }

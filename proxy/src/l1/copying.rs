@@ -19,13 +19,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use emberline_hotkey::{HotKey, Token};
+use emberline_hotkey::{HotKey, KeyHash, Token};
 use emberline_protocol::redis::{self, encode, reply};
 use emberline_protocol::{Scan, memcache};
 use emberline_routing::ServerId;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 
+use super::Filled;
 use super::desk::{Desk, nanos};
 use super::peer::{Peer, Turn};
 use crate::metrics::Event;
@@ -47,8 +48,17 @@ const CLOCK_LATE: u64 = 2;
 pub struct Copying {
     desk: Rc<Desk>,
     idle: RefCell<HashMap<ServerId, Vec<Peer>>>,
-    /// Keys that are being copied just now.
-    busy: RefCell<HashMap<usize, ()>>,
+    /// Keys that are being copied just now, and who waits for that.
+    busy: RefCell<HashMap<KeyHash, Vec<Asker>>>,
+}
+
+/// A worker that waits for copies.
+#[derive(Clone, Copy, Debug)]
+pub struct Asker {
+    /// Its number.
+    pub worker: usize,
+    /// Taken when it asked.
+    pub token: Token,
 }
 
 /// A value with what belongs to it.
@@ -74,20 +84,29 @@ impl Copying {
     pub fn start(
         self: &Rc<Copying>,
         key: Arc<HotKey>,
-        token: Token,
         home: ServerId,
         copies: Vec<ServerId>,
+        asker: Asker,
     ) {
-        let name = Arc::as_ptr(&key) as usize;
-        if copies.is_empty() || self.busy.borrow_mut().insert(name, ()).is_some() {
-            return;
+        if let Some(askers) = self.busy.borrow_mut().get_mut(&key.hash) {
+            return askers.push(asker);
         }
+        self.busy.borrow_mut().insert(key.hash, vec![asker]);
         let copying = Rc::clone(self);
         tokio::task::spawn_local(async move {
-            if let Err(why) = copying.copy(&key, token, home, &copies).await {
-                tracing::debug!(%why, "a hot key was not copied");
+            let copied = copying.copy(&key, asker.token, home, &copies).await;
+            let filled = match copied {
+                Ok(()) => Filled::Copied,
+                Err(why) => {
+                    tracing::debug!(%why, "a hot key was not copied");
+                    Filled::Failed
+                }
+            };
+            let askers = copying.busy.borrow_mut().remove(&key.hash);
+            for Asker { worker, token } in askers.into_iter().flatten() {
+                let (hash, filled) = (key.hash, filled.clone());
+                copying.desk.answer(hash, token, Some(worker), filled);
             }
-            copying.busy.borrow_mut().remove(&name);
         });
     }
 
@@ -99,6 +118,9 @@ impl Copying {
         copies: &[ServerId],
     ) -> Result<(), String> {
         let pool = self.desk.pool(home).ok_or("its server is gone")?;
+        if copies.is_empty() {
+            return Err("there is no further server".to_owned());
+        }
         let sent = self.desk.now();
         let original = self.fetch(pool, home, &key.key).await?;
         let lease = original

@@ -400,7 +400,8 @@ impl Desk {
         }
     }
 
-    fn answer(&self, hash: KeyHash, token: Token, worker: Option<usize>, filled: Filled) {
+    /// Tell a worker how what it has asked for has ended.
+    pub fn answer(&self, hash: KeyHash, token: Token, worker: Option<usize>, filled: Filled) {
         if let Some(worker) = worker {
             let landed = Landed {
                 hash,

@@ -299,9 +299,13 @@ impl Conversation<'_> {
     }
 
     /// `l1.lease` in the whole seconds that memcached knows, at least one.
+    ///
+    /// Not in `revalidate`, where clients do not wait for fills: they would ask
+    /// the server themselves and be told that the key has an empty value.
     fn lease_seconds(&self) -> Option<u64> {
         let lease = self.pool.l1.lease;
-        (!lease.is_zero()).then(|| lease.as_secs() + u64::from(lease.subsec_nanos() > 0))
+        let wanted = !lease.is_zero() && self.pool.l1.mode != Mode::Revalidate;
+        wanted.then(|| lease.as_secs() + u64::from(lease.subsec_nanos() > 0))
     }
 
     /// Ask again for the keys whose time it is.
@@ -472,7 +476,7 @@ impl Conversation<'_> {
         if !is_written(&key.key, name, item.base64) {
             return Judgement::OtherKey;
         }
-        let leased = !self.pool.l1.lease.is_zero();
+        let leased = self.lease_seconds().is_some();
         match (item.stale, item.won, item.sent) {
             (true, true, _) => return Judgement::WonStale(cas),
             (false, true, _) if leased => return Judgement::Leased,

@@ -85,8 +85,8 @@ pub enum Ask {
         /// waits for.
         worker: Option<usize>,
     },
-    /// Give copies of a promoted key to further servers. Answered by nothing:
-    /// the key itself says that it [is copied](HotKey::is_copied).
+    /// Give copies of a promoted key to further servers. Answered by one
+    /// `Copied` or `Failed` to this worker.
     Copy {
         /// The key.
         key: Arc<HotKey>,
@@ -96,6 +96,8 @@ pub enum Ask {
         home: ServerId,
         /// Where copies are to live.
         copies: Vec<ServerId>,
+        /// Who wants to be told.
+        worker: usize,
     },
     /// Tell other proxies that a key has been written through this one.
     Publish {
@@ -125,6 +127,9 @@ pub enum Filled {
     /// of those who wait that the key is missing. The others go on waiting for
     /// the same flight, which lands again. Sent to one worker of a flight.
     Lease,
+    /// Further servers have copies, unless something has happened to the key
+    /// since: the key itself [says](HotKey::is_copied) whether they are good.
+    Copied,
     /// The server gave no answer.
     Failed,
 }
@@ -146,9 +151,7 @@ impl L1 {
         let (asks, asked) = mpsc::unbounded_channel();
         let (hasher, board) = (KeyHasher::random(), Board::default());
         for (pool, settings) in (0..).zip(&running.pools) {
-            if settings.hotkey.enabled {
-                board.always(&hasher, pool, &settings.hotkey.always);
-            }
+            board.always(&hasher, pool, &settings.hotkey.always);
         }
         let l1 = L1 {
             hasher,

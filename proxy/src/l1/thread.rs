@@ -12,7 +12,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::copying::Copying;
+use super::copying::{Asker, Copying};
 use super::desk::Desk;
 use super::{Ask, Asked, Fetch, L1, Landed, Said, bus, memcached, redis};
 use crate::metrics::Meter;
@@ -114,7 +114,10 @@ impl Keeper {
                 token,
                 home,
                 copies,
-            } => self.copying.start(key, token, home, copies),
+                worker,
+            } => self
+                .copying
+                .start(key, home, copies, Asker { worker, token }),
             Ask::Publish { pool, key } => {
                 if let Some(bus) = &self.bus {
                     let _ = bus.send((pool, key));

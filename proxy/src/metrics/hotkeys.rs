@@ -312,7 +312,7 @@ impl Warmth {
 
     /// Reads that were answered from memory, those of missing keys included.
     pub fn hits(&self) -> u64 {
-        self.event(Event::Hit) + self.event(Event::NegativeHit)
+        self.event(Event::Hit)
     }
 
     /// Reads of promoted keys that had to be asked.

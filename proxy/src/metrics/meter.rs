@@ -139,10 +139,9 @@ impl Health {
 /// `emberline_l1_events_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
-    /// A read was answered from memory.
+    /// A read was answered from memory, if only with "there is no such key";
+    /// counted a few times a second.
     Hit,
-    /// The same, with "there is no such key".
-    NegativeHit,
     /// A read of a promoted key found nothing fresh and asked for it, or
     /// joined those who had.
     Miss,
@@ -195,9 +194,8 @@ pub enum Event {
 
 impl Event {
     /// Every event, in the order of its cells.
-    pub const ALL: [Event; 25] = [
+    pub const ALL: [Event; 24] = [
         Event::Hit,
-        Event::NegativeHit,
         Event::Miss,
         Event::Bypass,
         Event::WouldHit,
@@ -227,7 +225,6 @@ impl Event {
     pub const fn name(self) -> &'static str {
         match self {
             Event::Hit => "hit",
-            Event::NegativeHit => "negative_hit",
             Event::Miss => "miss",
             Event::Bypass => "bypass",
             Event::WouldHit => "would_hit",
@@ -296,6 +293,21 @@ impl Meter {
     pub fn request(&self, listener: usize, pool: Option<PoolId>, command: u16, result: Verdict) {
         if let Some(cell) = self.layout.cell(listener, pool, command) {
             bump(&self.requests, cell + result as usize);
+        }
+    }
+
+    /// Count reads of a pool that were answered, and well, as soon as they
+    /// were read.
+    #[inline]
+    pub fn gets_at_once(&self, listener: usize, pool: PoolId, command: u16, times: u64) {
+        if let Some(cell) = self.layout.cell(listener, Some(pool), command)
+            && let Some(requests) = self.requests.get(cell + Verdict::Ok as usize)
+        {
+            requests.add(times);
+        }
+        let index = usize::from(pool.0) * Class::ALL.len() + Class::Read as usize;
+        if let Some(histogram) = self.durations.get(index) {
+            histogram.buckets[bucket(0)].add(times);
         }
     }
 

@@ -204,9 +204,8 @@ fn revalidated(worker: &Rc<Worker>, reader: Waiter, key: Arc<HotKey>, item: &Hel
     match encode::compare(reply.trim_ascii_end(), cas) {
         Compared::Same => {
             worker.meter.event(key.pool, Event::Revalidated, 1);
-            worker.meter.event(key.pool, Event::Hit, 1);
             let bytes = item.value.len();
-            worker.heat.with_seat(key.hash, |seat| seat.hit(bytes));
+            worker.heat.with_seat(key.hash, |seat| seat.hit(1, bytes));
             reader.answer(worker, &key, &item.value);
         }
         Compared::Missing => {

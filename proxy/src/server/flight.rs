@@ -59,6 +59,8 @@ pub struct Flight {
     pub key: Arc<HotKey>,
     /// The key's server.
     pub server: ServerId,
+    /// It is not fetched but copied to further servers.
+    pub copies: bool,
     /// When it was asked for, in nanoseconds.
     pub started: u64,
     /// Who waits.
@@ -76,6 +78,14 @@ impl Worker {
         let flight = self.heat.flights.borrow_mut().remove(&place);
         match landed.filled {
             Filled::Lease => {}
+            Filled::Copied => {
+                if let Some(flight) = flight {
+                    let (key, home) = (flight.key, flight.server);
+                    for waiter in flight.waiters {
+                        self.ask_copy(waiter, &key, home);
+                    }
+                }
+            }
             Filled::Item(item) => {
                 self.heat.with_seat(landed.hash, |seat| seat.keep(&item));
                 if let Some(flight) = flight {
@@ -157,6 +167,12 @@ impl Worker {
     /// whatever the server says to each of them.
     fn comfort_waiting(self: &Rc<Worker>, flight: Flight) {
         let (hash, pool) = (flight.key.hash, flight.key.pool);
+        if flight.copies {
+            let now = self.now();
+            self.heat
+                .with_seat(hash, |seat| seat.copies_after = now + FAILED_PAUSE);
+            return self.send_waiting(flight);
+        }
         match self.stale(&flight) {
             Some(item) => {
                 let times = flight.waiters.len() as u64;

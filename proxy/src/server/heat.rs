@@ -20,7 +20,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use emberline_hotkey::mutation::{Mutation, breaks};
-use emberline_hotkey::{Access, Front, HotKey, KeyHash, Rule, Seat, Token, Watch, WatchSettings};
+use emberline_hotkey::{
+    Access, Front, Held, HotKey, KeyHash, Rule, Seat, Token, Value, Watch, WatchSettings,
+};
 use emberline_routing::{Plan, PoolId, ServerId};
 
 use super::flight::Flight;
@@ -28,6 +30,10 @@ use super::increment::Queues;
 use crate::l1::{Ask, L1};
 use crate::metrics::{Event, Meter};
 use crate::running::{Hotkey, Mode, Pool, Running};
+
+/// An early refresh comes earlier than so many times the mean only once in
+/// 2^53.
+const NEAR: f64 = 37.0;
 
 /// Lists of hashes kept for requests with several keys.
 const SPARES: usize = 64;
@@ -69,6 +75,7 @@ pub struct Told {
 pub struct Heat {
     /// What the workers share.
     pub l1: Arc<L1>,
+    running: Arc<Running>,
     pools: Box<[PoolHeat]>,
     /// By pool, the servers that requests go to.
     live: Box<[Vec<ServerId>]>,
@@ -76,6 +83,8 @@ pub struct Heat {
     front: RefCell<Front>,
     /// The version of the promoted keys that `front` follows.
     version: Cell<u64>,
+    /// What is being served at once, and not counted yet.
+    run: RefCell<Run>,
     /// Fills that clients of this worker wait for.
     pub flights: RefCell<HashMap<(KeyHash, Token), Flight>>,
     /// Increments that wait for others in flight.
@@ -87,6 +96,44 @@ pub struct Heat {
     workers: usize,
 }
 
+/// Reads of one key, one behind the other, that were answered at the same
+/// time: they are counted together.
+#[derive(Debug)]
+struct Run {
+    pool: PoolId,
+    hash: KeyHash,
+    key: Vec<u8>,
+    times: u32,
+    /// Bytes of its value.
+    bytes: usize,
+    /// What has been served twice: it is likely to be served again.
+    held: Option<(Arc<HotKey>, Arc<Held>)>,
+}
+
+impl Default for Run {
+    fn default() -> Run {
+        Run {
+            pool: PoolId(0),
+            hash: KeyHash(0),
+            key: Vec::new(),
+            times: 0,
+            bytes: 0,
+            held: None,
+        }
+    }
+}
+
+impl Run {
+    fn begin(&mut self, pool: PoolId, hash: KeyHash, key: &[u8], bytes: usize) {
+        self.bytes = bytes;
+        self.pool = pool;
+        self.hash = hash;
+        self.key.clear();
+        self.key.extend_from_slice(key);
+        self.times = 1;
+    }
+}
+
 /// What the configuration says of a pool.
 #[derive(Clone, Copy, Debug)]
 pub struct PoolHeat {
@@ -94,6 +141,9 @@ pub struct PoolHeat {
     pub watched: bool,
     /// How its promoted keys are answered.
     pub mode: Mode,
+    /// An item is near its end when it has less left than so many times what
+    /// its fetch took: an early refresh may be due.
+    calm: u64,
     /// Copies that a key too hot for one server has on others.
     pub copies: u16,
     /// How long no fill may begin after a write in doubt, in nanoseconds.
@@ -104,7 +154,8 @@ pub struct PoolHeat {
 
 impl PoolHeat {
     fn new(pool: &Pool, running: &Running) -> PoolHeat {
-        let mode = match pool.hotkey.enabled && pool.local.is_none() {
+        let promotes = pool.hotkey.enabled || !pool.hotkey.always.is_empty();
+        let mode = match promotes && pool.local.is_none() {
             true => pool.l1.mode,
             false => Mode::Off,
         };
@@ -112,6 +163,7 @@ impl PoolHeat {
             watched: pool.hotkey.enabled,
             mode,
             quarantine: nanos(pool.timeout_request).saturating_mul(2),
+            calm: (pool.l1.early_refresh * NEAR).ceil() as u64,
             copies: match pool.servers.len() {
                 0 | 1 => 0,
                 servers => pool
@@ -142,20 +194,22 @@ impl PoolHeat {
 
 impl Heat {
     /// A worker that has seen nothing.
-    pub fn new(worker: usize, l1: Arc<L1>, running: &Running) -> Heat {
+    pub fn new(worker: usize, l1: Arc<L1>, running: Arc<Running>) -> Heat {
         let pools = running.pools.iter();
         Heat {
             l1,
-            pools: pools.map(|pool| PoolHeat::new(pool, running)).collect(),
-            live: live(running),
+            pools: pools.map(|pool| PoolHeat::new(pool, &running)).collect(),
+            live: live(&running),
             watches: RefCell::new(running.pools.iter().map(|_| None).collect()),
             front: RefCell::default(),
             version: Cell::new(0),
+            run: RefCell::default(),
             flights: RefCell::default(),
             increments: RefCell::default(),
             spares: RefCell::default(),
             worker,
             workers: running.proxy.workers.max(1),
+            running,
         }
     }
 
@@ -174,50 +228,40 @@ impl Heat {
 
     /// Count a request; answers the key's hash, if the pool is watched.
     #[inline]
-    pub fn note(
-        &self,
-        running: &Running,
-        pool: PoolId,
-        access: Access,
-        key: &[u8],
-        now: u64,
-    ) -> Option<KeyHash> {
-        if !self.pool(pool).watched {
-            return None;
+    pub fn note(&self, pool: PoolId, access: Access, key: &[u8], now: u64) -> Option<KeyHash> {
+        let hash = self.hash(pool, key)?;
+        if self.pool(pool).watched {
+            self.count(pool, access, hash, key, 1, now);
         }
-        let hash = self.l1.hasher.hash_in(pool.0, key);
-        self.count(running, pool, access, hash, key, now);
         Some(hash)
     }
 
-    fn count(
-        &self,
-        running: &Running,
-        pool: PoolId,
-        access: Access,
-        hash: KeyHash,
-        key: &[u8],
-        now: u64,
-    ) {
+    fn count(&self, pool: PoolId, access: Access, hash: KeyHash, key: &[u8], times: u32, now: u64) {
         let mut watches = self.watches.borrow_mut();
         let now_ms = now / 1_000_000;
-        let watch = watches[usize::from(pool.0)].get_or_insert_with(|| {
-            let settings = settings(&running.pools[usize::from(pool.0)].hotkey);
-            Box::new(Watch::new(
-                &settings,
-                pool.0,
-                self.worker,
-                self.workers,
-                now_ms,
-            ))
-        });
-        watch.record(&self.l1.board, access, hash, key, now_ms);
+        let watch = watches[usize::from(pool.0)].get_or_insert_with(|| self.watch(pool, now_ms));
+        let board = &self.l1.board;
+        match times {
+            1 => watch.record(board, access, hash, key, now_ms),
+            _ => watch.record_many(board, access, hash, key, times, now_ms),
+        }
     }
 
-    /// The key's hash, if the pool is watched, without counting anything.
+    /// Eyes on a pool that has its first request.
+    #[cold]
+    fn watch(&self, pool: PoolId, now_ms: u64) -> Box<Watch> {
+        let settings = settings(&self.running.pools[usize::from(pool.0)].hotkey);
+        let (worker, workers) = (self.worker, self.workers);
+        Box::new(Watch::new(&settings, pool.0, worker, workers, now_ms))
+    }
+
+    /// The key's hash, if the pool may have promoted keys, without counting
+    /// anything.
+    #[inline]
     pub fn hash(&self, pool: PoolId, key: &[u8]) -> Option<KeyHash> {
-        let watched = self.pool(pool).watched;
-        watched.then(|| self.l1.hasher.hash_in(pool.0, key))
+        let settings = self.pool(pool);
+        (settings.watched || settings.mode != Mode::Off)
+            .then(|| self.l1.hasher.hash_in(pool.0, key))
     }
 
     /// Whether nothing is promoted, as of the last look.
@@ -259,9 +303,82 @@ impl Heat {
         self.l1.quarantine_doubtful(&set);
     }
 
+    /// Answer a read of a promoted key at once, if memory has something fresh:
+    /// what is asked most often goes the shortest way. Everything else, such as
+    /// an item near its end, is left to the long one.
+    #[inline]
+    pub fn serve(&self, pool: PoolId, key: &[u8], now: u64, write: impl FnOnce(&Value)) -> bool {
+        let settings = self.pool(pool);
+        if !matches!(settings.mode, Mode::Ttl | Mode::Tracking) {
+            return false;
+        }
+        let mut run = self.run.borrow_mut();
+        let goes_on = run.times > 0 && run.pool == pool && *run.key == *key;
+        if goes_on
+            && let Some((hot, item)) = &run.held
+            && let Some(pulse) = self.l1.pulse(item.server)
+            && item.is_fresh(hot, pulse, now)
+        {
+            write(&item.value);
+            run.times += 1;
+            return true;
+        }
+        let hash = match goes_on {
+            true => run.hash,
+            false => self.l1.hasher.hash_in(pool.0, key),
+        };
+        let mut front = self.front.borrow_mut();
+        let seat = front.seat(hash);
+        let Some(seat) = seat.filter(|seat| goes_on || *seat.key.key == *key) else {
+            return false;
+        };
+        let item = seat.fresh(&self.l1.store, |server| self.l1.pulse(server), now);
+        let calm = |item: &Held| item.expires - now > item.took.saturating_mul(settings.calm);
+        let Some(item) = item.filter(|item| calm(item)) else {
+            return false;
+        };
+        write(&item.value);
+        if goes_on {
+            run.times += 1;
+            let item = Arc::clone(item);
+            run.held = Some((Arc::clone(&seat.key), item));
+        } else {
+            let bytes = item.value.len();
+            drop(front);
+            self.count_run(&mut run, now);
+            run.begin(pool, hash, key, bytes);
+        }
+        true
+    }
+
+    /// Count what [`serve`](Self::serve) has served and not counted yet. To be
+    /// called before the clock is read again.
+    #[inline]
+    pub fn end_run(&self, now: u64) {
+        let mut run = self.run.borrow_mut();
+        if run.times > 0 {
+            self.count_run(&mut run, now);
+        }
+    }
+
+    fn count_run(&self, run: &mut Run, now: u64) {
+        let times = std::mem::take(&mut run.times);
+        run.held = None;
+        if times > 0 {
+            let bytes = run.bytes.saturating_mul(times as usize);
+            self.with_seat(run.hash, |seat| seat.hit(times.into(), bytes));
+        }
+        if times > 0 && self.pool(run.pool).watched {
+            let Run {
+                pool, hash, key, ..
+            } = run;
+            self.count(*pool, Access::Read, *hash, key, times, now);
+        }
+    }
+
     /// A few times a second: windows that end without requests, memory that
     /// can be given back, and counts for those who look.
-    pub fn tick(&self, now: u64) {
+    pub fn tick(&self, now: u64, meter: &Meter) {
         for watch in self.watches.borrow_mut().iter_mut().flatten() {
             watch.tick(&self.l1.board, now / 1_000_000);
         }
@@ -270,6 +387,12 @@ impl Heat {
         front.tidy(&self.l1.store, |server| self.l1.pulse(server));
         for (key, counts) in front.take_counts() {
             self.l1.board.count(key.hash, counts);
+            let pool = PoolId(key.pool);
+            if self.pool(pool).answers() {
+                meter.event(key.pool, Event::Hit, counts.hits);
+                let bytes = usize::try_from(counts.bytes).unwrap_or(usize::MAX);
+                self.weigh(pool, key.hash, bytes, now);
+            }
         }
     }
 

@@ -162,6 +162,12 @@ impl Pipeline {
         self.slots.len()
     }
 
+    /// Whether every request so far has been answered.
+    #[inline]
+    pub fn is_answered(&self) -> bool {
+        self.slots.is_empty()
+    }
+
     /// Whether a request like this has not been answered.
     pub fn has_waiting(&self, like: impl Fn(&Record) -> bool) -> bool {
         let waiting = |slot: &&Slot| !matches!(slot.progress, Progress::Done(_));

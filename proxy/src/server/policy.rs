@@ -14,6 +14,8 @@ const NEVER: [&str; 1] = ["shutdown"];
 pub struct Policy {
     allow: HashSet<String>,
     deny: HashSet<String>,
+    /// Whether `GET` is refused: asked so often that it is known.
+    pub denies_get: bool,
 }
 
 /// Whether `list` has the command, or this subcommand of it as `config|set`.
@@ -32,6 +34,7 @@ impl Policy {
         Policy {
             allow: listener.allow.iter().cloned().collect(),
             deny: listener.deny.iter().cloned().collect(),
+            denies_get: listener.deny.iter().any(|name| name == "get"),
         }
     }
 

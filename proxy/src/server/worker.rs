@@ -92,6 +92,8 @@ pub struct Worker {
     pub places: Vec<Vec<Plan>>,
     /// Which commands each listener lets through.
     pub policies: Vec<Policy>,
+    /// The number of `GET` among the meter's commands.
+    pub get: u16,
     /// How large a Redis request may be.
     pub limits: resp::Limits,
     /// The same for a client that has not authenticated.
@@ -144,7 +146,7 @@ impl Worker {
             held_max: running.proxy.memory_max / running.proxy.workers.max(1),
             meter,
             epoch: hub.l1.epoch,
-            heat: Heat::new(index, Arc::clone(&hub.l1), &running),
+            heat: Heat::new(index, Arc::clone(&hub.l1), Arc::clone(&running)),
             hub,
             read_buffer: RefCell::new(vec![0; READ].into_boxed_slice()),
             parsers: RefCell::default(),
@@ -156,6 +158,7 @@ impl Worker {
                 .map(|listener| places(&running, listener))
                 .collect(),
             policies: running.listeners.iter().map(Policy::new).collect(),
+            get: resp::command::lookup(b"get").map_or(crate::metrics::OTHER, |get| get.id),
             limits: resp::Limits::default(),
             limits_before_auth: resp::Limits::unauthenticated(),
             memcache_limits: running.listeners.iter().map(memcache_limits).collect(),
@@ -273,7 +276,7 @@ impl Worker {
     /// A few times a second: what heat is made of grows old by itself.
     fn sweep_heat(self: &Rc<Worker>) {
         self.tick();
-        self.heat.tick(self.now());
+        self.heat.tick(self.now(), &self.meter);
         self.sweep_flights();
     }
 
@@ -414,6 +417,11 @@ impl Worker {
             self.meter
                 .latency(pool, class, self.now().saturating_sub(record.started));
         }
+    }
+
+    /// Count `GET`s of a pool that were answered as soon as they were read.
+    pub fn count_gets(&self, listener: usize, pool: PoolId, times: u64) {
+        self.meter.gets_at_once(listener, pool, self.get, times);
     }
 
     /// The connection that this client's requests to `server` go through.

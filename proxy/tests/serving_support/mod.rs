@@ -59,6 +59,12 @@ impl Proxy {
         })
     }
 
+    /// Wait until this has happened in `main`: workers say so now and then.
+    #[track_caller]
+    pub fn has_seen(&self, event: &str) {
+        eventually(&format!("no {event} was counted"), || self.event(event) > 0);
+    }
+
     /// The same in `main`.
     pub fn event(&self, event: &str) -> u64 {
         self.event_in("main", event)

@@ -68,6 +68,12 @@ impl Session {
         }
     }
 
+    /// Whether it may have what it asks for and wants to hear it.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        self.authenticated && matches!(self.reply, Reply::On)
+    }
+
     /// The name given with `CLIENT SETNAME`; empty if none was.
     pub fn name(&self) -> &[u8] {
         self.rare.as_deref().map_or(&[], |rare| &rare.name)

@@ -16,6 +16,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use emberline_protocol::{memcache, redis as resp};
+use emberline_routing::PoolId;
 use tracing::debug;
 
 use super::split::Splitter;
@@ -61,6 +62,8 @@ pub(super) struct Conversation {
     pub(super) finished: bool,
     /// The next request has been counted: it was here before and had to wait.
     pub(super) noted: bool,
+    /// `GET`s of a pool that were answered at once and are not counted yet.
+    pub(super) served: (PoolId, u64),
     /// Nothing more is taken up: answer what was asked, then hang up.
     pub(super) closing: bool,
     /// Bytes of `input` last reported to the worker's account.
@@ -130,6 +133,7 @@ impl Conversation {
             barrier: false,
             finished: false,
             noted: false,
+            served: (PoolId(0), 0),
             closing: false,
             accounted: 0,
         }

@@ -17,6 +17,7 @@ use emberline_hotkey::{Access, HotKey, KeyHash, Seat};
 use emberline_protocol::redis::encode;
 use emberline_routing::{Plan, PoolId, ServerId};
 
+use super::Client;
 use super::conversation::{Conversation, Next};
 use super::recall::Read;
 use super::scatter::Fragments;
@@ -26,14 +27,11 @@ use crate::metrics::Event;
 use crate::running::{Partial, Protocol};
 use crate::server::backend::{Backend, Entry};
 use crate::server::errand::Errand;
-use crate::server::flight::Waiter;
+use crate::server::flight::{Flight, Waiter};
 use crate::server::gather::{Gather, Merge};
 use crate::server::heat::Touch;
 use crate::server::pipeline::{Record, Via};
 use crate::server::worker::Worker;
-
-/// How long a worker waits before it asks for copies again, in nanoseconds.
-const ASK_PAUSE: u64 = 20_000_000;
 
 impl Conversation {
     /// Send a read to a copy of its key; `None` if there is none to be read.
@@ -48,24 +46,22 @@ impl Conversation {
             return None;
         }
         let key = worker.splittable(read)?;
-        if !key.is_copied(worker.now()) {
-            worker.ask_for_copies(&key, read);
-            return None;
-        }
-        if self.read_clashes(read.hash) {
-            return Some(self.wait_for_all());
-        }
-        let backend = self.less_busy(worker, &worker.copies(read.pool, read.server))?;
-        if backend.is_full() {
-            self.parked = Some(backend);
-            return Some(Next::Wait);
-        }
-        worker.meter.event(read.pool.0, Event::SplitRead, 1);
         let record = Record {
             via: Via::Memory,
             key: Some(read.hash),
             ..record
         };
+        if !key.is_copied(worker.now()) {
+            return self.wait_for_copies(worker, read, key, record);
+        }
+        if self.read_clashes(read.hash) {
+            return Some(self.wait_for_all());
+        }
+        let backend = worker.less_busy(&self.client, &worker.copies(read.pool, read.server))?;
+        if backend.is_full() {
+            self.parked = Some(backend);
+            return Some(Next::Wait);
+        }
         let mute = self.mute();
         let reader = Waiter {
             client: Rc::clone(&self.client),
@@ -73,30 +69,62 @@ impl Conversation {
             fragment: 0,
             form: read.form.clone().into_owned(),
         };
-        let errand = Errand::Copy {
-            reader,
-            key,
-            home: read.server,
-        };
-        let entry = Entry::errand(errand, worker.now()).touching(Touch::Look(read.hash));
-        backend.push(worker, entry, |out| read.form.ask(read.key, out));
+        worker.push_copy(&backend, reader, &key, read.server);
         Some(Next::Taken)
     }
 
-    /// The less busy of two connections to these servers.
-    fn less_busy(&self, worker: &Rc<Worker>, servers: &[ServerId]) -> Option<Rc<Backend>> {
-        let count = servers.len() as u64;
-        let first = worker.random().checked_rem(count)?;
-        let second = (first + 1 + worker.random() % (count - 1).max(1)) % count;
-        let version = self.client.wire().version();
-        let open = |at: u64| {
-            let server = *servers.get(usize::try_from(at).ok()?)?;
-            worker.backend(server, version, self.client.id).ok()
-        };
-        match (open(first), open(second)) {
-            (Some(a), Some(b)) if b.inflight() < a.inflight() => Some(b),
-            (a, b) => a.or(b),
+    /// Wait until there are copies. Reads that went to the key's own server
+    /// meanwhile might see what is newer than the copies that are being made;
+    /// `None` if none can be made just now.
+    fn wait_for_copies(
+        &mut self,
+        worker: &Rc<Worker>,
+        read: &Read<'_>,
+        key: Arc<HotKey>,
+        record: Record,
+    ) -> Option<Next> {
+        let now = worker.now();
+        let after = worker.heat.with_seat(read.hash, |seat| seat.copies_after)?;
+        if now < after {
+            return None;
         }
+        let token = key.begin(now)?;
+        let place = (read.hash, token);
+        let waiting = worker.heat.flights.borrow().get(&place).map(|flight| {
+            let full = flight.waiters.len() >= worker.pool(read.pool).l1.waiters_max;
+            full || !flight.copies
+        });
+        match waiting {
+            Some(true) => return None,
+            _ if self.read_clashes(read.hash) => return Some(self.wait_for_all()),
+            _ => {}
+        }
+        if waiting.is_none() {
+            worker.heat.l1.ask(Ask::Copy {
+                key: Arc::clone(&key),
+                token,
+                home: read.server,
+                copies: worker.copies(read.pool, read.server),
+                worker: worker.index,
+            });
+        }
+        let mute = self.mute();
+        let waiter = Waiter {
+            client: Rc::clone(&self.client),
+            seq: self.push(read.form.shape(), mute, record),
+            fragment: 0,
+            form: read.form.clone().into_owned(),
+        };
+        let mut flights = worker.heat.flights.borrow_mut();
+        let flight = flights.entry(place).or_insert_with(|| Flight {
+            key,
+            server: read.server,
+            copies: true,
+            started: now,
+            waiters: Vec::new(),
+        });
+        flight.waiters.push(waiter);
+        Some(Next::Taken)
     }
 
     /// Where copies of this key may be, if there are any.
@@ -170,23 +198,48 @@ impl Worker {
         others.take(count).copied().collect()
     }
 
-    fn ask_for_copies(&self, key: &Arc<HotKey>, read: &Read<'_>) {
-        let now = self.now();
-        let asks = |seat: &mut Seat| {
-            let asks = now >= seat.copies_asked.saturating_add(ASK_PAUSE);
-            if asks {
-                seat.copies_asked = now;
-            }
-            asks
+    /// Send a read to a copy of its key, or to the key's own server if there
+    /// are none any more.
+    pub fn ask_copy(self: &Rc<Worker>, reader: Waiter, key: &Arc<HotKey>, home: ServerId) {
+        let backend = match key.is_copied(self.now()) {
+            true => self.less_busy(&reader.client, &self.copies(PoolId(key.pool), home)),
+            false => None,
         };
-        let asks = self.heat.with_seat(read.hash, asks).unwrap_or(false);
-        if let (true, Some(token)) = (asks, key.begin(now)) {
-            self.heat.l1.ask(Ask::Copy {
-                key: Arc::clone(key),
-                token,
-                home: read.server,
-                copies: self.copies(read.pool, read.server),
-            });
+        match backend {
+            Some(backend) => self.push_copy(&backend, reader, key, home),
+            None => self.ask_server(reader, key, home),
+        }
+    }
+
+    fn push_copy(
+        self: &Rc<Worker>,
+        backend: &Rc<Backend>,
+        reader: Waiter,
+        key: &Arc<HotKey>,
+        home: ServerId,
+    ) {
+        self.meter.event(key.pool, Event::SplitRead, 1);
+        let form = reader.form.clone();
+        let name = Arc::clone(key);
+        let key = Arc::clone(key);
+        let errand = Errand::Copy { reader, key, home };
+        let entry = Entry::errand(errand, self.now()).touching(Touch::Look(name.hash));
+        backend.push(self, entry, |out| form.ask(&name.key, out));
+    }
+
+    /// The less busy of two connections to these servers.
+    fn less_busy(self: &Rc<Worker>, client: &Client, servers: &[ServerId]) -> Option<Rc<Backend>> {
+        let count = servers.len() as u64;
+        let first = self.random().checked_rem(count)?;
+        let second = (first + 1 + self.random() % (count - 1).max(1)) % count;
+        let version = client.wire().version();
+        let open = |at: u64| {
+            let server = *servers.get(usize::try_from(at).ok()?)?;
+            self.backend(server, version, client.id).ok()
+        };
+        match (open(first), open(second)) {
+            (Some(a), Some(b)) if b.inflight() < a.inflight() => Some(b),
+            (a, b) => a.or(b),
         }
     }
 

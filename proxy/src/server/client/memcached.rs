@@ -64,6 +64,18 @@ impl<'a> Frame<'a> {
         }
     }
 
+    /// What it does to its key, as far as memory is concerned: an `mg` may
+    /// touch, create or claim it.
+    fn access(&self) -> Access {
+        let writes = |(flag, _): (u8, &[u8])| matches!(flag, b'T' | b'N' | b'E' | b'I' | b'R');
+        match self.request.verb {
+            Verb::MetaGet if memcache::flags(self.line(), Verb::MetaGet).any(writes) => {
+                Access::Write
+            }
+            verb => access_of(verb),
+        }
+    }
+
     /// Append it as a server takes it: the bytes that came, but never quiet,
     /// because a connection pairs every request with one reply.
     fn write(&self, out: &mut Vec<u8>) {
@@ -237,7 +249,7 @@ impl Conversation {
         let (request, kind) = (frame.request, frame.request.verb.kind());
         let key = parser.routing_key(frame.bytes, request, 0);
         let plan = listener.router.plan(&Ask { key, kind });
-        let (pool, access) = (worker.pool_of_plan(plan), access_of(request.verb));
+        let (pool, access) = (worker.pool_of_plan(plan), frame.access());
         let hash = self.note(worker, pool, access, key);
         let mut record = self.memcached_record(request, plan);
         record.key = hash;
@@ -344,7 +356,11 @@ impl Conversation {
             [Place::Plan(plan)] => {
                 let mut record = self.memcached_record(frame.request, plan);
                 let touch = match plan {
-                    Plan::Send(server) => touch(worker, splitter, verb, 0, server),
+                    Plan::Send(server) => {
+                        let touch = touch(worker, splitter, verb, 0, server);
+                        let pool = worker.pool_of_server(server);
+                        worker.heat.told(pool, touch, parser.keys(frame.bytes))
+                    }
                     Plan::Answer(_) => Touch::None,
                 };
                 if access == Access::Write {

@@ -139,9 +139,7 @@ impl Conversation {
         key: &[u8],
     ) -> Option<KeyHash> {
         match self.noted {
-            false => worker
-                .heat
-                .note(&worker.running, pool, access, key, worker.now()),
+            false => worker.heat.note(pool, access, key, worker.now()),
             true => worker.heat.hash(pool, key),
         }
     }
@@ -346,7 +344,7 @@ impl Conversation {
             self.give(worker, read, &item.value, wire, target);
             let due = is_due(worker, item, worker.pool(read.pool).l1.early_refresh);
             let (bytes, generation) = (item.value.len(), item.generation);
-            seat.hit(bytes);
+            seat.hit(1, bytes);
             if due && seat.asked != generation && refresh(worker, seat, read.server, None) {
                 seat.asked = generation;
             }
@@ -364,14 +362,6 @@ impl Conversation {
         wire: Wire,
         target: Target,
     ) {
-        let event = match value {
-            Value::Missing => Event::NegativeHit,
-            _ => Event::Hit,
-        };
-        worker.meter.event(read.pool.0, event, 1);
-        worker
-            .heat
-            .weigh(read.pool, read.hash, value.len(), worker.now());
         match target {
             Target::Slot(record) => self.reply(record, Verdict::Ok, |out| {
                 read.form.write(read.key, value, wire, out);
@@ -433,6 +423,7 @@ impl Conversation {
         let flight = flights.entry(place).or_insert_with(|| Flight {
             key,
             server: read.server,
+            copies: false,
             started: worker.now(),
             waiters: Vec::new(),
         });
@@ -485,7 +476,7 @@ fn refresh(worker: &Worker, seat: &Seat, server: ServerId, told: Option<usize>) 
 fn observe(worker: &Worker, seat: &mut Seat, ttl: std::time::Duration, now: u64) {
     let generation = seat.key.generation();
     let event = if now < seat.observed_until && seat.asked == generation {
-        seat.hit(0);
+        seat.hit(1, 0);
         Event::WouldHit
     } else {
         let ttl = u64::try_from(ttl.as_nanos()).unwrap_or(u64::MAX);

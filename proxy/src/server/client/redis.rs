@@ -77,6 +77,13 @@ impl Refusal {
 
 impl Conversation {
     pub(super) fn take_up_redis(&mut self, bytes: &[u8], parsers: &mut Parsers) -> (usize, Stop) {
+        let taken = self.take_up_commands(bytes, parsers);
+        self.count_served();
+        self.worker.heat.end_run(self.worker.now());
+        taken
+    }
+
+    fn take_up_commands(&mut self, bytes: &[u8], parsers: &mut Parsers) -> (usize, Stop) {
         let worker = Rc::clone(&self.worker);
         let listener = self.listener(&worker);
         let Parsers {
@@ -85,6 +92,7 @@ impl Conversation {
             ..
         } = parsers;
         let mut at = 0;
+        let mut ready = self.may_serve_hot(&worker);
         while at < bytes.len() {
             if !self.admitted() {
                 return (at, Stop::Wait);
@@ -97,8 +105,13 @@ impl Conversation {
                         parser,
                         inline,
                     };
+                    if ready && self.serve_hot(&worker, listener, frame) {
+                        at += len;
+                        continue;
+                    }
                     let next = self.take_up_command(&worker, listener, frame, splitter);
                     self.noted = matches!(next, Next::Wait);
+                    ready = self.may_serve_hot(&worker);
                     match next {
                         Next::Taken => at += len,
                         Next::Wait => {
@@ -121,6 +134,60 @@ impl Conversation {
             }
         }
         (at, Stop::Dry)
+    }
+
+    /// Whether a `GET` may be answered without a look at anything but its key.
+    fn may_serve_hot(&self, worker: &Worker) -> bool {
+        let plain = match &self.dialogue {
+            Dialogue::Redis(session) => session.is_plain(),
+            Dialogue::Memcached => false,
+        };
+        plain
+            && !self.noted
+            && !worker.heat.is_cold()
+            && !worker.policies[self.client.listener].denies_get
+            && !worker.is_overloaded()
+    }
+
+    /// Answer a `GET` of a promoted key that memory can answer at once; false
+    /// if there is anything else to it.
+    #[inline]
+    fn serve_hot(&mut self, worker: &Rc<Worker>, listener: &Listener, frame: Frame<'_>) -> bool {
+        if frame.parser.len() != 2 {
+            return false;
+        }
+        let (name, key) = (frame.arg(0), frame.arg(1));
+        if !name.eq_ignore_ascii_case(b"get") {
+            return false;
+        }
+        let wire = self.client.wire();
+        let pool = listener.router.pool_of(key);
+        let mut lent = self.client.pipeline.borrow_mut();
+        let pipeline = lent.get_or_insert_with(|| worker.lend_pipeline(self.client.next.get()));
+        if !pipeline.is_answered() {
+            return false;
+        }
+        let served = worker.heat.serve(pool, key, worker.now(), |value| {
+            pipeline.answer(|out| Form::Bulk.write(key, value, wire, out));
+        });
+        drop(lent);
+        if served {
+            if self.served.0 != pool {
+                self.count_served();
+                self.served.0 = pool;
+            }
+            self.served.1 += 1;
+        }
+        served
+    }
+
+    /// Count what was served at once.
+    fn count_served(&mut self) {
+        let (pool, times) = self.served;
+        if times > 0 {
+            self.served.1 = 0;
+            self.worker.count_gets(self.client.listener, pool, times);
+        }
     }
 
     fn limits<'w>(&self, worker: &'w Worker) -> &'w Limits {
@@ -363,6 +430,7 @@ impl Conversation {
                 }
                 Touch::Read(hash)
             }
+            Access::Read if tells_value(command) => Touch::Read(hash),
             Access::Read => Touch::Look(hash),
         };
         self.pass(worker, record, touch, plan, frame)
@@ -766,6 +834,12 @@ fn is_harmless(command: &Command) -> bool {
             command.class,
             Class::FanOut(FanOut::Script | FanOut::Publish)
         )
+}
+
+/// Whether its reply says something of a string's value, so that a reader who
+/// has had it must not be given an older one from memory.
+fn tells_value(command: &Command) -> bool {
+    matches!(command.group, "string" | "bitmap") || command.name == "dump"
 }
 
 /// Whether it is the command that memory answers.

@@ -187,9 +187,11 @@ impl Conversation {
         let worker = &self.worker;
         let pool = worker.pool_of_server(server);
         let touch = match key {
-            Some(key) => self
-                .note(worker, pool, Access::Write, key)
-                .map_or(Touch::None, Touch::Write),
+            Some(key) => {
+                let hash = self.note(worker, pool, Access::Write, key);
+                let touch = hash.map_or(Touch::None, Touch::Write);
+                worker.heat.told(pool, touch, std::iter::once(key))
+            }
             None => worker.touch_all(server),
         };
         Some((server, self.record(command, plan), touch))
@@ -236,6 +238,8 @@ impl Conversation {
                     let seq = self.push_memcached(&request, record);
                     let entry = Entry::uploading(Rc::clone(&self.client), seq);
                     let touch = hash.map_or(Touch::None, Touch::Write);
+                    let pool = worker.pool_of_server(server);
+                    let touch = worker.heat.told(pool, touch, std::iter::once(&*key));
                     worker.forget_all_copies(&touch, server);
                     let entry = entry.touching(touch);
                     sink.push(&worker, entry, |out| {
