@@ -268,7 +268,8 @@ fn what_is_switched_off_is_neither_counted_nor_kept() {
     let Some(servers) = Server::redis_many(1) else {
         return;
     };
-    let more = "[pools.main.hotkey]\nenabled = false\n[hotkey]\nalways = [\"k\"]\nthreshold = 10\n[l1]\nmode = \"ttl\"\n";
+    let more =
+        "[pools.main.hotkey]\nenabled = false\n[hotkey]\nthreshold = 10\n[l1]\nmode = \"ttl\"\n";
     let proxy = Proxy::start("redis", &servers, "", more);
     let mut client = proxy.client();
     client.call(&["SET", "k", "v"]);

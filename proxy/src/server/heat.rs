@@ -90,7 +90,6 @@ pub struct Heat {
     /// Increments that wait for others in flight.
     pub increments: RefCell<Queues>,
     #[expect(clippy::vec_box, reason = "lent as they are")]
-    #[expect(clippy::box_collection, reason = "lent as they are")]
     spares: RefCell<Vec<Box<Vec<KeyHash>>>>,
     worker: usize,
     workers: usize,
