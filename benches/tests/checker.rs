@@ -169,25 +169,21 @@ fn redis_observe() {
 }
 
 #[test]
-#[ignore = "GETRANGE, and reads after a stall, see newer values than what is kept"]
 fn redis_ttl() {
     kept("--mode ttl --seed 3");
 }
 
 #[test]
-#[ignore = "GETRANGE, and reads after a stall, see newer values than what is kept"]
 fn redis_ttl_with_a_bus() {
     kept("--mode ttl --bus --seed 4");
 }
 
 #[test]
-#[ignore = "pipelined reads of one connection go back"]
 fn redis_tracking() {
     kept("--mode tracking --seed 5");
 }
 
 #[test]
-#[ignore = "pipelined reads of one connection go back"]
 fn redis_tracking_of_keys_that_are_always_hot() {
     kept("--mode tracking --always --seed 6");
 }
@@ -203,19 +199,16 @@ fn memcached_observe() {
 }
 
 #[test]
-#[ignore = "nothing is filled from memcached yet"]
 fn memcached_ttl() {
     kept("--protocol memcached --mode ttl --seed 9");
 }
 
 #[test]
-#[ignore = "nothing is filled from memcached yet"]
 fn memcached_ttl_with_a_bus() {
     kept("--protocol memcached --mode ttl --bus --seed 10");
 }
 
 #[test]
-#[ignore = "nothing is filled from memcached yet"]
 fn memcached_revalidate() {
     kept("--protocol memcached --mode revalidate --seed 11");
 }

@@ -162,6 +162,7 @@ fn observing_tells_what_memory_would_have_saved() {
         let pool = &answer["pools"][0];
         pool["would_hit"].as_u64() > Some(100)
             && pool["would_save"]["requests"].as_f64() > Some(1.0)
+            && pool["would_save"]["bytes"].as_f64() > Some(1.0)
     };
     let answer = until(&admin, &mut client, &round, Client::reply, seen);
     let pool = &answer["pools"][0];
@@ -171,7 +172,6 @@ fn observing_tells_what_memory_would_have_saved() {
     );
     let sentence = pool["would_save"]["sentence"].as_str().unwrap();
     assert!(sentence.contains("requests/s"), "{sentence}");
-    assert!(pool["would_save"]["bytes"].as_f64() > Some(1.0), "{pool:#}");
 }
 
 #[test]

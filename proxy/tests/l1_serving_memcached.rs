@@ -372,7 +372,17 @@ fn an_item_marked_stale_has_one_winner_and_is_not_kept() {
             let first = |reply: &String| reply.lines().next().unwrap().to_owned();
             let lines: Vec<String> = replies.iter().map(first).collect();
             let won = lines.iter().filter(|line| line.contains(" W")).count();
-            assert_eq!(won, 1, "{mode}, round {round}: {lines:?}");
+            // In `revalidate` a fetch that nobody waits for may have won while
+            // they asked: it has given that back, to whoever asks next.
+            assert!(
+                won <= 1 && (won == 1 || mode == "revalidate"),
+                "{mode}: {lines:?}"
+            );
+            if won == 0 {
+                eventually("nobody is told to set it anew", || {
+                    ask(&mut clients[0], "mg hot v c").contains(" W")
+                });
+            }
             assert!(
                 lines.iter().all(|line| line.contains(" X")),
                 "{mode}: {lines:?}"

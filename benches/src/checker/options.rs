@@ -119,15 +119,15 @@ pub struct Options {
     #[arg(long)]
     pub always: bool,
 
-    /// A further line of the table [hotkey]
+    /// A further line of the table `[hotkey]`
     #[arg(long, value_name = "TOML")]
     pub hotkey: Vec<String>,
 
-    /// A further line of the table [l1]
+    /// A further line of the table `[l1]`
     #[arg(long, value_name = "TOML")]
     pub l1: Vec<String>,
 
-    /// Leave out [hotkey] and [l1], for a proxy that does not know them
+    /// Leave out `[hotkey]` and `[l1]`, for a proxy that does not know them
     #[arg(long)]
     pub plain: bool,
 
@@ -153,7 +153,7 @@ pub struct Options {
     pub rate: u32,
 
     /// What is granted on top of the promise of ttl and tracking, for threads
-    /// that are not scheduled [default: $EMBERLINE_CHECK_ALLOWANCE_MS, or 50ms]
+    /// that are not scheduled (otherwise $EMBERLINE_CHECK_ALLOWANCE_MS, or 50ms)
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub allowance: Option<Duration>,
 

@@ -279,8 +279,8 @@ impl Report {
         let until = reads.partition_point(|read| (read.key, read.start) <= (key, at));
         let last = &reads[from.max(until.saturating_sub(AROUND))..until];
         lines.extend(last.iter().map(|read| (read.start, told(read))));
-        let wipes = self.history.wipes.iter().filter(|wipe| wipe.start <= at);
-        if let Some(wipe) = wipes.last() {
+        let mut wipes = self.history.wipes.iter().filter(|wipe| wipe.start <= at);
+        if let Some(wipe) = wipes.next_back() {
             let who = wipe.via.map_or("the server's death", Via::name);
             lines.push((
                 wipe.start,

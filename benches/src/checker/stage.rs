@@ -19,7 +19,7 @@ use crate::process::{Process, Scratch, free_port};
 
 /// What a proxy says on the connection that fills its L1, and on no other:
 /// the checker's clients say nothing of the kind to a proxy.
-const FILL_MARKS: &[&str] = &["TRACKING", "CACHING", "PTTL", "mn\r\n"];
+const FILL_MARKS: &[&str] = &["TRACKING", "CACHING", "PTTL", " k v ", " c\r\n"];
 
 /// See the module's description. Fields are dropped in their order.
 #[derive(Debug)]

@@ -114,7 +114,7 @@ impl Talk<'_> {
         let lifetime = match self.sickness {
             Sickness::None => return self.fetch(key),
             Sickness::MixesKeys => {
-                let other = if self.count % 50 == 0 {
+                let other = if self.count.is_multiple_of(50) {
                     b"check:1:0"
                 } else {
                     key
@@ -123,7 +123,7 @@ impl Talk<'_> {
             }
             Sickness::CutsValues => {
                 let reply = self.fetch(key)?;
-                return Ok(if self.count % 50 == 0 {
+                return Ok(if self.count.is_multiple_of(50) {
                     cut(&reply)
                 } else {
                     reply

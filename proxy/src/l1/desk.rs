@@ -118,6 +118,7 @@ impl Desk {
             token,
             pool: key.pool,
             server,
+            epoch: self.pulse(server).map_or(0, Pulse::epoch),
             began: now,
             waiting: worker.into_iter().collect(),
             lease: false,

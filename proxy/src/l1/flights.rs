@@ -24,6 +24,8 @@ pub struct Flight {
     pub pool: u16,
     /// Who was asked.
     pub server: ServerId,
+    /// The server's epoch when it was asked for: nobody joins in another.
+    pub epoch: u64,
     /// When it was asked for, in nanoseconds.
     pub began: u64,
     /// The workers to tell.
@@ -62,6 +64,7 @@ impl Flights {
         let under_way = self.newest.get(&name);
         if let Some(under_way) = under_way.and_then(|number| self.flights.get_mut(number))
             && flight.began.saturating_sub(under_way.began) < age
+            && flight.epoch == under_way.epoch
         {
             let leased = !flight.waiting.is_empty() && std::mem::take(&mut under_way.lease);
             for worker in flight.waiting {
@@ -124,6 +127,7 @@ mod tests {
             token,
             pool: 0,
             server: ServerId(0),
+            epoch: 0,
             began,
             waiting: waiting.to_vec(),
             lease: false,

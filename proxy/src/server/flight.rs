@@ -61,6 +61,8 @@ pub struct Flight {
     pub server: ServerId,
     /// It is not fetched but copied to further servers.
     pub copies: bool,
+    /// The server's epoch when it was asked for: nobody joins in another.
+    pub epoch: u64,
     /// When it was asked for, in nanoseconds.
     pub started: u64,
     /// Who waits.

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use emberline_hotkey::mutation::{Mutation, breaks};
 use emberline_hotkey::{
-    Access, Front, Held, HotKey, KeyHash, Rule, Seat, Token, Value, Watch, WatchSettings,
+    Access, Front, Held, HotKey, KeyHash, Pulse, Rule, Seat, Token, Value, Watch, WatchSettings,
 };
 use emberline_routing::{Plan, PoolId, ServerId};
 
@@ -395,6 +395,11 @@ impl Heat {
         }
     }
 
+    /// A server's epoch.
+    pub fn epoch(&self, server: ServerId) -> u64 {
+        self.l1.pulse(server.0).map_or(0, Pulse::epoch)
+    }
+
     /// A list for the hashes of a request with several keys.
     #[expect(clippy::box_collection, reason = "lent as they are")]
     pub fn lend_hashes(&self) -> Box<Vec<KeyHash>> {
@@ -483,11 +488,11 @@ impl Heat {
             Touch::Read(hash) => {
                 self.weigh(pool, *hash, bytes, now);
                 self.follow();
-                self.supersede(*hash, now);
+                self.supersede(*hash);
             }
             Touch::Many(Access::Read, hashes) => {
                 self.follow();
-                hashes.iter().for_each(|hash| self.supersede(*hash, now));
+                hashes.iter().for_each(|hash| self.supersede(*hash));
             }
             Touch::Told(told) => {
                 self.answered(&mut told.touch, pool, bytes, now, meter);
@@ -552,13 +557,13 @@ impl Heat {
     /// The server itself has been heard on a promoted key: what is kept, or
     /// being fetched, may be older than what this reader is about to see.
     #[inline]
-    fn supersede(&self, hash: KeyHash, now: u64) {
+    fn supersede(&self, hash: KeyHash) {
         let mut front = self.front.borrow_mut();
         if front.is_empty() || breaks(Mutation::NoDirectReadRule) {
             return;
         }
+        // Also when this worker leaves the key alone: another may not.
         if let Some(seat) = front.seat(hash)
-            && (now >= seat.unfit_until || seat.key.is_copied(now))
             && self.pool(PoolId(seat.key.pool)).is_kept()
         {
             seat.key.invalidate();

@@ -9,7 +9,7 @@ pub fn encode(ask: &Ask, out: &mut Vec<u8>) {
     match ask {
         Ask::Read(ReadForm::Meta, keys) => {
             for key in keys {
-                out.extend_from_slice(format!("mg {key} v f c\r\n").as_bytes());
+                out.extend_from_slice(format!("mg {key} c v f\r\n").as_bytes());
             }
         }
         Ask::Read(form, keys) => {

@@ -52,7 +52,7 @@ pub enum ReadForm {
     Range,
     /// `gets`.
     Gets,
-    /// `mg key v f c`.
+    /// `mg key c v f`.
     Meta,
 }
 

@@ -120,6 +120,7 @@ impl Conversation {
             key,
             server: read.server,
             copies: true,
+            epoch: worker.heat.epoch(read.server),
             started: now,
             waiters: Vec::new(),
         });

@@ -76,6 +76,12 @@ impl<'a> Frame<'a> {
         }
     }
 
+    /// Whether its reply has the value, though memory cannot answer it.
+    fn tells_value(&self) -> bool {
+        let value = |(flag, _)| flag == b'v';
+        self.request.verb == Verb::MetaGet && memcache::flags(self.line(), Verb::MetaGet).any(value)
+    }
+
     /// Append it as a server takes it: the bytes that came, but never quiet,
     /// because a connection pairs every request with one reply.
     fn write(&self, out: &mut Vec<u8>) {
@@ -215,7 +221,7 @@ impl Conversation {
             return self.refuse_memcached(request, OVERLOADED);
         }
         if verb.is_for_all() {
-            if self.write_clashes(worker, None) {
+            if self.fetch_clashes(worker, None) {
                 return self.wait_for_all();
             }
             splitter.assign(worker.places[self.client.listener].iter().copied());
@@ -257,7 +263,7 @@ impl Conversation {
             return self.pass_memcached(worker, frame, parser, plan, record, Touch::None);
         };
         let touch = match (access, frame.form()) {
-            (Access::Write, _) if self.write_clashes(worker, Some(hash)) => {
+            (Access::Write, _) if self.fetch_clashes(worker, Some(hash)) => {
                 return self.wait_for_all();
             }
             (Access::Write, _) => {
@@ -296,11 +302,18 @@ impl Conversation {
                 if let Some(next) = self.read_copy(worker, &read, record) {
                     return next;
                 }
+                if self.fetch_clashes(worker, Some(hash)) {
+                    return self.wait_for_all();
+                }
                 if let Some(next) = self.ask_leased(worker, &read, record) {
                     return next;
                 }
                 Touch::Read(hash)
             }
+            (Access::Read, None) if self.fetch_clashes(worker, Some(hash)) => {
+                return self.wait_for_all();
+            }
+            (Access::Read, None) if frame.tells_value() => Touch::Read(hash),
             (Access::Read, None) => Touch::Look(hash),
         };
         self.pass_memcached(worker, frame, parser, plan, record, touch)
@@ -317,7 +330,7 @@ impl Conversation {
     ) -> Next {
         let (verb, kind) = (frame.request.verb, frame.request.verb.kind());
         let access = access_of(verb);
-        if access == Access::Write && self.write_clashes(worker, None) {
+        if access == Access::Write && self.fetch_clashes(worker, None) {
             return self.wait_for_all();
         }
         splitter.clear();
@@ -344,6 +357,9 @@ impl Conversation {
                     let key = u32::try_from(number).unwrap_or(u32::MAX);
                     place = Place::Memory { server, key };
                 }
+            }
+            if !place.is_memory() && hash.is_some() && self.fetch_clashes(worker, hash) {
+                return self.wait_for_all();
             }
             splitter.put(place, hash);
         }

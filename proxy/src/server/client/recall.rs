@@ -108,9 +108,9 @@ impl Conversation {
         })
     }
 
-    /// Whether a write of these keys (any, if `None`) has to wait for the
-    /// client's own reads that wait for a fetch.
-    pub(super) fn write_clashes(&self, worker: &Worker, hash: Option<KeyHash>) -> bool {
+    /// Whether a request to the server about these keys (any, if `None`) has to
+    /// wait for the client's own reads that wait for a fetch.
+    pub(super) fn fetch_clashes(&self, worker: &Worker, hash: Option<KeyHash>) -> bool {
         if worker.heat.is_cold() {
             return false;
         }
@@ -388,11 +388,12 @@ impl Conversation {
         let heat = &worker.heat;
         let place = (read.hash, token);
         let settings = &worker.pool(read.pool).l1;
+        let epoch = worker.heat.epoch(read.server);
         let waiting = heat.flights.borrow().get(&place).map(|flight| {
             // What is fetched is as old as the question: who comes too late
             // would be told something older than the mode promises.
             let late = worker.now().saturating_sub(flight.started) >= age_max(settings);
-            (flight.waiters.len(), late)
+            (flight.waiters.len(), late || flight.epoch != epoch)
         });
         if waiting.is_some_and(|(waiting, late)| waiting >= settings.waiters_max || late) {
             worker.meter.event(read.pool.0, Event::Bypass, 1);
@@ -424,6 +425,7 @@ impl Conversation {
             key,
             server: read.server,
             copies: false,
+            epoch,
             started: worker.now(),
             waiters: Vec::new(),
         });

@@ -386,7 +386,7 @@ impl Conversation {
             return self.pass(worker, record, Touch::None, plan, frame);
         };
         let touch = match access {
-            Access::Write if self.write_clashes(worker, Some(hash)) => return self.wait_for_all(),
+            Access::Write if self.fetch_clashes(worker, Some(hash)) => return self.wait_for_all(),
             Access::Write => {
                 let copies = self.copies_of(worker, hash, server);
                 if let Some(delta) = delta_of(command, frame)
@@ -428,8 +428,12 @@ impl Conversation {
                 if let Some(next) = self.read_copy(worker, &read, record) {
                     return next;
                 }
+                if self.fetch_clashes(worker, Some(hash)) {
+                    return self.wait_for_all();
+                }
                 Touch::Read(hash)
             }
+            Access::Read if self.fetch_clashes(worker, Some(hash)) => return self.wait_for_all(),
             Access::Read if tells_value(command) => Touch::Read(hash),
             Access::Read => Touch::Look(hash),
         };
@@ -448,7 +452,7 @@ impl Conversation {
         let harmless = command.is_some_and(is_harmless);
         let touch = match plan {
             Plan::Send(server) if !harmless => {
-                if self.write_clashes(worker, None) {
+                if self.fetch_clashes(worker, None) {
                     return self.wait_for_all();
                 }
                 record.via = Via::Anywhere;
@@ -563,7 +567,7 @@ impl Conversation {
         let mut record = self.record(Some(command), plan);
         let touch = worker.heat.touch_many(pool, access, hashes);
         if matches!(touch, Touch::Many(Access::Write, _)) {
-            if self.write_clashes(worker, None) {
+            if self.fetch_clashes(worker, None) {
                 return self.wait_for_all();
             }
             record.via = Via::Anywhere;
@@ -589,7 +593,7 @@ impl Conversation {
             return self.refuse_with(Some(command), |out| refuse::arity(command.name, out));
         }
         let access = access_of(command);
-        if access == Access::Write && self.write_clashes(worker, None) {
+        if access == Access::Write && self.fetch_clashes(worker, None) {
             return self.wait_for_all();
         }
         splitter.clear();
@@ -608,6 +612,8 @@ impl Conversation {
                 }
                 let key = u32::try_from(number).unwrap_or(u32::MAX);
                 place = Place::Memory { server, key };
+            } else if hash.is_some() && self.fetch_clashes(worker, hash) {
+                return self.wait_for_all();
             }
             splitter.put(place, hash);
         }

@@ -79,6 +79,14 @@ impl Conversation {
             Next::Wait
         } else {
             let mute = fragments.quiet || self.mute();
+            let record = match places.iter().any(Place::is_memory) {
+                // Whatever else concerns these keys waits for what memory says.
+                true => Record {
+                    via: Via::Memory,
+                    ..record
+                },
+                false => record,
+            };
             let Fragments {
                 merge,
                 partial,
