@@ -55,6 +55,8 @@ pub struct HotKey {
     copied: AtomicU64,
     /// Until when those copies are there (nanoseconds).
     copied_until: AtomicU64,
+    /// Until when a server may have something that was meant as a copy.
+    placed_until: AtomicU64,
 }
 
 /// The right to install what a server is about to say.
@@ -81,6 +83,7 @@ impl HotKey {
             quarantine: AtomicU64::new(0),
             copied: AtomicU64::new(RETIRED),
             copied_until: AtomicU64::new(0),
+            placed_until: AtomicU64::new(0),
         }
     }
 
@@ -129,6 +132,12 @@ impl HotKey {
         self.invalidate();
     }
 
+    /// Further servers are about to be given copies, which they may have until
+    /// `until`, whether or not anybody comes to read them.
+    pub fn placing(&self, until: u64) {
+        self.placed_until.fetch_max(until, Ordering::SeqCst);
+    }
+
     /// Further servers have been given what the key's own server said to the
     /// holder of this token. They have it until `until`.
     pub fn copied(&self, token: Token, until: u64) {
@@ -145,7 +154,7 @@ impl HotKey {
 
     /// Whether there may be copies, good or not.
     pub fn has_copies(&self, now: u64) -> bool {
-        now < self.copied_until.load(Ordering::SeqCst)
+        now < self.placed_until.load(Ordering::SeqCst)
     }
 
     /// The key is no longer promoted; nothing of it is served or installed

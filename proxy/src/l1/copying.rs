@@ -9,8 +9,9 @@
 //! A copy is added and never overwritten: whoever has a stale value in hand,
 //! another proxy or a job of ours that was slow, cannot replace a newer one
 //! that readers have been sent to. What is there already is as good as our own
-//! if it is the same. And nobody reads copies before they have all been seen,
-//! nor after something has happened to the key since the token was taken.
+//! if it is the same, and deleted if it is not. And nobody reads copies before
+//! they have all been seen, nor after something has happened to the key since
+//! the token was taken.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -126,6 +127,10 @@ impl Copying {
             .left
             .map_or(pool.l1.ttl, |left| left.min(pool.l1.ttl));
         let mut until = sent.saturating_add(nanos(lease));
+        // memcached's may stay for a little longer than they are read.
+        let slack = Duration::from_secs(1 + CLOCK_LATE) + pool.timeout_request;
+        let gone = lease + slack * u32::try_from(copies.len()).unwrap_or(1);
+        key.placing(sent.saturating_add(nanos(gone)));
         for server in copies {
             let sent = self.desk.now();
             let left = self
@@ -204,8 +209,11 @@ impl Copying {
                 }
             }
         };
+        if left.is_none() {
+            call.forget(key).await?;
+        }
         self.give_back(server, call.peer);
-        left.ok_or_else(|| "a server has something else".to_owned())
+        left.ok_or_else(|| "a server had something else".to_owned())
     }
 
     async fn call<'a>(&self, pool: &'a Pool, server: ServerId) -> Result<Call<'a>, String> {
@@ -333,6 +341,20 @@ impl Call<'_> {
             }
         }
         Ok(Some(original))
+    }
+
+    /// Delete what this server has, so that the next copy has room.
+    async fn forget(&mut self, key: &[u8]) -> Result<(), String> {
+        let out = &mut self.peer.output;
+        match self.pool.protocol {
+            Protocol::Redis => encode::command(out, [b"DEL".as_slice(), key].into_iter()),
+            Protocol::Memcached => {
+                out.extend_from_slice(b"delete ");
+                out.extend_from_slice(key);
+                out.extend_from_slice(b"\r\n");
+            }
+        }
+        self.answer().await.map(drop)
     }
 
     /// Send what is queued and wait for one whole reply.

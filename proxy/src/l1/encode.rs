@@ -170,6 +170,16 @@ fn compare_item(item: &Returned<'_>, cas: u64) -> Compared {
     }
 }
 
+/// Whether the reply to [`revalidate`] is about an item that is nothing but
+/// somebody's lease of a missing key.
+pub fn is_lease(reply: &[u8]) -> bool {
+    match got(reply) {
+        Some(Got::Header(item)) => !item.stale && (item.won || item.sent),
+        Some(Got::Missing(_)) => true,
+        _ => false,
+    }
+}
+
 /// Append the request that gives a won stale item back: it is marked stale
 /// once more, if nobody has set it meanwhile, and the next who asks wins. One
 /// line answers it, whatever it says.

@@ -6,6 +6,9 @@
 //!                  found -> handed on      missing -> asked of the key's own server
 //!   Revalidate   "is its cas still 7?":
 //!                  yes -> answered from memory    no -> asked for the value
+//!   Leased       a memcached read of a key that may be under a lease:
+//!                  a value -> handed on   empty -> "is it only a lease?"
+//!                                           yes -> missing    no -> asked again
 //!   Increments   several clients' INCRBYs in one:
 //!                  a sum -> each its own part     an error -> each alone, in order
 //! ```
@@ -14,6 +17,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use emberline_hotkey::{Held, HotKey, Value};
+use emberline_protocol::memcache;
 use emberline_protocol::redis::Version;
 use emberline_routing::ServerId;
 
@@ -47,6 +51,17 @@ pub enum Errand {
         /// What memory has of it.
         item: Arc<Held>,
     },
+    /// A read whose answer may be the empty item that stands for a lease.
+    Leased {
+        /// Whose read it is, and of what shape.
+        reader: Waiter,
+        /// The key.
+        key: Arc<HotKey>,
+        /// Its server.
+        home: ServerId,
+        /// The empty item was there: this is the question what it is.
+        doubted: bool,
+    },
     /// Increments that were added up.
     Increments(Batch),
 }
@@ -56,6 +71,7 @@ impl Errand {
     pub fn is_settled_by(&self, beginning: &[u8]) -> bool {
         match self {
             Errand::Copy { .. } => !is_missing(beginning),
+            Errand::Leased { doubted, .. } => !doubted && !may_be_empty(beginning),
             Errand::Revalidate { .. } | Errand::Increments(_) => false,
         }
     }
@@ -63,7 +79,9 @@ impl Errand {
     /// Whose read it is, once it is an ordinary one.
     pub fn into_reader(self) -> Option<Waiter> {
         match self {
-            Errand::Copy { reader, .. } | Errand::Revalidate { reader, .. } => Some(reader),
+            Errand::Copy { reader, .. }
+            | Errand::Revalidate { reader, .. }
+            | Errand::Leased { reader, .. } => Some(reader),
             Errand::Increments(_) => None,
         }
     }
@@ -71,7 +89,9 @@ impl Errand {
     /// Everybody who waits for the reply.
     pub fn each_client(&self, work: impl Fn(&Client)) {
         match self {
-            Errand::Copy { reader, .. } | Errand::Revalidate { reader, .. } => work(&reader.client),
+            Errand::Copy { reader, .. }
+            | Errand::Revalidate { reader, .. }
+            | Errand::Leased { reader, .. } => work(&reader.client),
             Errand::Increments(batch) => {
                 let parts = batch.parts.iter();
                 parts.for_each(|part| work(&part.owner.client));
@@ -95,6 +115,29 @@ impl Errand {
             Errand::Revalidate { reader, key, item } => {
                 revalidated(worker, reader, key, &item, reply);
             }
+            Errand::Leased {
+                reader,
+                key,
+                home,
+                doubted: true,
+            } => {
+                if encode::is_lease(reply.trim_ascii_end()) {
+                    reader.answer(worker, &key, &Value::Missing);
+                } else {
+                    let compared = encode::compare(reply.trim_ascii_end(), 0);
+                    give_back(worker, &reader, &key, home, compared);
+                    worker.ask_plainly(reader, &key, home);
+                }
+            }
+            Errand::Leased {
+                reader, key, home, ..
+            } if may_be_empty(reply) && !reply.starts_with(b"END") => {
+                ask_whether_leased(worker, reader, key, home);
+            }
+            Errand::Leased { reader, .. } => {
+                let client = &reader.client;
+                client.deliver(worker, reader.seq, reader.fragment, reply, true);
+            }
             Errand::Increments(batch) => batch.answered(worker, reply),
         }
     }
@@ -106,7 +149,7 @@ impl Errand {
                 key.invalidate();
                 worker.ask_server(reader, &key, home);
             }
-            Errand::Revalidate { reader, .. } => {
+            Errand::Revalidate { reader, .. } | Errand::Leased { reader, .. } => {
                 let client = &reader.client;
                 client.fail(worker, reader.seq, reader.fragment, text, verdict);
             }
@@ -118,7 +161,39 @@ impl Errand {
 /// `$-1`, `_`, `END`, `EN`: there is no such key here. Errors count, too: a
 /// copy is only worth reading when it is there.
 fn is_missing(reply: &[u8]) -> bool {
-    !matches!(reply, [b'$', b'0'..=b'9', ..] | [b'V', b'A', ..])
+    !matches!(
+        reply,
+        [b'$', b'0'..=b'9', ..] | [b'V', b'A', ..] | [b'H', b'D', ..]
+    )
+}
+
+/// Whether this is, or may become, the reply to `get` or `gets` of an item
+/// without data and with the flags 0, as the one is that stands for a lease.
+fn may_be_empty(reply: &[u8]) -> bool {
+    let Some(end) = memchr::memchr(b'\n', reply) else {
+        return true;
+    };
+    let mut words = memcache::tokens(&reply[..end]);
+    words.next() == Some(b"VALUE") && words.nth(1) == Some(b"0") && words.next() == Some(b"0")
+}
+
+/// Ask what the empty item is that a `get` has found.
+fn ask_whether_leased(worker: &Rc<Worker>, reader: Waiter, key: Arc<HotKey>, home: ServerId) {
+    match worker.backend(home, Version::Resp2, reader.client.id) {
+        Ok(backend) => {
+            let name = Arc::clone(&key);
+            let errand = Errand::Leased {
+                reader,
+                key,
+                home,
+                doubted: true,
+            };
+            let entry = Entry::errand(errand, worker.now());
+            let entry = entry.touching(Touch::Look(name.hash));
+            backend.push(worker, entry, |out| encode::revalidate(out, &name.key));
+        }
+        Err(_) => worker.ask_plainly(reader, &key, home),
+    }
 }
 
 fn revalidated(worker: &Rc<Worker>, reader: Waiter, key: Arc<HotKey>, item: &Held, reply: &[u8]) {
@@ -141,22 +216,55 @@ fn revalidated(worker: &Rc<Worker>, reader: Waiter, key: Arc<HotKey>, item: &Hel
             key.invalidate();
             worker.ask_server(reader, &key, home);
         }
-        Compared::Won(won) => {
-            // Asking has made us the one who is to set the stale item anew,
-            // which is for a client to be: give that back first.
+        won @ Compared::Won(_) => {
             key.invalidate();
-            if let Ok(backend) = worker.backend(home, Version::Resp2, reader.client.id) {
-                let entry = Entry::unheard(worker.now());
-                backend.push(worker, entry, |out| encode::give_back(out, &key.key, won));
-            }
+            give_back(worker, &reader, &key, home, won);
             worker.ask_server(reader, &key, home);
         }
     }
 }
 
+/// If asking has made us the one who is to set a stale item anew, which is for
+/// a client to be, give that back.
+fn give_back(
+    worker: &Rc<Worker>,
+    reader: &Waiter,
+    key: &HotKey,
+    home: ServerId,
+    compared: Compared,
+) {
+    let Compared::Won(won) = compared else {
+        return;
+    };
+    if let Ok(backend) = worker.backend(home, Version::Resp2, reader.client.id) {
+        let entry = Entry::unheard(worker.now());
+        backend.push(worker, entry, |out| encode::give_back(out, &key.key, won));
+    }
+}
+
 impl Worker {
     /// Ask the key's own server after all; its reply is handed on.
-    pub fn ask_server(self: &Rc<Worker>, reader: Waiter, key: &HotKey, home: ServerId) {
+    pub fn ask_server(self: &Rc<Worker>, reader: Waiter, key: &Arc<HotKey>, home: ServerId) {
+        let leased = !self.pool_of(home).l1.lease.is_zero() && reader.form.is_text();
+        match self.backend(home, Version::Resp2, reader.client.id) {
+            Ok(backend) if leased => {
+                let form = reader.form.clone();
+                let errand = Errand::Leased {
+                    reader,
+                    key: Arc::clone(key),
+                    home,
+                    doubted: false,
+                };
+                let entry = Entry::errand(errand, self.now());
+                let entry = entry.touching(Touch::Read(key.hash));
+                backend.push(self, entry, |out| form.ask(&key.key, out));
+            }
+            _ => self.ask_plainly(reader, key, home),
+        }
+    }
+
+    /// The same, and its reply is handed on whatever it is.
+    fn ask_plainly(self: &Rc<Worker>, reader: Waiter, key: &HotKey, home: ServerId) {
         let Waiter {
             client,
             seq,

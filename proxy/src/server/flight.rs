@@ -103,12 +103,20 @@ impl Worker {
                     self.send_waiting(flight);
                 }
             }
-            Filled::Failed => {
-                if let Some(flight) = flight {
-                    self.comfort_waiting(flight);
-                }
-            }
+            Filled::Failed => match flight {
+                Some(flight) => self.comfort_waiting(flight),
+                None => self.ask_again_later(landed.hash),
+            },
         }
+    }
+
+    /// A fetch for which nobody waits has failed: it is made again, though not
+    /// at once.
+    fn ask_again_later(&self, hash: KeyHash) {
+        self.heat.with_seat(hash, |seat| {
+            seat.asked = u64::MAX;
+            seat.unfit_until = seat.unfit_until.max(self.now() + FAILED_PAUSE);
+        });
     }
 
     /// The key is missing, and this proxy has the lease: one of those who wait
@@ -118,6 +126,8 @@ impl Worker {
         let Some(flight) = flights.get_mut(&place) else {
             return;
         };
+        // Whoever has left would not set it.
+        flight.waiters.retain(|waiter| !waiter.client.is_gone());
         let Some(winner) = flight.waiters.pop() else {
             return;
         };

@@ -38,6 +38,23 @@ impl Form<'_> {
         }
     }
 
+    /// Whether it is one of memcached's text protocol, which does not say that
+    /// an item is nothing but a lease.
+    pub fn is_text(&self) -> bool {
+        matches!(self, Form::Text { .. })
+    }
+
+    /// Whether a copy on another server has the same answer: not to what asks
+    /// for the unique number, which is each server's own. An element of several
+    /// values has a shape of its own.
+    pub fn is_copied(&self) -> bool {
+        match self {
+            Form::Bulk | Form::Text { cas: false } => true,
+            Form::Element | Form::Text { cas: true } => false,
+            Form::Meta(line) => memcache::flags(line, Verb::MetaGet).all(|(flag, _)| flag != b'c'),
+        }
+    }
+
     /// How its reply becomes what the client sees.
     pub fn shape(&self) -> Shape {
         match self {

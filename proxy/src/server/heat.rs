@@ -90,7 +90,6 @@ pub struct Heat {
     /// Increments that wait for others in flight.
     pub increments: RefCell<Queues>,
     #[expect(clippy::vec_box, reason = "lent as they are")]
-    #[expect(clippy::box_collection, reason = "lent as they are")]
     spares: RefCell<Vec<Box<Vec<KeyHash>>>>,
     worker: usize,
     workers: usize,
@@ -448,7 +447,7 @@ impl Heat {
             Touch::Many(Access::Write, hashes) => {
                 hashes.iter().for_each(|hash| self.invalidate(*hash, meter));
             }
-            Touch::All(server) => self.turn(*server),
+            Touch::All(server) => self.turn_all(*server),
             Touch::Told(told) => self.sent(&told.touch, meter),
         }
     }
@@ -528,7 +527,7 @@ impl Heat {
                 let each = hashes.iter();
                 each.for_each(|hash| self.quarantine(*hash, now, meter));
             }
-            Touch::All(server) => self.turn(*server),
+            Touch::All(server) => self.turn_all(*server),
             Touch::Told(told) => {
                 self.doubted(&told.touch, now, meter);
                 told.keys.iter().for_each(|key| {
@@ -579,6 +578,17 @@ impl Heat {
         };
         key.quarantine(now.saturating_add(self.pool(PoolId(key.pool)).quarantine));
         meter.event(key.pool, Event::Quarantine, 1);
+    }
+
+    /// Any key of this server may have changed. Copies know nothing of the
+    /// server's pulse: keys that may have some are told one by one.
+    fn turn_all(&self, server: u32) {
+        self.turn(server);
+        let front = self.front.borrow();
+        let split = front
+            .keys()
+            .filter(|key| self.pool(PoolId(key.pool)).copies > 0);
+        split.for_each(|key| key.invalidate());
     }
 
     fn turn(&self, server: u32) {

@@ -319,7 +319,8 @@ impl Worker {
 
     /// What a request touches of which it is not known what it changes.
     pub fn touch_all(&self, server: ServerId) -> Touch {
-        match self.heat.pool(self.server(server).pool).remembers() {
+        let heat = self.heat.pool(self.server(server).pool);
+        match heat.remembers() || heat.copies > 0 {
             true => Touch::All(server.0),
             false => Touch::None,
         }

@@ -28,7 +28,6 @@ use crate::running::{Partial, Protocol};
 use crate::server::backend::{Backend, Entry};
 use crate::server::errand::Errand;
 use crate::server::flight::{Flight, Waiter};
-use crate::server::form::Form;
 use crate::server::gather::{Gather, Merge};
 use crate::server::heat::Touch;
 use crate::server::pipeline::{Record, Via};
@@ -43,8 +42,7 @@ impl Conversation {
         record: Record,
     ) -> Option<Next> {
         let settings = worker.heat.pool(read.pool);
-        // An element of several values has a shape of its own.
-        if settings.copies == 0 || worker.heat.is_cold() || matches!(read.form, Form::Element) {
+        if settings.copies == 0 || worker.heat.is_cold() || !read.form.is_copied() {
             return None;
         }
         let key = worker.splittable(read)?;
@@ -55,6 +53,9 @@ impl Conversation {
         };
         if !key.is_copied(worker.now()) {
             return self.wait_for_copies(worker, read, key, record);
+        }
+        if self.read_clashes(read.hash) {
+            return Some(self.wait_for_all());
         }
         let backend = worker.less_busy(&self.client, &worker.copies(read.pool, read.server))?;
         if backend.is_full() {

@@ -305,6 +305,9 @@ impl Conversation {
                 if self.fetch_clashes(worker, Some(hash)) {
                     return self.wait_for_all();
                 }
+                if let Some(next) = self.ask_leased(worker, &read, record) {
+                    return next;
+                }
                 Touch::Read(hash)
             }
             (Access::Read, None) if self.fetch_clashes(worker, Some(hash)) => {

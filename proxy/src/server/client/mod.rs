@@ -197,6 +197,11 @@ impl Client {
         }
     }
 
+    /// Whether nobody is there any more to be answered.
+    pub fn is_gone(&self) -> bool {
+        self.gone.get()
+    }
+
     /// Since when the rest of a request is missing.
     pub fn waits_since(&self) -> Option<u64> {
         Some(self.since.get()).filter(|since| *since != 0)

@@ -184,9 +184,9 @@ impl Conversation {
             seat.miss();
             worker.meter.event(read.pool.0, Event::Miss, 1);
             let generation = seat.key.generation();
-            if seat.asked != generation {
+            // How it ends is told: what failed is tried again.
+            if seat.asked != generation && refresh(worker, seat, read.server, Some(worker.index)) {
                 seat.asked = generation;
-                refresh(worker, seat, read.server);
             }
             None
         });
@@ -207,6 +207,34 @@ impl Conversation {
         let errand = Errand::Revalidate { reader, key, item };
         let entry = Entry::errand(errand, now);
         backend.push(worker, entry, |out| encode::revalidate(out, read.key));
+        Some(Next::Taken)
+    }
+
+    /// Ask the server itself for a promoted key that may be under a lease;
+    /// `None` if its reply cannot be taken for a value.
+    pub(super) fn ask_leased(
+        &mut self,
+        worker: &Rc<Worker>,
+        read: &Read<'_>,
+        record: Record,
+    ) -> Option<Next> {
+        if worker.pool(read.pool).l1.lease.is_zero() || !read.form.is_text() {
+            return None;
+        }
+        let key = worker.heat.key(read.hash)?;
+        let backend = worker.backend(read.server, self.client.wire().version(), self.client.id);
+        let backend = backend.ok()?;
+        if backend.is_full() {
+            self.parked = Some(backend);
+            return Some(Next::Wait);
+        }
+        let reader = Waiter {
+            client: Rc::clone(&self.client),
+            seq: self.push(read.form.shape(), false, record),
+            fragment: 0,
+            form: read.form.clone().into_owned(),
+        };
+        worker.ask_server(reader, &key, read.server);
         Some(Next::Taken)
     }
 
@@ -317,9 +345,8 @@ impl Conversation {
             let due = is_due(worker, item, worker.pool(read.pool).l1.early_refresh);
             let (bytes, generation) = (item.value.len(), item.generation);
             seat.hit(1, bytes);
-            if due && seat.asked != generation {
+            if due && seat.asked != generation && refresh(worker, seat, read.server, None) {
                 seat.asked = generation;
-                refresh(worker, seat, read.server);
             }
             Recall::Answered
         });
@@ -408,13 +435,15 @@ impl Conversation {
 }
 
 /// How long ago a fetch that somebody still joins may have been asked for, in
-/// nanoseconds. Whoever waits for the holder of a lease may wait longer.
+/// nanoseconds. Whoever waits for the holder of a lease may wait longer; and
+/// what may be told when the server gives no answer may as well be as old when
+/// it gives one late.
 fn age_max(settings: &L1) -> u64 {
     let age = match settings.mode {
         Mode::Tracking => settings.ttl.min(settings.heartbeat),
         _ => settings.ttl,
     };
-    u64::try_from((age + settings.lease).as_nanos()).unwrap_or(u64::MAX)
+    u64::try_from((age + settings.lease + settings.stale_if_error).as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Whether to ask anew although the item may still be served, so that nobody
@@ -430,16 +459,19 @@ fn is_due(worker: &Worker, item: &Item, beta: f64) -> bool {
     item.is_due(now, beta, chance)
 }
 
-/// Have the value fetched, for nobody in particular.
-pub(super) fn refresh(worker: &Worker, seat: &Seat, server: ServerId) {
-    if let Some(token) = seat.key.begin(worker.now()) {
-        worker.heat.l1.ask(Ask::Fill {
-            key: Arc::clone(&seat.key),
-            token,
-            server,
-            worker: None,
-        });
-    }
+/// Have the value fetched although no client waits for it; `told` is the
+/// worker that hears how it ended. False if nothing may be fetched just now.
+fn refresh(worker: &Worker, seat: &Seat, server: ServerId, told: Option<usize>) -> bool {
+    let Some(token) = seat.key.begin(worker.now()) else {
+        return false;
+    };
+    worker.heat.l1.ask(Ask::Fill {
+        key: Arc::clone(&seat.key),
+        token,
+        server,
+        worker: told,
+    });
+    true
 }
 
 /// `observe`: count what memory would have done.

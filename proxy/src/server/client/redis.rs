@@ -388,7 +388,9 @@ impl Conversation {
         let touch = match access {
             Access::Write if self.fetch_clashes(worker, Some(hash)) => return self.wait_for_all(),
             Access::Write => {
+                let copies = self.copies_of(worker, hash, server);
                 if let Some(delta) = delta_of(command, frame)
+                    && copies.is_none()
                     && let Some(next) =
                         self.combine(worker, server, hash, key, delta, record, |out| {
                             frame.write(out);
@@ -398,7 +400,7 @@ impl Conversation {
                 }
                 let touch = Touch::Write(hash);
                 let touch = worker.heat.told(pool, touch, std::iter::once(key));
-                if let Some(copies) = self.copies_of(worker, hash, server) {
+                if let Some(copies) = copies {
                     let forget = |out: &mut Vec<u8>| forget(Protocol::Redis, key, out);
                     let write = |out: &mut Vec<u8>| frame.write(out);
                     return self.write_copied(

@@ -10,6 +10,7 @@ use super::split::Place;
 use crate::running::Partial;
 use crate::server::backend::{Backend, Entry};
 use crate::server::fault::Fault;
+use crate::server::flight::Waiter;
 use crate::server::gather::{Gather, Merge};
 use crate::server::heat::Touch;
 use crate::server::pipeline::{Record, Shape, Via};
@@ -56,6 +57,14 @@ impl Conversation {
         R: Fn(u32, ServerId) -> Option<Read<'a>>,
     {
         let version = self.client.wire.get().version();
+        let record = match places.iter().any(Place::is_memory) {
+            // A write of any of these keys waits until memory has answered.
+            true => Record {
+                via: Via::Memory,
+                ..record
+            },
+            false => record,
+        };
         let mut ways = worker.ways.take();
         ways.clear();
         ways.extend(places.iter().map(|place| match place {
@@ -111,7 +120,11 @@ impl Conversation {
                     Place::Memory { server, key } => {
                         let read = recall(key, server);
                         let target = Target::Part { seq, fragment };
-                        if !read.is_some_and(|read| self.recall_into(worker, &read, target)) {
+                        let done = read.is_some_and(|read| {
+                            self.recall_into(worker, &read, target)
+                                || self.ask_leased_part(worker, &read, part)
+                        });
+                        if !done {
                             let touch = touch(number, server);
                             let way = worker.backend(server, version, self.client.id);
                             self.send_part(worker, part, server, Some(way), touch, write);
@@ -124,6 +137,22 @@ impl Conversation {
         ways.clear();
         worker.ways.replace(ways);
         next
+    }
+
+    /// As [`ask_leased`](Self::ask_leased), for a part of a slot.
+    fn ask_leased_part(&self, worker: &Rc<Worker>, read: &Read<'_>, part: Part) -> bool {
+        let leased = !worker.pool(read.pool).l1.lease.is_zero() && read.form.is_text();
+        let Some(key) = worker.heat.key(read.hash).filter(|_| leased) else {
+            return false;
+        };
+        let reader = Waiter {
+            client: Rc::clone(&self.client),
+            seq: part.seq,
+            fragment: part.fragment,
+            form: read.form.clone().into_owned(),
+        };
+        worker.ask_server(reader, &key, read.server);
+        true
     }
 
     fn send_part(

@@ -239,7 +239,7 @@ impl Conversation {
                     let entry = Entry::uploading(Rc::clone(&self.client), seq);
                     let touch = hash.map_or(Touch::None, Touch::Write);
                     let pool = worker.pool_of_server(server);
-                    let touch = worker.heat.told(pool, touch, std::iter::once(&*key));
+                    let touch = worker.heat.told(pool, touch, std::iter::once(key));
                     worker.forget_all_copies(&touch, server);
                     let entry = entry.touching(touch);
                     sink.push(&worker, entry, |out| {
