@@ -62,7 +62,7 @@ fn pipelines_are_answered_no_otherwise_when_every_key_is_hot() {
              [l1]\nmode = \"{mode}\"\nttl = \"30s\"\nreads_per_invalidation = 0\n",
             addresses[0], addresses[1]
         ));
-        let pipelines = setting("EMBERLINE_PIPELINES", 20_000) / 10;
+        let pipelines = setting("EMBERLINE_PIPELINES", 20_000) / 20;
         compare_all(proxy, &direct, pipelines);
     }
 }
