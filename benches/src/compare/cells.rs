@@ -244,3 +244,46 @@ impl Cell {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peers::emberline::VARIANTS;
+
+    #[test]
+    fn every_gate_compares_two_that_take_part() {
+        for cell in CELLS {
+            for gate in cell.gates {
+                for name in [gate.ours, gate.theirs, cell.group.reference()] {
+                    assert!(cell.group.takes(name), "{}: {name}", cell.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn variants_take_part_in_cells_of_their_own_alone() {
+        for variant in VARIANTS {
+            let groups = [Group::Passing, Group::Hot, Group::Detector];
+            let takes = groups.map(|group| group.takes(variant.name));
+            assert!(!takes[0] && takes[1] != takes[2], "{}", variant.name);
+        }
+        assert!(Group::Passing.takes("emberline") && !Group::Hot.takes("emberline"));
+    }
+
+    /// The keys of a hot cell are those that its variants promote.
+    #[test]
+    fn hot_cells_ask_for_promoted_keys() {
+        use crate::load::keyspace::name;
+        let hot = VARIANTS
+            .iter()
+            .filter(|variant| Group::Hot.takes(variant.name));
+        for variant in hot {
+            for key in 0..HOT_KEYS {
+                let name = name(key);
+                let name = String::from_utf8_lossy(&name);
+                assert!(variant.tables.contains(name.as_ref()), "{name}");
+            }
+        }
+    }
+}
