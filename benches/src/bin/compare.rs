@@ -46,7 +46,7 @@ struct Arguments {
     #[arg(long)]
     cells: Option<String>,
 
-    /// Leave [hotkey] and [l1] out of every configuration, for a build without
+    /// Leave `[hotkey]` and `[l1]` out of every configuration, for a build without
     /// them; cells named hot and detector then say nothing
     #[arg(long)]
     plain_config: bool,

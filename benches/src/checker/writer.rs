@@ -275,10 +275,12 @@ impl Writer {
     ) -> io::Result<()> {
         let answer = client.answer(&one.ask)?;
         *answered += 1;
-        let acked = self.settle(one, start, answer);
+        let mut acked = self.settle(one, start, answer);
         let Some(&(key, seq)) = one.made.first().filter(|_| pipelined) else {
             return Ok(());
         };
+        // An end may have been given to what was there before a write in doubt.
+        acked &= self.version(key, seq).is_some_and(|version| version.acked);
         let ask = Ask::Read(ReadForm::Get, vec![key]);
         match client.answer(&ask)? {
             Answer::Values(values) => {
@@ -336,6 +338,9 @@ impl Writer {
                 continue;
             };
             let expires = matches!(one.form, WriteForm::Expire(_));
+            // The write before it may not have been there yet: then an older
+            // version was given the end.
+            let certain = version.acked || !expires;
             if !expires {
                 version.acked = true;
                 version.end = end;
@@ -344,7 +349,10 @@ impl Writer {
                 let ttl = u64::from(ms).next_multiple_of(whole) * 1_000_000;
                 version.expiry = Some(Expiry {
                     from: (start + ttl).saturating_sub(slack),
-                    by: end + ttl + slack,
+                    by: match certain {
+                        true => end + ttl + slack,
+                        false => u64::MAX,
+                    },
                     told: expires.then_some((via, end)),
                 });
             }
