@@ -429,7 +429,7 @@ mod tests {
                 let key = bench.promote(hash);
                 let held = bench.fill(&key, Value::Redis(vec![round; 50_000].into()));
                 bench.front.seat(KeyHash(hash)).unwrap().keep(&held);
-                assert!(bench.store.live() <= bench.store.capacity() * 11 / 10);
+                assert!(bench.store.live() <= bench.store.capacity() * 21 / 20);
             }
             bench.store.tidy();
             bench.tidy();
