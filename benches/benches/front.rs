@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use emberline_benches::load::rng::{Rng, mix};
-use emberline_hotkey::{Board, Front, HotKey, Item, KeyHash, Pulse, Store, Value};
+use emberline_hotkey::{Board, Front, HotKey, Item, KeyHash, Pieces, Pulse, Store, Value};
 
 /// Promoted keys: about as many as can be hot at a time.
 const PROMOTED: u64 = 64;
@@ -108,5 +108,34 @@ fn lookups(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, lookups);
+/// A value into a reply, and out of one; beside the same bytes in one block.
+fn values(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("value");
+    let mut out = Vec::with_capacity(1 << 20);
+    for (size, len) in [("64 B", 64), ("4 KiB", 4 << 10), ("256 KiB", 256 << 10)] {
+        let bytes = vec![b'x'; len];
+        let (pieces, block) = (Pieces::from(&bytes[..]), bytes.clone().into_boxed_slice());
+        group.bench_function(format!("write {size}"), |bencher| {
+            bencher.iter(|| {
+                out.clear();
+                black_box(&pieces).write_to(black_box(&mut out));
+            });
+        });
+        group.bench_function(format!("write {size} in one block"), |bencher| {
+            bencher.iter(|| {
+                out.clear();
+                black_box(&mut out).extend_from_slice(black_box(&block));
+            });
+        });
+        group.bench_function(format!("keep {size}"), |bencher| {
+            bencher.iter(|| Pieces::from(black_box(&bytes[..])));
+        });
+        group.bench_function(format!("keep {size} in one block"), |bencher| {
+            bencher.iter(|| Box::<[u8]>::from(black_box(&bytes[..])));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, lookups, values);
 criterion_main!(benches);

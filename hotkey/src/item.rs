@@ -1,7 +1,9 @@
 //! A value in the L1: what a server said of a key, and until when it holds.
 
 use crate::mutation::{Mutation, breaks};
-use crate::{HotKey, KeyHash, Pulse};
+use crate::pieces::block;
+use crate::store::Held;
+use crate::{HotKey, KeyHash, Pieces, Pulse};
 
 /// What a server said of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,7 +11,7 @@ pub enum Value {
     /// There is no such key.
     Missing,
     /// A string as RESP writes it in both versions: `$5\r\nhello\r\n`.
-    Redis(Box<[u8]>),
+    Redis(Pieces),
     /// An item of a memcached server.
     Memcached {
         /// Client flags.
@@ -17,7 +19,7 @@ pub enum Value {
         /// The unique number, as `gets` gives it.
         cas: u64,
         /// The value without its line end.
-        data: Box<[u8]>,
+        data: Pieces,
     },
 }
 
@@ -34,6 +36,15 @@ impl Value {
     /// Whether the key is missing or its value is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Bytes of memory that it takes beside itself.
+    fn memory(&self) -> usize {
+        match self {
+            Value::Missing => 0,
+            Value::Redis(bytes) => bytes.memory(),
+            Value::Memcached { data, .. } => data.memory(),
+        }
     }
 }
 
@@ -92,12 +103,12 @@ impl Item {
         left <= scale * EARLIEST && left <= scale * -chance.ln()
     }
 
-    /// Bytes that the entry takes in memory, our best estimate: the value, a
-    /// sixteenth for the allocator, which rounds up to one of eight sizes
-    /// between two powers of two, and what stands beside it.
+    /// Bytes that the entry takes in memory: the blocks that the allocator
+    /// gives for it, an estimate of what the store needs to find it, and its
+    /// share of what the allocator's pages lose.
     pub fn weight(&self) -> u32 {
-        let value = self.value.len();
-        let bytes = value + value / 16 + size_of::<Item>() + OVERHEAD;
+        let blocks = self.value.memory() + HELD + OVERHEAD;
+        let bytes = blocks + blocks / PAGES;
         u32::try_from(bytes).unwrap_or(u32::MAX)
     }
 }
@@ -105,9 +116,18 @@ impl Item {
 /// The largest `-ln(chance)`: 53 bits are never below 2^-53.
 const EARLIEST: f64 = 37.0;
 
-/// What an entry costs beside item and value: reference counts, the store's
-/// nodes, table and queues. Measured by `benches/src/bin/l1memory.rs`.
-const OVERHEAD: usize = 320;
+/// The block that holds an item with the two counts of its `Arc`.
+const HELD: usize = block(2 * size_of::<usize>() + size_of::<Held>());
+
+/// One byte in so many is lost to the allocator's pages: heads, ends, and
+/// blocks that wait for a value of their size. The record `l1-memory` has it
+/// between a hundredth and a twelfth; a store may exceed its capacity by what
+/// is more than this.
+const PAGES: usize = 32;
+
+/// What an entry costs beside that: the store's nodes, queues and table. The
+/// record `l1-memory` measures it.
+const OVERHEAD: usize = 256;
 
 #[cfg(test)]
 mod tests {

@@ -90,6 +90,8 @@ struct Peaks {
 
 struct Trial {
     rng: Rng,
+    /// What a server said, in the link's input buffer.
+    input: Vec<u8>,
     keys: Vec<Arc<HotKey>>,
     fronts: [Front; 2],
     pulse: Pulse,
@@ -124,6 +126,7 @@ impl Trial {
         pulse.beat(u64::MAX);
         Ok(Trial {
             rng: Rng::new(arguments.seed),
+            input: vec![b'x'; arguments.max as usize],
             keys,
             fronts,
             pulse,
@@ -168,7 +171,7 @@ impl Trial {
             sent: 0,
             took: 200_000,
             expires: u64::MAX,
-            value: Value::Redis(vec![b'x'; len].into()),
+            value: Value::Redis(self.input[..len].into()),
         });
         self.peaks.fills += 1;
         self.peaks.refused += u64::from(!self.store.insert(&held));

@@ -124,7 +124,7 @@ fn bounds(options: &Options) -> Bounds {
         promise: nanos(options.promise()),
         allowance: nanos(options.allowance()),
         quarantine: nanos(options.request_timeout * 2),
-        unordered: options.unordered,
+        unordered: !options.ordered,
     }
 }
 

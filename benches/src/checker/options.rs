@@ -185,10 +185,10 @@ pub struct Options {
     #[arg(skip)]
     pub weather: Weather,
 
-    /// Reads that one connection sends in one piece may be answered in any
-    /// order of time
+    /// Hold reads that one connection sends in one piece to their order, too,
+    /// which is more than is promised
     #[arg(long)]
-    pub unordered: bool,
+    pub ordered: bool,
 
     /// No GETRANGE among the reads (it is never answered from memory)
     #[arg(long)]

@@ -43,19 +43,25 @@ pub fn fragment<'a>(
 
 /// Appends a `VALUE` block; `cas` only for `gets` and `gats`.
 pub fn value(out: &mut Vec<u8>, key: &[u8], flags: u32, data: &[u8], cas: Option<u64>) {
-    out.reserve(key.len() + data.len() + 64);
+    value_line(out, key, flags, data.len(), cas);
+    out.extend_from_slice(data);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends the first line of a `VALUE` block with `len` bytes of data; they
+/// and the line end behind them are the caller's.
+pub fn value_line(out: &mut Vec<u8>, key: &[u8], flags: u32, len: usize, cas: Option<u64>) {
+    out.reserve(key.len() + len + 64);
     out.extend_from_slice(b"VALUE ");
     out.extend_from_slice(key);
     out.push(b' ');
     number(out, u64::from(flags));
     out.push(b' ');
-    number(out, data.len() as u64);
+    number(out, len as u64);
     if let Some(cas) = cas {
         out.push(b' ');
         number(out, cas);
     }
-    out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(data);
     out.extend_from_slice(b"\r\n");
 }
 

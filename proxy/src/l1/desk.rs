@@ -443,7 +443,7 @@ impl Default for Rule {
 fn payload(value: &Value) -> usize {
     match value {
         Value::Redis(bytes) => {
-            let header = bytes.iter().position(|&byte| byte == b'\n');
+            let header = bytes.head().iter().position(|&byte| byte == b'\n');
             let frame = header.map_or(0, |at| at + 1) + 2;
             bytes.len().saturating_sub(frame)
         }

@@ -14,8 +14,8 @@
 //! now. A fill keeps only items whose form follows from the key (`b` where the
 //! key cannot be written otherwise), so the key says it here, too.
 
-use emberline_hotkey::Value;
-use emberline_protocol::memcache::encode::{number, value as value_block};
+use emberline_hotkey::{Pieces, Value};
+use emberline_protocol::memcache::encode::{number, value_line};
 use emberline_protocol::memcache::{Got, Returned, Verb, base64, flags, got, key_ok};
 
 /// The longest opaque token that memcached takes, its `O` included.
@@ -43,15 +43,21 @@ pub fn servable(line: &[u8]) -> bool {
 /// caller's: nothing if the key is missing.
 pub fn get(out: &mut Vec<u8>, key: &[u8], value: &Value) {
     if let Value::Memcached { flags, data, .. } = value {
-        value_block(out, key, *flags, data, None);
+        block(out, key, *flags, data, None);
     }
 }
 
 /// The same for `gets`.
 pub fn gets(out: &mut Vec<u8>, key: &[u8], value: &Value) {
     if let Value::Memcached { flags, cas, data } = value {
-        value_block(out, key, *flags, data, Some(*cas));
+        block(out, key, *flags, data, Some(*cas));
     }
+}
+
+fn block(out: &mut Vec<u8>, key: &[u8], flags: u32, data: &Pieces, cas: Option<u64>) {
+    value_line(out, key, flags, data.len(), cas);
+    data.write_to(out);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Append the answer to a [`servable`] `mg`: its command line, and its key,
@@ -88,7 +94,7 @@ pub fn meta(out: &mut Vec<u8>, line: &[u8], key: &[u8], value: &Value) {
     }
     out.extend_from_slice(b"\r\n");
     if with_value {
-        out.extend_from_slice(data);
+        data.write_to(out);
         out.extend_from_slice(b"\r\n");
     }
 }

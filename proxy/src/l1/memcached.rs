@@ -406,7 +406,7 @@ impl Conversation<'_> {
             let value = Value::Memcached {
                 flags: kept.flags,
                 cas: kept.cas,
-                data: kept.data.into_boxed_slice(),
+                data: kept.data.into(),
             };
             let said = Said::Value(value, kept.left);
             self.desk.land(kept.fetch, kept.asked, said);

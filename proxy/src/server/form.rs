@@ -113,7 +113,7 @@ fn is_quiet(line: &[u8]) -> bool {
 
 fn bulk(value: &Value, wire: Wire, out: &mut Vec<u8>) {
     match value {
-        Value::Redis(bytes) => out.extend_from_slice(bytes),
+        Value::Redis(bytes) => bytes.write_to(out),
         // The item of another protocol's pool cannot come here.
         Value::Missing | Value::Memcached { .. } => encode::null(out, wire.version()),
     }
