@@ -127,6 +127,26 @@ fn a_client_reads_what_it_wrote_in_the_order_in_which_it_asked() {
 }
 
 #[test]
+fn what_empties_all_servers_does_not_overtake_a_read_that_waits() {
+    let (Some(one), Some(two)) = (Server::redis(), Server::redis()) else {
+        return;
+    };
+    let servers = [one, two];
+    let proxy = redis(&servers, "ttl");
+    let mut client = proxy.client();
+    for round in 0..100 {
+        let mut requests = support::command(&["SET", "hot", "value"]);
+        requests.extend(support::command(&["GET", "hot"]));
+        requests.extend(support::command(&["FLUSHALL"]));
+        requests.extend(support::command(&["GET", "hot"]));
+        client.send(&requests);
+        let replies: Vec<String> = (0..4).map(|_| show(&client.reply())).collect();
+        let expected = ["+OK\\r\\n", "$5\\r\\nvalue\\r\\n", "+OK\\r\\n", "$-1\\r\\n"];
+        assert_eq!(replies, expected, "round {round}");
+    }
+}
+
+#[test]
 fn every_way_of_writing_is_seen_at_once() {
     let Some(server) = Server::redis() else {
         return;

@@ -709,6 +709,9 @@ impl Conversation {
         frame: Frame<'_>,
         splitter: &mut Splitter,
     ) -> Next {
+        if !is_harmless(command) && self.fetch_clashes(worker, None) {
+            return self.wait_for_all();
+        }
         splitter.assign(places);
         let first = worker.random() % splitter.places().len().max(1) as u64;
         let order = [u32::try_from(first).unwrap_or(0)];
