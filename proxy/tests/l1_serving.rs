@@ -349,3 +349,31 @@ fn increments_in_flight_are_added_up_and_each_gets_its_own_sum() {
         assert!(client.reply().starts_with(b"-ERR value is not an integer"));
     }
 }
+
+/// What a server does not take for a number is none in anybody's company.
+#[test]
+fn what_is_no_number_travels_with_no_other() {
+    let Some(server) = Server::redis() else {
+        return;
+    };
+    let more = "[hotkey]\nalways = [\"counter\"]\ncombine_increments = true\n";
+    let proxy = proxy("redis", std::slice::from_ref(&server), more);
+    let mut clients: Vec<Client> = (0..8).map(|_| proxy.client()).collect();
+    for round in 0..100 {
+        for (at, client) in clients.iter_mut().enumerate() {
+            let number = if at < 4 {
+                "1"
+            } else {
+                ["+1", "01", "-0", "+0"][at - 4]
+            };
+            client.send(&support::command(&["INCRBY", "counter", number]));
+        }
+        for (at, client) in clients.iter_mut().enumerate() {
+            let reply = show(&client.reply());
+            let expected = if at < 4 { ":" } else { "-ERR value is not" };
+            assert!(reply.starts_with(expected), "{round}, {at}: {reply}");
+        }
+    }
+    let count = show(&server.client().call(&["GET", "counter"]));
+    assert_eq!(count, "$3\\r\\n400\\r\\n");
+}
