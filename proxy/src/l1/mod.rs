@@ -7,7 +7,7 @@
 //!     | front, store: fresh? -> answered          |
 //!     | else Ask::Fill ------------------------>  | one connection per server
 //!     |    (its client's slot waits)              |   CLIENT CACHING YES; PTTL; GET
-//!     | <------------ Message::Filled ----------  | install(token), store
+//!     | <------------ Message::Landed ----------  | install(token), store
 //!     | answers every slot that waits             | <- invalidations, heartbeats
 //! ```
 //!
@@ -131,7 +131,7 @@ pub enum Filled {
     Failed,
 }
 
-/// Answer to an [`Ask::Fill`].
+/// Answer to an [`Ask::Fill`] or [`Ask::Copy`].
 #[derive(Clone, Debug)]
 pub struct Landed {
     /// The key's hash.
