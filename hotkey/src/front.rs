@@ -158,7 +158,8 @@ impl Seat {
     }
 
     /// The last item, whether it may be served or not.
-    pub fn last(&self) -> Option<&Arc<Held>> {
+    #[cfg(test)]
+    fn last(&self) -> Option<&Arc<Held>> {
         self.item.as_ref()
     }
 

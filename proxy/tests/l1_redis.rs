@@ -714,6 +714,51 @@ fn a_write_between_pttl_and_get_poisons_the_fill() {
     assert_eq!(bench.settle(&key), text("new"));
 }
 
+/// Two workers ask, the one with the older token later: what it brings is
+/// newer, and the older value is not served after it.
+#[test]
+fn what_is_kept_is_never_older_than_what_others_waited_for() {
+    let rounds = AtomicU64::new(0);
+    let (go, gone) = std::sync::mpsc::channel();
+    let gone = Mutex::new(gone);
+    let (server, _) = tracker(move |stream, _| {
+        let reply: &[u8] = match rounds.fetch_add(1, Ordering::Relaxed) {
+            0 => {
+                gone.lock().unwrap().recv().unwrap();
+                b"$3\r\nold\r\n"
+            }
+            _ => b"$3\r\nnew\r\n",
+        };
+        stream.write_all(reply).unwrap();
+    });
+    let bench = Bench::new(server.address(), tracking);
+    let key = bench.promote("k");
+    let older = key.begin(0).unwrap();
+    key.invalidate();
+    bench.ask(&key, Some(0));
+    bench.l1.ask(emberline::l1::Ask::Fill {
+        key: Arc::clone(&key),
+        token: older,
+        server: emberline_routing::ServerId(0),
+        worker: Some(1),
+    });
+    bench.until("both have been asked for", || {
+        bench.events(Event::Fill) == 2
+    });
+    go.send(()).unwrap();
+    let told = [bench.landed(), bench.landed()].map(|(worker, landed)| match landed.filled {
+        Filled::Item(item) => (worker, item.value.clone()),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(told, [(0, text("old")), (1, text("new"))]);
+    let kept = bench.l1.store.get(key.hash).unwrap();
+    assert_ne!(
+        kept.generation,
+        key.generation(),
+        "it is not served any more"
+    );
+}
+
 #[test]
 fn everything_goes_between_pttl_and_get() {
     let rounds = AtomicU64::new(0);

@@ -127,6 +127,26 @@ fn a_client_reads_what_it_wrote_in_the_order_in_which_it_asked() {
 }
 
 #[test]
+fn what_empties_all_servers_does_not_overtake_a_read_that_waits() {
+    let (Some(one), Some(two)) = (Server::redis(), Server::redis()) else {
+        return;
+    };
+    let servers = [one, two];
+    let proxy = redis(&servers, "ttl");
+    let mut client = proxy.client();
+    for round in 0..100 {
+        let mut requests = support::command(&["SET", "hot", "value"]);
+        requests.extend(support::command(&["GET", "hot"]));
+        requests.extend(support::command(&["FLUSHALL"]));
+        requests.extend(support::command(&["GET", "hot"]));
+        client.send(&requests);
+        let replies: Vec<String> = (0..4).map(|_| show(&client.reply())).collect();
+        let expected = ["+OK\\r\\n", "$5\\r\\nvalue\\r\\n", "+OK\\r\\n", "$-1\\r\\n"];
+        assert_eq!(replies, expected, "round {round}");
+    }
+}
+
+#[test]
 fn every_way_of_writing_is_seen_at_once() {
     let Some(server) = Server::redis() else {
         return;
@@ -849,4 +869,32 @@ fn a_write_behind_a_read_of_several_keys_does_not_overtake_it() {
             );
         }
     }
+}
+
+/// What a server does not take for a number is none in anybody's company.
+#[test]
+fn what_is_no_number_travels_with_no_other() {
+    let Some(server) = Server::redis() else {
+        return;
+    };
+    let more = "[hotkey]\nalways = [\"counter\"]\ncombine_increments = true\n";
+    let proxy = proxy("redis", std::slice::from_ref(&server), more);
+    let mut clients: Vec<Client> = (0..8).map(|_| proxy.client()).collect();
+    for round in 0..100 {
+        for (at, client) in clients.iter_mut().enumerate() {
+            let number = if at < 4 {
+                "1"
+            } else {
+                ["+1", "01", "-0", "+0"][at - 4]
+            };
+            client.send(&support::command(&["INCRBY", "counter", number]));
+        }
+        for (at, client) in clients.iter_mut().enumerate() {
+            let reply = show(&client.reply());
+            let expected = if at < 4 { ":" } else { "-ERR value is not" };
+            assert!(reply.starts_with(expected), "{round}, {at}: {reply}");
+        }
+    }
+    let count = show(&server.client().call(&["GET", "counter"]));
+    assert_eq!(count, "$3\\r\\n400\\r\\n");
 }

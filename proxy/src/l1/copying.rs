@@ -35,6 +35,9 @@ use crate::running::{Pool, Protocol};
 /// Larger values are not copied.
 const VALUE_MAX: usize = 16 * 1024 * 1024;
 
+/// Keys that are copied at the same time; each may hold a value of that size.
+const JOBS_MAX: usize = 16;
+
 /// Idle connections kept per server.
 const IDLE_MAX: usize = 4;
 
@@ -90,6 +93,12 @@ impl Copying {
     ) {
         if let Some(askers) = self.busy.borrow_mut().get_mut(&key.hash) {
             return askers.push(asker);
+        }
+        if self.busy.borrow().len() >= JOBS_MAX {
+            let worker = Some(asker.worker);
+            return self
+                .desk
+                .answer(key.hash, asker.token, worker, Filled::Failed);
         }
         self.busy.borrow_mut().insert(key.hash, vec![asker]);
         let copying = Rc::clone(self);

@@ -260,7 +260,10 @@ impl Desk {
             value,
         });
         let event = match installed {
-            None => Event::Poisoned,
+            None => {
+                self.supersede(key, asked.sent);
+                Event::Poisoned
+            }
             Some(generation) => {
                 let mut ledger = self.ledger.borrow_mut();
                 ledger.install(key.hash, generation, *server);
@@ -272,6 +275,18 @@ impl Desk {
         };
         self.meter.event(key.pool, event, 1);
         Filled::Item(item)
+    }
+
+    /// Those who waited are about to see what the server said to a question of
+    /// that time: nothing that was asked for earlier is to be served after it.
+    ///
+    /// That can only be where a worker handed its older token in after another
+    /// worker's newer one.
+    fn supersede(&self, key: &HotKey, sent: u64) {
+        let kept = self.l1.store.get(key.hash);
+        if kept.is_some_and(|kept| kept.generation == key.generation() && kept.sent <= sent) {
+            key.invalidate();
+        }
     }
 
     /// How long a value may be kept, counted from when it was asked for.

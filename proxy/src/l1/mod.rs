@@ -7,7 +7,7 @@
 //!     | front, store: fresh? -> answered          |
 //!     | else Ask::Fill ------------------------>  | one connection per server
 //!     |    (its client's slot waits)              |   CLIENT CACHING YES; PTTL; GET
-//!     | <------------ Message::Filled ----------  | install(token), store
+//!     | <------------ Message::Landed ----------  | install(token), store
 //!     | answers every slot that waits             | <- invalidations, heartbeats
 //! ```
 //!
@@ -18,6 +18,7 @@
 mod bus;
 mod copying;
 mod desk;
+mod doubts;
 pub mod encode;
 mod fetch;
 mod fitness;
@@ -29,7 +30,6 @@ mod peer;
 mod redis;
 mod thread;
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -39,6 +39,7 @@ use emberline_routing::ServerId;
 use tokio::sync::mpsc;
 
 use crate::running::Running;
+use doubts::Doubts;
 pub use fetch::{Asked, Fetch, Said};
 pub use links::{LinkState, Links};
 pub use thread::spawn;
@@ -59,14 +60,10 @@ pub struct L1 {
     /// What the clock of the process counts from.
     pub epoch: Instant,
     asks: mpsc::UnboundedSender<Ask>,
-    /// Keys that were not promoted when a write to them ended in doubt, and
-    /// until when they must not be filled.
-    doubts: Mutex<HashMap<KeyHash, u64>>,
+    doubts: Mutex<Doubts>,
+    /// Whether there are any: saves the lock.
     doubtful: AtomicBool,
 }
-
-/// Doubts remembered at once; beyond it nothing is filled until they are over.
-const DOUBTS_MAX: usize = 65_536;
 
 /// What a worker wants of the L1's thread.
 #[derive(Debug)]
@@ -134,7 +131,7 @@ pub enum Filled {
     Failed,
 }
 
-/// Answer to an [`Ask::Fill`].
+/// Answer to an [`Ask::Fill`] or [`Ask::Copy`].
 #[derive(Clone, Debug)]
 pub struct Landed {
     /// The key's hash.
@@ -181,13 +178,7 @@ impl L1 {
     /// A write to a key that is not promoted ended in doubt at `now`: if it is
     /// promoted before `until`, nothing may be filled before then.
     pub fn doubt(&self, hash: KeyHash, until: u64, now: u64) {
-        let mut doubts = self.doubts();
-        if doubts.len() >= DOUBTS_MAX {
-            doubts.retain(|_, until| *until > now);
-        }
-        if doubts.len() < DOUBTS_MAX {
-            doubts.insert(hash, until);
-        }
+        self.doubts().add(hash, until, now);
         self.doubtful.store(true, Ordering::SeqCst);
     }
 
@@ -199,20 +190,17 @@ impl L1 {
         }
         let now = self.now();
         let mut doubts = self.doubts();
-        doubts.retain(|_, until| *until > now);
-        let full = doubts.len() >= DOUBTS_MAX;
-        let latest = doubts.values().max().copied().unwrap_or(0);
+        let left = doubts.tidy(now);
         for key in set.keys() {
-            match doubts.get(&key.hash) {
-                Some(until) => key.quarantine(*until),
-                None if full => key.quarantine(latest),
-                None => {}
+            let until = doubts.until(key.hash);
+            if until > now {
+                key.quarantine(until);
             }
         }
-        self.doubtful.store(!doubts.is_empty(), Ordering::SeqCst);
+        self.doubtful.store(left, Ordering::SeqCst);
     }
 
-    fn doubts(&self) -> MutexGuard<'_, HashMap<KeyHash, u64>> {
+    fn doubts(&self) -> MutexGuard<'_, Doubts> {
         self.doubts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

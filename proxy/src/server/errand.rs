@@ -201,6 +201,10 @@ fn revalidated(worker: &Rc<Worker>, reader: Waiter, key: Arc<HotKey>, item: &Hel
         return worker.ask_server(reader, &key, ServerId(item.server));
     };
     let home = ServerId(item.server);
+    // A server that has started again counts its numbers from the beginning.
+    if worker.heat.epoch(home) != item.epoch {
+        return worker.ask_server(reader, &key, home);
+    }
     match encode::compare(reply.trim_ascii_end(), cas) {
         Compared::Same => {
             worker.meter.event(key.pool, Event::Revalidated, 1);

@@ -133,6 +133,13 @@ impl Run {
     }
 }
 
+impl Told {
+    /// What it touches.
+    pub fn touch(&self) -> &Touch {
+        &self.touch
+    }
+}
+
 /// What the configuration says of a pool.
 #[derive(Clone, Copy, Debug)]
 pub struct PoolHeat {

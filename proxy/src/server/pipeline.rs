@@ -133,6 +133,8 @@ pub struct Pipeline {
     /// Sequence number of `slots[0]`.
     first: u64,
     slots: VecDeque<Slot>,
+    /// Slots that memory answers: nobody has to look for them if there are none.
+    recalled: usize,
     out: Vec<u8>,
     sent: usize,
     /// Bytes in slots that wait for their turn.
@@ -173,6 +175,12 @@ impl Pipeline {
         let waiting = |slot: &&Slot| !matches!(slot.progress, Progress::Done(_));
         let mut waiting = self.slots.iter().filter(waiting);
         waiting.any(|slot| like(&slot.record))
+    }
+
+    /// Whether there may be a request that memory has yet to answer.
+    #[inline]
+    pub fn may_wait_for_memory(&self) -> bool {
+        self.recalled > 0
     }
 
     /// Whether nothing waits and nothing is to be written.
@@ -223,6 +231,7 @@ impl Pipeline {
     /// Take a slot for a request that a server answers.
     pub fn push(&mut self, shape: Shape, mute: bool, record: Record) -> u64 {
         let seq = self.next();
+        self.recalled += usize::from(record.via == Via::Memory);
         self.slots.push_back(Slot {
             shape,
             mute,
@@ -355,8 +364,7 @@ impl Pipeline {
         let slot = &mut self.slots[0];
         let complete = done.then_some((slot.record, slot.verdict));
         if done {
-            self.slots.pop_front();
-            self.first += 1;
+            self.pop();
             self.drain();
         } else {
             slot.progress = Progress::Flowing;
@@ -443,8 +451,7 @@ impl Pipeline {
                     self.held -= reply.len();
                     self.out.extend_from_slice(&reply);
                     self.spare(reply);
-                    self.slots.pop_front();
-                    self.first += 1;
+                    self.pop();
                 }
                 Progress::Held(reply) if matches!(slot.shape, Shape::Plain) => {
                     slot.progress = Progress::Flowing;
@@ -458,6 +465,14 @@ impl Pipeline {
                     return;
                 }
             }
+        }
+    }
+
+    /// The first slot's turn is over.
+    fn pop(&mut self) {
+        if let Some(slot) = self.slots.pop_front() {
+            self.recalled -= usize::from(slot.record.via == Via::Memory);
+            self.first += 1;
         }
     }
 
@@ -578,6 +593,24 @@ mod tests {
             assert_eq!(pipeline.queued(), 0);
         }
         assert_eq!(pipeline.gathers.len(), 1);
+    }
+
+    #[test]
+    fn what_memory_answers_is_counted_until_its_turn_is_over() {
+        let recalled = Record {
+            via: Via::Memory,
+            ..Record::default()
+        };
+        let mut pipeline = Pipeline::default();
+        for record in [Record::default(), recalled, recalled] {
+            pipeline.push(Shape::Plain, false, record);
+        }
+        assert!(pipeline.may_wait_for_memory());
+        pipeline.deliver(1, 0, b"+b\r\n", true, REDIS);
+        pipeline.deliver(0, 0, b"+a\r\n", true, REDIS);
+        assert!(pipeline.may_wait_for_memory(), "one is left");
+        pipeline.deliver(2, 0, b"+c\r\n", true, REDIS);
+        assert!(pipeline.is_answered() && !pipeline.may_wait_for_memory());
     }
 
     #[test]

@@ -255,6 +255,7 @@ impl Worker {
                 let each = hashes.iter();
                 each.for_each(|hash| self.forget_copies(*hash, home));
             }
+            Touch::Told(told) => self.forget_all_copies(told.touch(), home),
             _ => {}
         }
     }

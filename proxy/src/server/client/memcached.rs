@@ -76,9 +76,9 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// Whether its reply has the value, though memory cannot answer it.
+    /// Whether its reply tells of the value, though memory cannot answer it.
     fn tells_value(&self) -> bool {
-        let value = |(flag, _)| flag == b'v';
+        let value = |(flag, _)| matches!(flag, b'v' | b'c' | b'f' | b's');
         self.request.verb == Verb::MetaGet && memcache::flags(self.line(), Verb::MetaGet).any(value)
     }
 

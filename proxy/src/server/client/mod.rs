@@ -2,7 +2,8 @@
 //!
 //! The task itself is in `conversation`; what it does with a request of either
 //! protocol in `redis` and `memcached`; reads that memory may answer in
-//! `recall`, and of those that have copies in `copies`; requests to several places in `split` and `scatter`; requests too large to keep in `upload`.
+//! `recall`, and of those that have copies in `copies`; requests to several
+//! places in `split` and `scatter`; requests too large to keep in `upload`.
 
 mod conversation;
 mod copies;

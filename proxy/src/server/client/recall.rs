@@ -116,10 +116,11 @@ impl Conversation {
         }
         let lent = self.client.pipeline.borrow();
         lent.as_ref().is_some_and(|pipeline| {
-            pipeline.has_waiting(|record| match record.via {
-                Via::Memory => hash.is_none() || record.key.is_none() || record.key == hash,
-                Via::Proxy | Via::Server | Via::Anywhere => false,
-            })
+            pipeline.may_wait_for_memory()
+                && pipeline.has_waiting(|record| match record.via {
+                    Via::Memory => hash.is_none() || record.key.is_none() || record.key == hash,
+                    Via::Proxy | Via::Server | Via::Anywhere => false,
+                })
         })
     }
 

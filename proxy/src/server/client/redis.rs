@@ -711,6 +711,9 @@ impl Conversation {
         frame: Frame<'_>,
         splitter: &mut Splitter,
     ) -> Next {
+        if !is_harmless(command) && self.fetch_clashes(worker, None) {
+            return self.wait_for_all();
+        }
         splitter.assign(places);
         let first = worker.random() % splitter.places().len().max(1) as u64;
         let order = [u32::try_from(first).unwrap_or(0)];
@@ -855,7 +858,7 @@ fn is_get(command: &Command) -> bool {
 
 /// By how much a command increments, if it does nothing else.
 fn delta_of(command: &Command, frame: Frame<'_>) -> Option<i64> {
-    let given = || std::str::from_utf8(frame.arg(2)).ok()?.parse::<i64>().ok();
+    let given = || integer(frame.arg(2));
     match (command.name, frame.parser.len()) {
         ("incr", 2) => Some(1),
         ("decr", 2) => Some(-1),
@@ -863,6 +866,14 @@ fn delta_of(command: &Command, frame: Frame<'_>) -> Option<i64> {
         ("decrby", 3) => given()?.checked_neg(),
         _ => None,
     }
+}
+
+/// An integer in the one way of writing it that a server takes: `+1` and `01`
+/// are none.
+fn integer(text: &[u8]) -> Option<i64> {
+    let number: i64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    let canonical = itoa::Buffer::new().format(number).as_bytes() == text;
+    canonical.then_some(number)
 }
 
 /// One key of an `MGET`.
