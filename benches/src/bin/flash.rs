@@ -63,7 +63,7 @@ struct Arguments {
     #[arg(short, long, default_value_t = 32)]
     connections: u32,
 
-    /// Leave [l1] out of every configuration, for a build without it: no gate is judged
+    /// Leave `[l1]` out of every configuration, for a build without it: no gate is judged
     #[arg(long)]
     plain_config: bool,
 }
