@@ -62,13 +62,7 @@ impl Conversation {
             self.parked = Some(backend);
             return Some(Next::Wait);
         }
-        let mute = self.mute();
-        let reader = Waiter {
-            client: Rc::clone(&self.client),
-            seq: self.push(read.form.shape(), mute, record),
-            fragment: 0,
-            form: read.form.clone().into_owned(),
-        };
+        let reader = self.seat_reader(read, record);
         worker.push_copy(&backend, reader, &key, read.server);
         Some(Next::Taken)
     }
@@ -108,13 +102,7 @@ impl Conversation {
                 worker: worker.index,
             });
         }
-        let mute = self.mute();
-        let waiter = Waiter {
-            client: Rc::clone(&self.client),
-            seq: self.push(read.form.shape(), mute, record),
-            fragment: 0,
-            form: read.form.clone().into_owned(),
-        };
+        let waiter = self.seat_reader(read, record);
         let mut flights = worker.heat.flights.borrow_mut();
         let flight = flights.entry(place).or_insert_with(|| Flight {
             key,

@@ -198,13 +198,7 @@ impl Conversation {
             self.parked = Some(backend);
             return Some(Next::Wait);
         }
-        let mute = self.mute();
-        let reader = Waiter {
-            client: Rc::clone(&self.client),
-            seq: self.push(read.form.shape(), mute, record),
-            fragment: 0,
-            form: read.form.clone().into_owned(),
-        };
+        let reader = self.seat_reader(read, record);
         let errand = Errand::Revalidate { reader, key, item };
         let entry = Entry::errand(errand, now);
         backend.push(worker, entry, |out| encode::revalidate(out, read.key));
@@ -229,12 +223,7 @@ impl Conversation {
             self.parked = Some(backend);
             return Some(Next::Wait);
         }
-        let reader = Waiter {
-            client: Rc::clone(&self.client),
-            seq: self.push(read.form.shape(), false, record),
-            fragment: 0,
-            form: read.form.clone().into_owned(),
-        };
+        let reader = self.seat_reader(read, record);
         worker.ask_server(reader, &key, read.server);
         Some(Next::Taken)
     }
@@ -374,6 +363,17 @@ impl Conversation {
                 self.client.deliver(worker, seq, fragment, &reply, true);
                 worker.scratch.replace(reply);
             }
+        }
+    }
+
+    /// Take a slot for a read whose reply does not come to it by itself.
+    pub(super) fn seat_reader(&mut self, read: &Read<'_>, record: Record) -> Waiter {
+        let mute = self.mute();
+        Waiter {
+            client: Rc::clone(&self.client),
+            seq: self.push(read.form.shape(), mute, record),
+            fragment: 0,
+            form: read.form.clone().into_owned(),
         }
     }
 
