@@ -2,8 +2,9 @@
 //!
 //! The task itself is in `conversation`; what it does with a request of either
 //! protocol in `redis` and `memcached`; reads that memory may answer in
-//! `recall`, and of those that have copies in `copies`; requests to several
-//! places in `split` and `scatter`; requests too large to keep in `upload`.
+//! `recall`, the plainest of them in `shortcut`, and those that have copies in
+//! `copies`; requests to several places in `split` and `scatter`; requests too
+//! large to keep in `upload`.
 
 mod conversation;
 mod copies;
@@ -11,6 +12,7 @@ mod memcached;
 mod recall;
 mod redis;
 mod scatter;
+mod shortcut;
 mod split;
 mod upload;
 

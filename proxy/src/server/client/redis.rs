@@ -105,7 +105,10 @@ impl Conversation {
                         parser,
                         inline,
                     };
-                    if ready && self.serve_hot(&worker, listener, frame) {
+                    if ready
+                        && parser.len() == 2
+                        && self.serve_hot(&worker, listener, frame.arg(0), frame.arg(1))
+                    {
                         at += len;
                         continue;
                     }
@@ -134,60 +137,6 @@ impl Conversation {
             }
         }
         (at, Stop::Dry)
-    }
-
-    /// Whether a `GET` may be answered without a look at anything but its key.
-    fn may_serve_hot(&self, worker: &Worker) -> bool {
-        let plain = match &self.dialogue {
-            Dialogue::Redis(session) => session.is_plain(),
-            Dialogue::Memcached => false,
-        };
-        plain
-            && !self.noted
-            && !worker.heat.is_cold()
-            && !worker.policies[self.client.listener].denies_get
-            && !worker.is_overloaded()
-    }
-
-    /// Answer a `GET` of a promoted key that memory can answer at once; false
-    /// if there is anything else to it.
-    #[inline]
-    fn serve_hot(&mut self, worker: &Rc<Worker>, listener: &Listener, frame: Frame<'_>) -> bool {
-        if frame.parser.len() != 2 {
-            return false;
-        }
-        let (name, key) = (frame.arg(0), frame.arg(1));
-        if !name.eq_ignore_ascii_case(b"get") {
-            return false;
-        }
-        let wire = self.client.wire();
-        let pool = listener.router.pool_of(key);
-        let mut lent = self.client.pipeline.borrow_mut();
-        let pipeline = lent.get_or_insert_with(|| worker.lend_pipeline(self.client.next.get()));
-        if !pipeline.is_answered() {
-            return false;
-        }
-        let served = worker.heat.serve(pool, key, worker.now(), |value| {
-            pipeline.answer(|out| Form::Bulk.write(key, value, wire, out));
-        });
-        drop(lent);
-        if served {
-            if self.served.0 != pool {
-                self.count_served();
-                self.served.0 = pool;
-            }
-            self.served.1 += 1;
-        }
-        served
-    }
-
-    /// Count what was served at once.
-    fn count_served(&mut self) {
-        let (pool, times) = self.served;
-        if times > 0 {
-            self.served.1 = 0;
-            self.worker.count_gets(self.client.listener, pool, times);
-        }
     }
 
     fn limits<'w>(&self, worker: &'w Worker) -> &'w Limits {
