@@ -14,7 +14,7 @@ use emberline_benches::compare::stats::median;
 use emberline_benches::compare::{footprint, syscalls};
 use emberline_benches::load::options::parse_duration;
 use emberline_benches::peers::emberline::{self, VARIANTS, Variant};
-use emberline_benches::peers::{Kind, Peer, Servers, envoy};
+use emberline_benches::peers::{Kind, Peer, Servers, envoy, floor};
 use emberline_benches::process::{Scratch, find};
 use emberline_benches::{interrupt, procfs};
 
@@ -108,6 +108,9 @@ fn run(arguments: &Arguments) -> io::Result<()> {
         let variant = Variant { tables, ..variant };
         let binary = &arguments.emberline;
         proxies.push(emberline::start_as(variant, &scratch, &servers, binary)?);
+    }
+    if cells.iter().any(|cell| cell.group.takes(floor::NAME)) {
+        proxies.push(floor::start(&scratch)?);
     }
     let direct = servers
         .redis

@@ -2,6 +2,7 @@
 
 use crate::load::{Options, Protocol, Sizes, Target};
 use crate::peers::emberline::HOT_KEYS;
+use crate::peers::floor;
 
 /// Connections in every cell.
 pub const CONNECTIONS: u32 = 50;
@@ -47,7 +48,8 @@ pub struct Gate {
 pub enum Group {
     /// Proxies that pass everything on, and the servers themselves.
     Passing,
-    /// Emberline answering from memory, nutcracker and redis-server.
+    /// Emberline answering from memory, nutcracker, redis-server, and what the
+    /// kernel takes from all of them.
     Hot,
     /// Emberline with and without its detector.
     Detector,
@@ -58,8 +60,11 @@ impl Group {
     pub fn takes(self, name: &str) -> bool {
         let variant = name.starts_with("l1 ") || name.starts_with("detector ");
         match self {
-            Group::Passing => !variant,
-            Group::Hot => name.starts_with("l1 ") || matches!(name, "nutcracker" | "redis-server"),
+            Group::Passing => !variant && name != floor::NAME,
+            Group::Hot => {
+                let others = ["nutcracker", "redis-server", floor::NAME];
+                name.starts_with("l1 ") || others.contains(&name)
+            }
             Group::Detector => name.starts_with("detector "),
         }
     }
@@ -204,6 +209,8 @@ pub const CELLS: &[Cell] = &[
             gate("l1 tracking", "redis-server", 0.5),
             gate("l1 ttl", "nutcracker", 0.2),
             gate("l1 tracking", "nutcracker", 0.2),
+            // What of the first two is in anybody's hands.
+            gate("floor", "redis-server", 0.5),
         ],
         ..HOT
     },

@@ -6,6 +6,7 @@
 
 pub mod emberline;
 pub mod envoy;
+pub mod floor;
 pub mod memcached;
 pub mod nutcracker;
 pub mod redis;

@@ -77,9 +77,11 @@ pub struct Heat {
     pub l1: Arc<L1>,
     running: Arc<Running>,
     pools: Box<[PoolHeat]>,
+    /// Memory answers for one of them, asking nobody.
+    serves: bool,
     /// By pool, the servers that requests go to.
     live: Box<[Vec<ServerId>]>,
-    watches: RefCell<Box<[Option<Box<Watch>>]>>,
+    watches: RefCell<Box<[Option<Watch>]>>,
     front: RefCell<Front>,
     /// The version of the promoted keys that `front` follows.
     version: Cell<u64>,
@@ -189,12 +191,23 @@ impl PoolHeat {
 
     /// Whether anything but its own server may answer a promoted key.
     fn is_kept(&self) -> bool {
-        matches!(self.mode, Mode::Ttl | Mode::Tracking) || self.copies > 0
+        self.serves() || self.copies > 0
     }
 
     /// Whether promoted keys of this pool may be answered from memory.
     pub fn answers(&self) -> bool {
-        matches!(self.mode, Mode::Ttl | Mode::Tracking | Mode::Revalidate)
+        self.serves() || self.mode == Mode::Revalidate
+    }
+
+    /// Whether memory answers alone, as long as what it has is fresh.
+    fn serves(&self) -> bool {
+        matches!(self.mode, Mode::Ttl | Mode::Tracking)
+    }
+
+    /// Whether any but its own server may have a part in what a reader of this
+    /// pool is told.
+    pub fn may_stand_in(&self) -> bool {
+        self.answers() || self.copies > 0
     }
 }
 
@@ -202,9 +215,11 @@ impl Heat {
     /// A worker that has seen nothing.
     pub fn new(worker: usize, l1: Arc<L1>, running: Arc<Running>) -> Heat {
         let pools = running.pools.iter();
+        let pools: Box<[PoolHeat]> = pools.map(|pool| PoolHeat::new(pool, &running)).collect();
         Heat {
             l1,
-            pools: pools.map(|pool| PoolHeat::new(pool, &running)).collect(),
+            serves: pools.iter().any(PoolHeat::serves),
+            pools,
             live: live(&running),
             watches: RefCell::new(running.pools.iter().map(|_| None).collect()),
             front: RefCell::default(),
@@ -221,8 +236,8 @@ impl Heat {
 
     /// What the configuration says of a pool.
     #[inline]
-    pub fn pool(&self, pool: PoolId) -> PoolHeat {
-        self.pools[usize::from(pool.0)]
+    pub fn pool(&self, pool: PoolId) -> &PoolHeat {
+        &self.pools[usize::from(pool.0)]
     }
 
     /// The servers of a pool that requests go to.
@@ -242,6 +257,16 @@ impl Heat {
         Some(hash)
     }
 
+    /// How a request that tells its client the value of this key touches it.
+    /// Where nothing is kept, nothing can be older than what it tells.
+    #[inline]
+    pub fn touch_read(&self, pool: PoolId, hash: KeyHash) -> Touch {
+        match self.pool(pool).is_kept() {
+            true => Touch::Read(hash),
+            false => Touch::Look(hash),
+        }
+    }
+
     fn count(&self, pool: PoolId, access: Access, hash: KeyHash, key: &[u8], times: u32, now: u64) {
         let mut watches = self.watches.borrow_mut();
         let now_ms = now / 1_000_000;
@@ -255,10 +280,10 @@ impl Heat {
 
     /// Eyes on a pool that has its first request.
     #[cold]
-    fn watch(&self, pool: PoolId, now_ms: u64) -> Box<Watch> {
+    fn watch(&self, pool: PoolId, now_ms: u64) -> Watch {
         let settings = settings(&self.running.pools[usize::from(pool.0)].hotkey);
         let (worker, workers) = (self.worker, self.workers);
-        Box::new(Watch::new(&settings, pool.0, worker, workers, now_ms))
+        Watch::new(&settings, pool.0, worker, workers, now_ms)
     }
 
     /// The key's hash, if the pool may have promoted keys, without counting
@@ -268,6 +293,12 @@ impl Heat {
         let settings = self.pool(pool);
         (settings.watched || settings.mode != Mode::Off)
             .then(|| self.l1.hasher.hash_in(pool.0, key))
+    }
+
+    /// Whether [`serve`](Self::serve) may find anything.
+    #[inline]
+    pub fn may_serve(&self) -> bool {
+        self.serves && !self.is_cold()
     }
 
     /// Whether nothing is promoted, as of the last look.
@@ -315,7 +346,7 @@ impl Heat {
     #[inline]
     pub fn serve(&self, pool: PoolId, key: &[u8], now: u64, write: impl FnOnce(&Value)) -> bool {
         let settings = self.pool(pool);
-        if !matches!(settings.mode, Mode::Ttl | Mode::Tracking) {
+        if !settings.serves() {
             return false;
         }
         let mut run = self.run.borrow_mut();
@@ -491,7 +522,7 @@ impl Heat {
     pub fn answered(&self, touch: &mut Touch, pool: PoolId, bytes: usize, now: u64, meter: &Meter) {
         match touch {
             Touch::None => return,
-            Touch::Look(hash) => self.weigh(pool, *hash, bytes, now),
+            Touch::Look(hash) => return self.weigh(pool, *hash, bytes, now),
             Touch::Read(hash) => {
                 self.weigh(pool, *hash, bytes, now);
                 self.follow();

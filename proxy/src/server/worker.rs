@@ -436,7 +436,11 @@ impl Worker {
     ) -> Result<Rc<Backend>, Fault> {
         let seat = &self.seats[server.0 as usize];
         let count = usize::from(self.pool_of(server).connections.max(1));
-        let index = (version == Version::Resp3) as usize * count + client as usize % count;
+        let one = match count {
+            1 => 0,
+            _ => client as usize % count,
+        };
+        let index = (version == Version::Resp3) as usize * count + one;
         if let Some(Some(backend)) = seat.connections.borrow().get(index)
             && backend.is_open()
         {

@@ -288,6 +288,8 @@ impl Conversation {
                 }
                 touch
             }
+            // Nothing is promoted: there is nothing to be looked up.
+            (Access::Read, Some(_)) if worker.heat.is_cold() => worker.heat.touch_read(pool, hash),
             (Access::Read, Some(form)) => {
                 let read = Read {
                     pool,
@@ -308,12 +310,12 @@ impl Conversation {
                 if let Some(next) = self.ask_leased(worker, &read, record) {
                     return next;
                 }
-                Touch::Read(hash)
+                worker.heat.touch_read(pool, hash)
             }
             (Access::Read, None) if self.fetch_clashes(worker, Some(hash)) => {
                 return self.wait_for_all();
             }
-            (Access::Read, None) if frame.tells_value() => Touch::Read(hash),
+            (Access::Read, None) if frame.tells_value() => worker.heat.touch_read(pool, hash),
             (Access::Read, None) => Touch::Look(hash),
         };
         self.pass_memcached(worker, frame, parser, plan, record, touch)

@@ -363,6 +363,11 @@ impl Conversation {
                 }
                 touch
             }
+            // Nothing is promoted: there is nothing to be looked up.
+            Access::Read if worker.heat.is_cold() => match tells_value(command) {
+                true => worker.heat.touch_read(pool, hash),
+                false => Touch::Look(hash),
+            },
             Access::Read if is_get(command) => {
                 let read = Read {
                     pool,
@@ -374,16 +379,19 @@ impl Conversation {
                 if let Some(next) = self.recall(worker, &read, record) {
                     return next;
                 }
+                if !worker.heat.pool(pool).may_stand_in() {
+                    return self.pass(worker, record, Touch::Look(hash), plan, frame);
+                }
                 if let Some(next) = self.read_copy(worker, &read, record) {
                     return next;
                 }
                 if self.fetch_clashes(worker, Some(hash)) {
                     return self.wait_for_all();
                 }
-                Touch::Read(hash)
+                worker.heat.touch_read(pool, hash)
             }
             Access::Read if self.fetch_clashes(worker, Some(hash)) => return self.wait_for_all(),
-            Access::Read if tells_value(command) => Touch::Read(hash),
+            Access::Read if tells_value(command) => worker.heat.touch_read(pool, hash),
             Access::Read => Touch::Look(hash),
         };
         self.pass(worker, record, touch, plan, frame)

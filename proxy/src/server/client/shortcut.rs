@@ -22,7 +22,7 @@ impl Conversation {
         };
         plain
             && !self.noted
-            && !worker.heat.is_cold()
+            && worker.heat.may_serve()
             && !worker.policies[self.client.listener].denies_get
             && !worker.is_overloaded()
     }
