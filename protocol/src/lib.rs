@@ -10,7 +10,10 @@
 #![forbid(unsafe_code)]
 
 pub mod memcache;
+mod outcome;
 pub mod redis;
+
+pub use outcome::Outcome;
 
 /// What a request does to its key, in the words that routes and metrics use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
