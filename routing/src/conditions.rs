@@ -1,0 +1,152 @@
+//! What a worker knows when it asks for a plan: which servers are down or
+//! busy, what time it is, and what its own earlier requests have used up.
+//!
+//! Routes read it, and nothing else: no clock, no chance of their own. A test
+//! writes one down and knows what the plan must be.
+
+use std::cell::Cell;
+
+use crate::ServerId;
+
+/// What is known of servers. The proxy has its own; tests script one.
+pub trait Upstream {
+    /// Whether requests for this server had better go elsewhere.
+    fn is_ejected(&self, server: ServerId) -> bool;
+    /// Requests that wait for its replies, in this worker.
+    fn inflight(&self, server: ServerId) -> u32;
+}
+
+/// Nothing is known of any server.
+#[derive(Clone, Copy, Debug)]
+pub struct Calm;
+
+impl Upstream for Calm {
+    fn is_ejected(&self, _: ServerId) -> bool {
+        false
+    }
+
+    fn inflight(&self, _: ServerId) -> u32 {
+        0
+    }
+}
+
+/// Names the state of one route of the tree that has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StateId(pub u16);
+
+/// See the module's description.
+#[derive(Clone, Copy)]
+pub struct Conditions<'a> {
+    /// Which servers are down or busy.
+    pub upstream: &'a dyn Upstream,
+    /// What routes remember.
+    pub states: &'a States,
+    /// Milliseconds of a clock that does not go back.
+    pub now_ms: u64,
+    /// Milliseconds since 1970.
+    pub unix_ms: u64,
+    /// Stands for the client, the same over its connections.
+    pub client: u64,
+}
+
+impl std::fmt::Debug for Conditions<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Conditions")
+            .field("now_ms", &self.now_ms)
+            .field("unix_ms", &self.unix_ms)
+            .field("client", &self.client)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the routes of one worker remember from request to request.
+#[derive(Debug)]
+pub struct States {
+    allowances: Box<[Allowance]>,
+    random: Cell<u64>,
+}
+
+/// Tokens that come with time, or with requests.
+#[derive(Debug, Default)]
+struct Allowance {
+    tokens: Cell<f64>,
+    at_ms: Cell<u64>,
+    begun: Cell<bool>,
+}
+
+impl States {
+    /// For routes with so many states, and chance from this seed.
+    pub fn new(count: usize, seed: u64) -> States {
+        States {
+            allowances: (0..count).map(|_| Allowance::default()).collect(),
+            random: Cell::new(seed),
+        }
+    }
+
+    /// A random number (SplitMix64).
+    pub fn random(&self) -> u64 {
+        self.random
+            .set(self.random.get().wrapping_add(0x9E37_79B9_7F4A_7C15));
+        let mut z = self.random.get();
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// Whether an event of this probability happens now.
+    pub fn happens(&self, share: f64) -> bool {
+        // 53 bits: every share from 0 to 1 is met as exactly as it is written.
+        ((self.random() >> 11) as f64) < share * (1u64 << 53) as f64
+    }
+
+    /// Whether one can be taken of tokens that come at `rate` a second, at
+    /// most `burst` of which wait; if so, takes it.
+    pub fn take(&self, id: StateId, rate: f64, burst: f64, now_ms: u64) -> bool {
+        let Some(allowance) = self.allowances.get(usize::from(id.0)) else {
+            return true;
+        };
+        if !allowance.begun.replace(true) {
+            allowance.tokens.set(burst);
+            allowance.at_ms.set(now_ms);
+        }
+        let passed = now_ms.saturating_sub(allowance.at_ms.replace(now_ms));
+        let tokens = allowance.tokens.get() + rate * passed as f64 / 1000.0;
+        let tokens = tokens.min(burst);
+        allowance.tokens.set(if tokens >= 1.0 { tokens - 1.0 } else { tokens });
+        tokens >= 1.0
+    }
+
+    /// A request brings `share` of a token, at most `burst` of which wait;
+    /// answers whether there is a whole one.
+    pub fn bring(&self, id: StateId, share: f64, burst: f64) -> bool {
+        let Some(allowance) = self.allowances.get(usize::from(id.0)) else {
+            return true;
+        };
+        if !allowance.begun.replace(true) {
+            allowance.tokens.set(burst);
+        }
+        let tokens = (allowance.tokens.get() + share).min(burst);
+        allowance.tokens.set(tokens);
+        tokens >= 1.0
+    }
+
+    /// One of the tokens that requests bring has been used.
+    pub fn spend(&self, id: StateId) {
+        if let Some(allowance) = self.allowances.get(usize::from(id.0)) {
+            allowance.tokens.set((allowance.tokens.get() - 1.0).max(0.0));
+        }
+    }
+
+    /// A number that a route keeps for itself.
+    pub fn number(&self, id: StateId) -> f64 {
+        let allowance = self.allowances.get(usize::from(id.0));
+        allowance.map_or(0.0, |allowance| allowance.tokens.get())
+    }
+
+    /// Keeps it.
+    pub fn keep(&self, id: StateId, number: f64) {
+        if let Some(allowance) = self.allowances.get(usize::from(id.0)) {
+            allowance.tokens.set(number);
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! What is to be done with a request, as data.
+//!
+//! Routes answer with a [`Plan`]; they never send. Five kinds of node carry
+//! every route: an answer or a server at the leaves, and inside
+//!
+//! ```text
+//!   Try     one after the other, until one says what it should
+//!   Fan     all at once; a rule says whose reply counts
+//!   Mirror  one answers; nobody waits for the others
+//! ```
+//!
+//! and a [`Change`] on the way to a leaf: another key, another TTL. A plain
+//! pool's plan is a leaf, and costs no allocation. What becomes of a plan when
+//! servers answer, or do not, is the business of a [`Course`](crate::Course).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use emberline_protocol::Outcome;
+
+use crate::conditions::StateId;
+use crate::{PoolId, ServerId};
+
+/// One place that can answer a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum Target {
+    /// This embedded pool.
+    Answer(PoolId),
+    /// This server.
+    Send(ServerId),
+}
+
+/// What to do with a request.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Plan {
+    /// Answer it from this embedded pool.
+    Answer(PoolId),
+    /// Send it to this server.
+    Send(ServerId),
+    /// Answer it with something that no server said.
+    Reply(Canned),
+    /// Carry out another plan with a changed request.
+    Edit(Box<Change>, Box<Plan>),
+    /// One after the other.
+    Try(Box<Try>),
+    /// All at once.
+    Fan(Box<Fan>),
+    /// The reply of one, the same request to others.
+    Mirror(Box<Mirror>),
+}
+
+/// A reply that no server said.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Canned {
+    /// There is no such key; nothing was done.
+    Null,
+    /// It is being done, and nobody waits for it.
+    Accepted,
+    /// An error that names its route.
+    Error(Arc<str>),
+}
+
+impl Canned {
+    /// As what it counts.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Canned::Null => Outcome::Miss,
+            Canned::Accepted => Outcome::Done,
+            Canned::Error(_) => Outcome::Error,
+        }
+    }
+}
+
+/// The request is not sent as it came.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Change {
+    /// The whole key that is sent instead.
+    pub key: Option<Box<[u8]>>,
+    /// What becomes of the expiry that it sets.
+    pub ttl: Option<TtlChange>,
+    /// It is sent this much later.
+    pub delay: Option<Duration>,
+    /// It is logged under this name.
+    pub log: Option<Arc<str>>,
+}
+
+/// What becomes of the time to live that a write asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TtlChange {
+    /// This, whatever it asks for.
+    pub set: Option<Duration>,
+    /// At most this; an item that would never expire gets it.
+    pub cap: Option<Duration>,
+    /// At least this.
+    pub floor: Option<Duration>,
+}
+
+impl Change {
+    /// A request with another key.
+    pub fn key(key: impl Into<Box<[u8]>>) -> Change {
+        Change {
+            key: Some(key.into()),
+            ..Change::default()
+        }
+    }
+
+    /// A request whose item lives for `cap` at the most.
+    pub fn cap(cap: Duration) -> Change {
+        let ttl = TtlChange {
+            set: None,
+            cap: Some(cap),
+            floor: None,
+        };
+        Change {
+            ttl: Some(ttl),
+            ..Change::default()
+        }
+    }
+
+    /// Whether the request is sent as it came, and at once.
+    pub fn is_nothing(&self) -> bool {
+        *self == Change::default()
+    }
+
+    /// This change and, further down the tree, `inner`: the key that is nearest
+    /// to the server counts, and the smaller cap.
+    pub fn then(&self, inner: &Change) -> Change {
+        Change {
+            key: inner.key.clone().or_else(|| self.key.clone()),
+            ttl: match (self.ttl, inner.ttl) {
+                (Some(outer), Some(inner)) => Some(outer.then(inner)),
+                (outer, inner) => inner.or(outer),
+            },
+            delay: match (self.delay, inner.delay) {
+                (Some(outer), Some(inner)) => Some(outer.saturating_add(inner)),
+                (outer, inner) => inner.or(outer),
+            },
+            log: inner.log.clone().or_else(|| self.log.clone()),
+        }
+    }
+}
+
+impl TtlChange {
+    fn then(self, inner: TtlChange) -> TtlChange {
+        let smaller = |a: Option<Duration>, b: Option<Duration>| match (a, b) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        let cap = smaller(self.cap, inner.cap);
+        let floor = match (self.floor, inner.floor) {
+            (Some(a), Some(b)) => Some(a.max(b)),
+            (a, b) => a.or(b),
+        };
+        TtlChange {
+            set: inner.set.or(self.set),
+            cap,
+            floor,
+        }
+    }
+}
+
+/// One after the other: the next when the one before says something of `on`.
+/// Whoever says anything else is the answer; if nobody does, the best that was
+/// said: a hit before a miss before an error.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Try {
+    /// In this order; at least one.
+    pub plans: Vec<Plan>,
+    /// What leads to the next.
+    pub on: Outcomes,
+    /// The next is asked as well if there is no answer for so long.
+    pub hedge_after: Option<Duration>,
+    /// A write of which nobody knows whether it was carried out is tried
+    /// elsewhere too.
+    pub retry_writes: bool,
+    /// Going on to the next takes one from this allowance.
+    pub allowance: Option<StateId>,
+    /// Who gets a copy of what a later one had and they had not.
+    pub refill: Option<Refill>,
+}
+
+impl Try {
+    /// These plans, going on after `on`.
+    pub fn new(plans: Vec<Plan>, on: Outcomes) -> Try {
+        Try {
+            plans,
+            on,
+            hedge_after: None,
+            retry_writes: false,
+            allowance: None,
+            refill: None,
+        }
+    }
+}
+
+/// A copy of a key, made behind the reader's back: added, never overwritten,
+/// with its TTL and flags.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Refill {
+    /// As a write is planned; every server in it gets a copy. None: those that
+    /// said that they have not got the key.
+    pub to: Option<Plan>,
+    /// The copy lives for so long at the most.
+    pub cap: Option<Duration>,
+}
+
+/// All at once.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Fan {
+    /// At least one.
+    pub plans: Vec<Plan>,
+    /// Whose reply counts.
+    pub answer: Pick,
+}
+
+/// Whose reply counts, and how long the client waits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum Pick {
+    /// The first plan's, as soon as it is there.
+    First,
+    /// The first hit, or write that was done; if there is none, the best.
+    Fastest,
+    /// What more than half of them say; without a majority, the worst.
+    Majority,
+    /// The worst, when all have answered.
+    Worst,
+    /// Nobody's: the client is told at once that it is being done.
+    Nobody,
+}
+
+/// One answers; the others get the same, and what they say is of no interest.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Mirror {
+    /// Whose reply counts.
+    pub main: Plan,
+    /// Who gets the same.
+    pub copies: Vec<Plan>,
+}
+
+/// A set of [`Outcome`]s.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub struct Outcomes(u16);
+
+impl Outcomes {
+    /// Nobody answered.
+    pub const FAILURES: Outcomes = Outcomes::of(&[
+        Outcome::Timeout,
+        Outcome::Connect,
+        Outcome::Down,
+        Outcome::Lost,
+        Outcome::Busy,
+    ]);
+
+    /// These.
+    pub const fn of(outcomes: &[Outcome]) -> Outcomes {
+        let (mut bits, mut i) = (0, 0);
+        while i < outcomes.len() {
+            bits |= 1 << outcomes[i] as u16;
+            i += 1;
+        }
+        Outcomes(bits)
+    }
+
+    /// These and those.
+    pub const fn and(self, other: Outcomes) -> Outcomes {
+        Outcomes(self.0 | other.0)
+    }
+
+    /// Whether this is one of them.
+    pub const fn has(self, outcome: Outcome) -> bool {
+        self.0 & (1 << outcome as u16) != 0
+    }
+}
+
+impl std::fmt::Debug for Outcomes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names = Outcome::ALL.iter().filter(|outcome| self.has(**outcome));
+        f.debug_set().entries(names).finish()
+    }
+}
+
+impl From<Target> for Plan {
+    fn from(target: Target) -> Plan {
+        match target {
+            Target::Answer(pool) => Plan::Answer(pool),
+            Target::Send(server) => Plan::Send(server),
+        }
+    }
+}
+
+impl Plan {
+    /// The one place where it goes as it came, if it is as simple as that.
+    #[inline]
+    pub fn target(&self) -> Option<Target> {
+        match *self {
+            Plan::Answer(pool) => Some(Target::Answer(pool)),
+            Plan::Send(server) => Some(Target::Send(server)),
+            _ => None,
+        }
+    }
+
+    /// The same with a changed request.
+    pub fn edited(self, change: Change) -> Plan {
+        match self {
+            plan if change.is_nothing() => plan,
+            Plan::Edit(inner, plan) => Plan::Edit(Box::new(change.then(&inner)), plan),
+            plan => Plan::Edit(Box::new(change), Box::new(plan)),
+        }
+    }
+
+    /// Where it would go first: what it is counted under.
+    pub fn first(&self) -> Option<Target> {
+        match self {
+            Plan::Answer(_) | Plan::Send(_) => self.target(),
+            Plan::Reply(_) => None,
+            Plan::Edit(_, plan) => plan.first(),
+            Plan::Try(tries) => tries.plans.iter().find_map(Plan::first),
+            Plan::Fan(fan) => fan.plans.iter().find_map(Plan::first),
+            Plan::Mirror(mirror) => mirror.main.first(),
+        }
+    }
+
+    /// Every place in it, with what the request is there.
+    pub fn places(&self) -> Vec<(Target, Change)> {
+        let mut found = Vec::new();
+        self.collect(&Change::default(), &mut found);
+        found
+    }
+
+    fn collect(&self, outer: &Change, found: &mut Vec<(Target, Change)>) {
+        match self {
+            Plan::Answer(pool) => found.push((Target::Answer(*pool), outer.clone())),
+            Plan::Send(server) => found.push((Target::Send(*server), outer.clone())),
+            Plan::Reply(_) => {}
+            Plan::Edit(change, plan) => plan.collect(&outer.then(change), found),
+            Plan::Try(tries) => tries.plans.iter().for_each(|p| p.collect(outer, found)),
+            Plan::Fan(fan) => fan.plans.iter().for_each(|p| p.collect(outer, found)),
+            Plan::Mirror(mirror) => mirror.main.collect(outer, found),
+        }
+    }
+}
