@@ -112,7 +112,9 @@ impl States {
         let passed = now_ms.saturating_sub(allowance.at_ms.replace(now_ms));
         let tokens = allowance.tokens.get() + rate * passed as f64 / 1000.0;
         let tokens = tokens.min(burst);
-        allowance.tokens.set(if tokens >= 1.0 { tokens - 1.0 } else { tokens });
+        allowance
+            .tokens
+            .set(if tokens >= 1.0 { tokens - 1.0 } else { tokens });
         tokens >= 1.0
     }
 
@@ -133,7 +135,9 @@ impl States {
     /// One of the tokens that requests bring has been used.
     pub fn spend(&self, id: StateId) {
         if let Some(allowance) = self.allowances.get(usize::from(id.0)) {
-            allowance.tokens.set((allowance.tokens.get() - 1.0).max(0.0));
+            allowance
+                .tokens
+                .set((allowance.tokens.get() - 1.0).max(0.0));
         }
     }
 

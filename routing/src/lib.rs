@@ -3,7 +3,9 @@
 //! A [`Router`] holds the route tree of one listener. Its leaves are pools; a
 //! [`Pool`] cuts the [`HashTag`] out of a key, and its [`ring::Ring`] turns
 //! what is left into one of the pool's servers with one of the [`Hash`](enum@Hash)
-//! functions. The answer is a [`Plan`]: this crate decides and never sends.
+//! functions. Between the root and the leaves stand the [`routes`]. The answer is
+//! a [`Plan`], and a [`Course`] says what becomes of it: this crate decides and
+//! never sends.
 //! It opens no socket, reads no clock and depends on no async runtime.
 //!
 //! Placement is bit-exact with the proxies that it replaces, because a key
@@ -13,18 +15,24 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod conditions;
+mod course;
 pub mod hash;
+mod plan;
 mod pool;
-mod prefix;
 pub mod ring;
 mod route;
+pub mod routes;
 mod tag;
 
+pub use conditions::{Calm, Conditions, StateId, States, Upstream};
+pub use course::{Act, Course, Leg, Pause, Source};
 pub use hash::{ByteSign, Hash};
+pub use plan::{Canned, Change, Fan, Mirror, Outcomes, Pick, Plan, Refill, Target, Try, TtlChange};
 pub use pool::{Pool, PoolError, PoolSpec};
-pub use prefix::{Prefix, PrefixError};
 pub use ring::{Distribution, Member, Ring, RingError};
-pub use route::{Ask, Explanation, Placement, Plan, Route, Router, Step};
+pub use route::{Ask, Explanation, Placement, Route, Router, Step};
+pub use routes::{Prefix, PrefixError};
 pub use tag::{EmptyTag, HashTag};
 
 /// Index of a pool in the running configuration.

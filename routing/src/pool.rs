@@ -84,6 +84,11 @@ impl Pool {
         indexes.map(|index| self.server_at(index))
     }
 
+    /// All its servers, drained ones too.
+    pub fn all_servers(&self) -> impl Iterator<Item = ServerId> {
+        (0..self.spec.members.len()).map(|index| self.server_at(index))
+    }
+
     /// What the configuration should be told about: settings that work but
     /// hardly as meant.
     pub fn warnings(&self) -> Vec<String> {

@@ -18,6 +18,7 @@ struct Table {
     /// Sorted by prefix, each once.
     entries: Vec<Entry>,
     default: Route,
+    breadth: usize,
 }
 
 #[derive(Debug)]
@@ -70,10 +71,13 @@ impl Prefix {
                 shorter,
             });
         }
+        let children = entries.iter().map(|entry| &entry.child);
+        let breadth = children.chain([&default]).map(Route::breadth).max();
         let table = Arc::new(Table {
             name,
             entries,
             default,
+            breadth: breadth.unwrap_or(1),
         });
         Ok(Prefix { table })
     }
@@ -105,9 +109,14 @@ impl Prefix {
         entries.chain([&self.table.default])
     }
 
-    /// Tells whether two routes are one table.
-    pub(crate) fn same(&self, other: &Prefix) -> bool {
-        Arc::ptr_eq(&self.table, &other.table)
+    /// What is the same for clones of one table.
+    pub(crate) fn identity(&self) -> *const () {
+        Arc::as_ptr(&self.table).cast()
+    }
+
+    /// Places that one request may go to, at the most.
+    pub(crate) fn breadth(&self) -> usize {
+        self.table.breadth
     }
 }
 

@@ -1,0 +1,153 @@
+//! The replicas route: several copies of the same keys.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use emberline_protocol::{Kind, Outcome};
+
+use super::breadth_of_all;
+use crate::conditions::Conditions;
+use crate::plan::{Fan, Outcomes, Pick, Plan, Refill, Target, Try};
+use crate::{Ask, Route};
+
+/// Reads one of several copies, and another if it does not answer; writes all.
+#[derive(Debug)]
+pub struct Replicas {
+    spec: ReplicasSpec,
+    breadth: usize,
+}
+
+/// What a [`Replicas`] is made of.
+#[derive(Clone, Debug)]
+pub struct ReplicasSpec {
+    /// The route's name in the configuration.
+    pub name: Arc<str>,
+    /// The copies, and whether each is in this proxy's zone.
+    pub children: Vec<(Route, bool)>,
+    /// Which copy is read.
+    pub read: Read,
+    /// Whom a write waits for.
+    pub wait: Wait,
+    /// A copy that has not got a key that another has gets it from there; so a
+    /// miss leads to the next copy.
+    pub read_repair: bool,
+    /// Another copy is asked as well if there is no answer for so long.
+    pub hedge_after: Option<Duration>,
+}
+
+/// Which copy is read first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Read {
+    /// The first.
+    First,
+    /// Any.
+    Random,
+    /// All of them: the first that has it answers.
+    Fastest,
+    /// Any in this zone, then any other.
+    Near,
+    /// Of two at random the one with fewer requests in flight.
+    LeastLoaded,
+}
+
+/// Whom a write waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Wait {
+    /// All: the worst reply is the answer.
+    All,
+    /// More than half.
+    Majority,
+    /// The first that has done it.
+    One,
+    /// Nobody: the client is told at once that it is being done.
+    None,
+}
+
+impl Replicas {
+    /// A route with these copies.
+    pub fn new(spec: ReplicasSpec) -> Replicas {
+        let breadth = breadth_of_all(spec.children.iter().map(|(child, _)| child));
+        Replicas { spec, breadth }
+    }
+
+    /// The route's name in the configuration.
+    pub fn name(&self) -> &str {
+        &self.spec.name
+    }
+
+    /// What to do with this request.
+    pub fn plan(&self, ask: &Ask<'_>, conditions: &Conditions<'_>) -> Plan {
+        let children = self.spec.children.iter();
+        let plans: Vec<(Plan, bool)> = children
+            .map(|(child, near)| (child.plan(ask, conditions), *near))
+            .collect();
+        match ask.kind {
+            Kind::Read => self.read(plans, conditions),
+            _ => self.write(plans.into_iter().map(|(plan, _)| plan).collect()),
+        }
+    }
+
+    fn read(&self, mut plans: Vec<(Plan, bool)>, conditions: &Conditions<'_>) -> Plan {
+        let upstream = conditions.upstream;
+        let target = |plan: &Plan| match plan.first() {
+            Some(Target::Send(server)) => Some(server),
+            _ => None,
+        };
+        let (read, states) = (self.spec.read, conditions.states);
+        if matches!(read, Read::Random | Read::Near | Read::LeastLoaded) {
+            for last in (1..plans.len()).rev() {
+                plans.swap(last, (states.random() % (last as u64 + 1)) as usize);
+            }
+        }
+        match read {
+            Read::Near => plans.sort_by_key(|(_, near)| !near),
+            Read::LeastLoaded if plans.len() > 1 => {
+                let load = |plan: &Plan| target(plan).map_or(0, |id| upstream.inflight(id));
+                if load(&plans[1].0) < load(&plans[0].0) {
+                    plans.swap(0, 1);
+                }
+            }
+            Read::LeastLoaded | Read::First | Read::Random | Read::Fastest => {}
+        }
+        // Who is known to be down comes last, and keeps its place among those.
+        plans.sort_by_key(|(plan, _)| target(plan).is_some_and(|id| upstream.is_ejected(id)));
+
+        let plans: Vec<Plan> = plans.into_iter().map(|(plan, _)| plan).collect();
+        if read == Read::Fastest {
+            let answer = Pick::Fastest;
+            return Plan::Fan(Box::new(Fan { plans, answer }));
+        }
+        let misses = Outcomes::of(&[Outcome::Miss]);
+        let on = match self.spec.read_repair {
+            true => Outcomes::FAILURES.and(misses),
+            false => Outcomes::FAILURES,
+        };
+        let refill = Refill {
+            to: None,
+            cap: None,
+        };
+        Plan::Try(Box::new(Try {
+            hedge_after: self.spec.hedge_after,
+            refill: self.spec.read_repair.then_some(refill),
+            ..Try::new(plans, on)
+        }))
+    }
+
+    fn write(&self, plans: Vec<Plan>) -> Plan {
+        let answer = match self.spec.wait {
+            Wait::All => Pick::Worst,
+            Wait::Majority => Pick::Majority,
+            Wait::One => Pick::Fastest,
+            Wait::None => Pick::Nobody,
+        };
+        Plan::Fan(Box::new(Fan { plans, answer }))
+    }
+
+    pub(crate) fn children(&self) -> Vec<&Route> {
+        self.spec.children.iter().map(|(child, _)| child).collect()
+    }
+
+    pub(crate) fn breadth(&self) -> usize {
+        self.breadth
+    }
+}
