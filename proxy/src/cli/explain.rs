@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use emberline_protocol::Kind;
-use emberline_routing::{Ask, Plan};
+use emberline_routing::{Ask, Target};
 
 use super::embedded::Embedded;
 use super::{ConfigFile, load, terminal};
@@ -159,19 +159,19 @@ impl Scene<'_> {
     }
 
     /// What a plan does, in words.
-    fn place(&self, plan: Plan) -> Tree {
+    fn place(&self, plan: Target) -> Tree {
         Tree::new(match plan {
-            Plan::Answer(id) => {
+            Target::Answer(id) => {
                 let pool = self.running.pools.get(usize::from(id.0));
                 let name = pool.map_or("?", |pool| pool.name.as_str());
                 format!("answer from the memory of pool {name}")
             }
-            Plan::Send(_) => format!("send to {}", self.server(plan)),
+            Target::Send(_) => format!("send to {}", self.server(plan)),
         })
     }
 
-    fn server(&self, plan: Plan) -> &str {
-        let Plan::Send(id) = plan else { return "" };
+    fn server(&self, plan: Target) -> &str {
+        let Target::Send(id) = plan else { return "" };
         let server = self.running.servers.get(id.0 as usize);
         server.map_or("?", |server| server.name.as_str())
     }

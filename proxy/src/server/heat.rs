@@ -23,7 +23,7 @@ use emberline_hotkey::mutation::{Mutation, breaks};
 use emberline_hotkey::{
     Access, Front, Held, HotKey, KeyHash, Pulse, Rule, Seat, Token, Value, Watch, WatchSettings,
 };
-use emberline_routing::{Plan, PoolId, ServerId};
+use emberline_routing::{Target, PoolId, ServerId};
 
 use super::flight::Flight;
 use super::increment::Queues;
@@ -640,7 +640,7 @@ fn live(running: &Running) -> Box<[Vec<ServerId>]> {
     let mut live = vec![Vec::new(); running.pools.len()];
     let routers = running.listeners.iter().map(|listener| &listener.router);
     for plan in routers.flat_map(|router| router.targets()) {
-        if let Plan::Send(server) = *plan {
+        if let Target::Send(server) = *plan {
             let pool = running.servers[server.0 as usize].pool;
             let servers: &mut Vec<ServerId> = &mut live[usize::from(pool.0)];
             if !servers.contains(&server) {

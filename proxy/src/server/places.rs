@@ -1,22 +1,22 @@
 //! Everywhere that keys of a listener may be.
 
-use emberline_routing::{Plan, ServerId};
+use emberline_routing::{Target, ServerId};
 
 use crate::running::{Listener, Running};
 
 /// Every in-process pool and every server of the listener's pools, each once:
 /// a server that stands in two pools would be counted twice. Those that get
 /// keys come first; one that is drained still has what it had.
-pub fn places(running: &Running, listener: &Listener) -> Vec<Plan> {
+pub fn places(running: &Running, listener: &Listener) -> Vec<Target> {
     let servers = listener.router.pools().iter().flat_map(|id| {
         let pool = running.pools.get(usize::from(id.0));
         pool.map_or(0..0, |pool| pool.servers.clone())
     });
-    let drained = servers.map(|id| Plan::Send(ServerId(id)));
+    let drained = servers.map(|id| Target::Send(ServerId(id)));
     let mut places = Vec::new();
     let mut seen = Vec::new();
     for plan in listener.router.targets().iter().copied().chain(drained) {
-        let Plan::Send(id) = plan else {
+        let Target::Send(id) = plan else {
             places.push(plan);
             continue;
         };

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use emberline_protocol::memcache;
 use emberline_protocol::redis::{self as resp, Version};
-use emberline_routing::{Plan, PoolId, ServerId};
+use emberline_routing::{Target, PoolId, ServerId};
 use slab::Slab;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -89,7 +89,7 @@ pub struct Worker {
     /// For requests that go to several places.
     pub ways: RefCell<Ways>,
     /// Everywhere that keys of each listener may be.
-    pub places: Vec<Vec<Plan>>,
+    pub places: Vec<Vec<Target>>,
     /// Which commands each listener lets through.
     pub policies: Vec<Policy>,
     /// The number of `GET` among the meter's commands.
@@ -342,10 +342,10 @@ impl Worker {
     }
 
     /// The pool that a plan leads to.
-    pub fn pool_of_plan(&self, plan: Plan) -> PoolId {
+    pub fn pool_of_target(&self, plan: Target) -> PoolId {
         match plan {
-            Plan::Send(server) => self.server(server).pool,
-            Plan::Answer(pool) => pool,
+            Target::Send(server) => self.server(server).pool,
+            Target::Answer(pool) => pool,
         }
     }
 

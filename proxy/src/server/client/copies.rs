@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use emberline_hotkey::{Access, HotKey, KeyHash, Seat};
 use emberline_protocol::redis::encode;
-use emberline_routing::{Plan, PoolId, ServerId};
+use emberline_routing::{Target, PoolId, ServerId};
 
 use super::Client;
 use super::conversation::{Conversation, Next};
@@ -141,7 +141,7 @@ impl Conversation {
     ) -> Next {
         let servers = std::iter::once(home).chain(copies.iter().copied());
         let places: Vec<Place> = servers
-            .map(|server| Place::Plan(Plan::Send(server)))
+            .map(|server| Place::Target(Target::Send(server)))
             .collect();
         let touch = std::cell::Cell::new(Some(touch));
         let fragments = Fragments {

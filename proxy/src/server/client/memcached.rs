@@ -6,7 +6,7 @@ use emberline_hotkey::Access;
 use emberline_protocol::Kind;
 use emberline_protocol::memcache::{self, Parser, Recovery, Request, RequestError, Verb};
 use emberline_protocol::redis::Version;
-use emberline_routing::{Ask, Plan, PoolId, ServerId};
+use emberline_routing::{Ask, Target, PoolId, ServerId};
 
 use super::conversation::{Conversation, Next, Parsers, Stop};
 use super::copies::forget;
@@ -230,8 +230,8 @@ impl Conversation {
                     let mut record = self.memcached_record(request, plan);
                     record.via = Via::Anywhere;
                     let touch = match plan {
-                        Plan::Send(server) => worker.touch_all(server),
-                        Plan::Answer(_) => Touch::None,
+                        Target::Send(server) => worker.touch_all(server),
+                        Target::Answer(_) => Touch::None,
                     };
                     self.pass_memcached(worker, frame, parser, plan, record, touch)
                 }
@@ -255,11 +255,11 @@ impl Conversation {
         let (request, kind) = (frame.request, frame.request.verb.kind());
         let key = parser.routing_key(frame.bytes, request, 0);
         let plan = listener.router.plan(&Ask { key, kind });
-        let (pool, access) = (worker.pool_of_plan(plan), frame.access());
+        let (pool, access) = (worker.pool_of_target(plan), frame.access());
         let hash = self.note(worker, pool, access, key);
         let mut record = self.memcached_record(request, plan);
         record.key = hash;
-        let (Some(hash), Plan::Send(server)) = (hash, plan) else {
+        let (Some(hash), Target::Send(server)) = (hash, plan) else {
             return self.pass_memcached(worker, frame, parser, plan, record, Touch::None);
         };
         let touch = match (access, frame.form()) {
@@ -338,10 +338,10 @@ impl Conversation {
         splitter.clear();
         for (number, key) in parser.keys(frame.bytes).enumerate() {
             let plan = listener.router.plan(&Ask { key, kind });
-            let pool = worker.pool_of_plan(plan);
+            let pool = worker.pool_of_target(plan);
             let hash = self.note(worker, pool, access, key);
-            let mut place = Place::Plan(plan);
-            if let (Some(hash), Plan::Send(server), Some(form)) = (hash, plan, frame.form())
+            let mut place = Place::To(plan);
+            if let (Some(hash), Target::Send(server), Some(form)) = (hash, plan, frame.form())
                 && splitter.has_room()
                 && worker.heat.pool(pool).mode != Mode::Revalidate
             {
@@ -371,15 +371,15 @@ impl Conversation {
                 self.complain("ERROR");
                 Next::Taken
             }
-            [Place::Plan(plan)] => {
+            [Place::To(plan)] => {
                 let mut record = self.memcached_record(frame.request, plan);
                 let touch = match plan {
-                    Plan::Send(server) => {
+                    Target::Send(server) => {
                         let touch = touch(worker, splitter, verb, 0, server);
                         let pool = worker.pool_of_server(server);
                         worker.heat.told(pool, touch, parser.keys(frame.bytes))
                     }
-                    Plan::Answer(_) => Touch::None,
+                    Target::Answer(_) => Touch::None,
                 };
                 if access == Access::Write {
                     record.via = Via::Anywhere;
@@ -390,10 +390,10 @@ impl Conversation {
         }
     }
 
-    pub(super) fn memcached_record(&self, request: &Request, plan: Plan) -> Record {
+    pub(super) fn memcached_record(&self, request: &Request, plan: Target) -> Record {
         Record {
             command: memcache_command(request.verb),
-            pool: Some(self.worker.pool_of_plan(plan).0),
+            pool: Some(self.worker.pool_of_target(plan).0),
             read: request.verb.kind() == Kind::Read,
             started: self.worker.now(),
             via: Via::Server,
@@ -417,13 +417,13 @@ impl Conversation {
         worker: &Rc<Worker>,
         frame: &Frame<'_>,
         parser: &Parser,
-        plan: Plan,
+        plan: Target,
         record: Record,
         touch: Touch,
     ) -> Next {
         let server = match plan {
-            Plan::Send(server) => server,
-            Plan::Answer(pool) => {
+            Target::Send(server) => server,
+            Target::Answer(pool) => {
                 let keys: Vec<&[u8]> = parser.keys(frame.bytes).collect();
                 let mut reply = worker.scratch.take();
                 reply.clear();
@@ -465,7 +465,7 @@ impl Conversation {
         splitter: &Splitter,
     ) -> Next {
         let partial = splitter.places().first().map_or(Partial::Error, |place| {
-            worker.pool(worker.pool_of_plan(place.plan())).partial
+            worker.pool(worker.pool_of_target(place.plan())).partial
         });
         let fill = |gather: &mut Gather| {
             gather.order(splitter.order());

@@ -42,7 +42,7 @@ pub(super) struct Read<'a> {
 
 /// Where the answer goes.
 #[derive(Clone, Copy)]
-pub(super) enum Target {
+pub(super) enum Goal {
     /// To a slot of its own.
     Slot(Record),
     /// To a part of a slot that has been taken.
@@ -166,7 +166,7 @@ impl Conversation {
         if self.read_clashes(read.hash) {
             return Some(self.wait_for_all());
         }
-        self.recall_into(worker, read, Target::Slot(record))
+        self.recall_into(worker, read, Goal::Slot(record))
             .then_some(Next::Taken)
     }
 
@@ -310,7 +310,7 @@ impl Conversation {
         &mut self,
         worker: &Rc<Worker>,
         read: &Read<'_>,
-        target: Target,
+        target: Goal,
     ) -> bool {
         match self.look(worker, read, target) {
             Recall::Nothing => false,
@@ -319,7 +319,7 @@ impl Conversation {
         }
     }
 
-    fn look(&mut self, worker: &Rc<Worker>, read: &Read<'_>, target: Target) -> Recall {
+    fn look(&mut self, worker: &Rc<Worker>, read: &Read<'_>, target: Goal) -> Recall {
         let (heat, now) = (&worker.heat, worker.now());
         let wire = self.client.wire();
         let found = heat.with_seat(read.hash, |seat| {
@@ -350,13 +350,13 @@ impl Conversation {
         read: &Read<'_>,
         value: &Value,
         wire: Wire,
-        target: Target,
+        target: Goal,
     ) {
         match target {
-            Target::Slot(record) => self.reply(record, Verdict::Ok, |out| {
+            Goal::Slot(record) => self.reply(record, Verdict::Ok, |out| {
                 read.form.write(read.key, value, wire, out);
             }),
-            Target::Part { seq, fragment } => {
+            Goal::Part { seq, fragment } => {
                 let mut reply = worker.scratch.take();
                 reply.clear();
                 read.form.write(read.key, value, wire, &mut reply);
@@ -384,7 +384,7 @@ impl Conversation {
         read: &Read<'_>,
         key: Arc<HotKey>,
         token: Token,
-        target: Target,
+        target: Goal,
     ) -> bool {
         let heat = &worker.heat;
         let place = (read.hash, token);
@@ -401,11 +401,11 @@ impl Conversation {
             return false;
         }
         let (seq, fragment) = match target {
-            Target::Slot(record) => {
+            Goal::Slot(record) => {
                 let mute = self.mute();
                 (self.push(read.form.shape(), mute, record), 0)
             }
-            Target::Part { seq, fragment } => (seq, fragment),
+            Goal::Part { seq, fragment } => (seq, fragment),
         };
         let waiter = Waiter {
             client: Rc::clone(&self.client),

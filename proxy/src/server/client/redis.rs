@@ -7,7 +7,7 @@ use emberline_protocol::Kind;
 use emberline_protocol::redis::command::{self, Class, Command, FanOut, KeyError, Split};
 use emberline_protocol::redis::encode::{self, Version};
 use emberline_protocol::redis::request::{Limits, Parser, Request, RequestError, Step};
-use emberline_routing::{Ask, Plan, PoolId, ServerId};
+use emberline_routing::{Ask, Target, PoolId, ServerId};
 
 use super::conversation::{Conversation, Dialogue, Next, Parsers, Stop};
 use super::copies::forget;
@@ -303,11 +303,11 @@ impl Conversation {
     pub(super) fn record(
         &self,
         command: Option<&'static Command>,
-        plan: impl Into<Option<Plan>>,
+        plan: impl Into<Option<Target>>,
     ) -> Record {
         Record {
             command: command.map_or(crate::metrics::OTHER, |command| command.id),
-            pool: plan.into().map(|plan| self.worker.pool_of_plan(plan).0),
+            pool: plan.into().map(|plan| self.worker.pool_of_target(plan).0),
             read: command.is_some_and(|command| command.kind == Kind::Read),
             started: self.worker.now(),
             via: Via::Server,
@@ -326,12 +326,12 @@ impl Conversation {
     ) -> Next {
         let kind = command.kind;
         let plan = listener.router.plan(&Ask { key, kind });
-        let pool = worker.pool_of_plan(plan);
+        let pool = worker.pool_of_target(plan);
         let access = access_of(command);
         let hash = self.note(worker, pool, access, key);
         let mut record = self.record(Some(command), plan);
         record.key = hash;
-        let (Some(hash), Plan::Send(server)) = (hash, plan) else {
+        let (Some(hash), Target::Send(server)) = (hash, plan) else {
             return self.pass(worker, record, Touch::None, plan, frame);
         };
         let touch = match access {
@@ -402,13 +402,13 @@ impl Conversation {
         &mut self,
         worker: &Rc<Worker>,
         command: Option<&'static Command>,
-        plan: Plan,
+        plan: Target,
         frame: Frame<'_>,
     ) -> Next {
         let mut record = self.record(command, plan);
         let harmless = command.is_some_and(is_harmless);
         let touch = match plan {
-            Plan::Send(server) if !harmless => {
+            Target::Send(server) if !harmless => {
                 if self.fetch_clashes(worker, None) {
                     return self.wait_for_all();
                 }
@@ -426,12 +426,12 @@ impl Conversation {
         worker: &Rc<Worker>,
         record: Record,
         touch: Touch,
-        plan: Plan,
+        plan: Target,
         frame: Frame<'_>,
     ) -> Next {
         let server = match plan {
-            Plan::Send(server) => server,
-            Plan::Answer(pool) => {
+            Target::Send(server) => server,
+            Target::Answer(pool) => {
                 let (version, now) = (self.version(), worker.unix_millis());
                 let args = frame.args();
                 let mut reply = worker.scratch.take();
@@ -512,11 +512,11 @@ impl Conversation {
         &mut self,
         worker: &Rc<Worker>,
         command: &'static Command,
-        plan: Plan,
+        plan: Target,
         keys: impl Iterator<Item = &'a [u8]> + Clone,
         frame: Frame<'_>,
     ) -> Next {
-        let (pool, access) = (worker.pool_of_plan(plan), access_of(command));
+        let (pool, access) = (worker.pool_of_target(plan), access_of(command));
         let mut hashes = worker.heat.lend_hashes();
         for key in keys.clone() {
             hashes.extend(self.note(worker, pool, access, key));
@@ -529,7 +529,7 @@ impl Conversation {
             }
             record.via = Via::Anywhere;
         }
-        if let Plan::Send(server) = plan {
+        if let Target::Send(server) = plan {
             worker.forget_all_copies(&touch, server);
         }
         let touch = worker.heat.told(pool, touch, keys);
@@ -557,10 +557,10 @@ impl Conversation {
         for (number, at) in (1..frame.parser.len()).step_by(step).enumerate() {
             let (key, kind) = (frame.arg(at), command.kind);
             let plan = listener.router.plan(&Ask { key, kind });
-            let pool = worker.pool_of_plan(plan);
+            let pool = worker.pool_of_target(plan);
             let hash = self.note(worker, pool, access, key);
-            let mut place = Place::Plan(plan);
-            if let (Some(hash), Plan::Send(server), Split::Mget) = (hash, plan, split)
+            let mut place = Place::To(plan);
+            if let (Some(hash), Target::Send(server), Split::Mget) = (hash, plan, split)
                 && splitter.has_room()
                 && self.is_recalled(worker, &element(pool, server, key, hash))
             {
@@ -663,7 +663,7 @@ impl Conversation {
         &mut self,
         worker: &Rc<Worker>,
         command: &'static Command,
-        places: impl Iterator<Item = Plan>,
+        places: impl Iterator<Item = Target>,
         merge: Merge,
         frame: Frame<'_>,
         splitter: &mut Splitter,
@@ -700,7 +700,7 @@ impl Conversation {
         // A write that reached only some of its servers is never called a success.
         let partial = match first {
             Some(plan) if command.kind == Kind::Read => {
-                worker.pool(worker.pool_of_plan(plan)).partial
+                worker.pool(worker.pool_of_target(plan)).partial
             }
             _ => Partial::Error,
         };

@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
-use emberline_routing::{Plan, PoolId, ServerId};
+use emberline_routing::{Target, PoolId, ServerId};
 
 use super::conversation::{Conversation, Next};
-use super::recall::{Read, Target};
+use super::recall::{Goal, Read};
 use super::split::Place;
 use crate::running::Partial;
 use crate::server::backend::{Backend, Entry};
@@ -68,10 +68,10 @@ impl Conversation {
         let mut ways = worker.ways.take();
         ways.clear();
         ways.extend(places.iter().map(|place| match place {
-            Place::Plan(Plan::Send(server)) => {
+            Place::To(Target::Send(server)) => {
                 Some(worker.backend(*server, version, self.client.id))
             }
-            Place::Plan(Plan::Answer(_)) | Place::Memory { .. } => None,
+            Place::To(Target::Answer(_)) | Place::Memory { .. } => None,
         }));
         let full = ways.iter().flatten().flatten().find(|way| way.is_full());
         let next = if let Some(full) = full {
@@ -107,11 +107,11 @@ impl Conversation {
                 let part = Part { seq, fragment };
                 let write = |out: &mut Vec<u8>| write(number, out);
                 match *place {
-                    Place::Plan(Plan::Send(server)) => {
+                    Place::To(Target::Send(server)) => {
                         let touch = touch(number, server);
                         self.send_part(worker, part, server, way, touch, write);
                     }
-                    Place::Plan(Plan::Answer(pool)) => {
+                    Place::To(Target::Answer(pool)) => {
                         let (mut request, mut reply) = (Vec::new(), Vec::new());
                         write(&mut request);
                         answer(pool, &request, &mut reply);
@@ -119,7 +119,7 @@ impl Conversation {
                     }
                     Place::Memory { server, key } => {
                         let read = recall(key, server);
-                        let target = Target::Part { seq, fragment };
+                        let target = Goal::Part { seq, fragment };
                         let done = read.is_some_and(|read| {
                             self.recall_into(worker, &read, target)
                                 || self.ask_leased_part(worker, &read, part)

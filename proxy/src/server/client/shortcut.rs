@@ -41,7 +41,9 @@ impl Conversation {
             return false;
         }
         let wire = self.client.wire();
-        let pool = listener.router.pool_of(key);
+        let Some(pool) = listener.router.pool_of(key) else {
+            return false;
+        };
         let mut lent = self.client.pipeline.borrow_mut();
         let pipeline = lent.get_or_insert_with(|| worker.lend_pipeline(self.client.next.get()));
         if !pipeline.is_answered() {

@@ -1,7 +1,7 @@
 //! Which keys of one request go where.
 
 use emberline_hotkey::KeyHash;
-use emberline_routing::{Plan, ServerId};
+use emberline_routing::{Target, ServerId};
 
 /// Keys of one request that are answered from memory; each has a reply of its
 /// own that has to be put in its place.
@@ -11,7 +11,14 @@ const MEMORY_MAX: usize = 128;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// Where it is planned to, together with others.
-    Plan(Plan),
+    To(Target),
+    /// To several places, as its own plan says; a fragment of its own.
+    Course {
+        /// Where that would go first.
+        first: Target,
+        /// The key's number.
+        key: u32,
+    },
     /// From memory; a fragment of its own.
     Memory {
         /// The key's server.
@@ -28,10 +35,10 @@ impl Place {
     }
 
     /// Where it would go without memory.
-    pub fn plan(&self) -> Plan {
+    pub fn plan(&self) -> Target {
         match *self {
-            Place::Plan(plan) => plan,
-            Place::Memory { server, .. } => Plan::Send(server),
+            Place::To(plan) => plan,
+            Place::Memory { server, .. } => Target::Send(server),
         }
     }
 }
@@ -46,7 +53,7 @@ pub struct Splitter {
     /// Where each fragment goes.
     places: Vec<Place>,
     /// The plans among them, with their fragments.
-    plans: Vec<(Plan, u32)>,
+    plans: Vec<(Target, u32)>,
     /// For every key, in the request's order, its fragment.
     order: Vec<u32>,
     /// For every key, in the request's order, its hash, if the pool is watched.
@@ -59,9 +66,9 @@ pub struct Splitter {
 
 impl Splitter {
     /// Group keys, or whole requests, that have these plans.
-    pub fn assign(&mut self, plans: impl Iterator<Item = Plan>) {
+    pub fn assign(&mut self, plans: impl Iterator<Item = Target>) {
         self.clear();
-        plans.for_each(|plan| self.put(Place::Plan(plan), None));
+        plans.for_each(|plan| self.put(Place::To(plan), None));
         self.group();
     }
 
@@ -77,14 +84,14 @@ impl Splitter {
     /// The next key goes to this place; [`group`](Self::group) after the last.
     pub fn put(&mut self, place: Place, hash: Option<KeyHash>) {
         let known = match place {
-            Place::Plan(plan) => self.plans.iter().find(|(other, _)| *other == plan),
+            Place::To(plan) => self.plans.iter().find(|(other, _)| *other == plan),
             Place::Memory { .. } => None,
         };
         let fragment = match known {
             Some((_, fragment)) => *fragment,
             None => {
                 let fragment = self.places.len() as u32;
-                if let Place::Plan(plan) = place {
+                if let Place::To(plan) = place {
                     self.plans.push((plan, fragment));
                 }
                 self.places.push(place);
@@ -123,9 +130,9 @@ impl Splitter {
     }
 
     /// The one plan that everything has, if it is so.
-    pub fn sole(&self) -> Option<Plan> {
+    pub fn sole(&self) -> Option<Target> {
         match *self.places {
-            [Place::Plan(plan)] => Some(plan),
+            [Place::To(plan)] => Some(plan),
             _ => None,
         }
     }
@@ -159,11 +166,11 @@ mod tests {
     fn keys_are_grouped_in_the_order_of_the_request() {
         let mut splitter = Splitter::default();
         for _ in 0..2 {
-            let plans = [1, 2, 1, 3, 2].map(|id| Plan::Send(ServerId(id)));
+            let plans = [1, 2, 1, 3, 2].map(|id| Target::Send(ServerId(id)));
             splitter.assign(plans.into_iter());
             assert_eq!(
                 splitter.places(),
-                [1, 2, 3].map(|id| Place::Plan(Plan::Send(ServerId(id))))
+                [1, 2, 3].map(|id| Place::To(Target::Send(ServerId(id))))
             );
             assert_eq!(splitter.order(), [0, 1, 0, 2, 1]);
             assert_eq!(splitter.keys(0), [0, 2]);

@@ -12,7 +12,7 @@ use emberline_protocol::memcache;
 use emberline_protocol::redis::command::{self, Class};
 use emberline_protocol::redis::request::Flow;
 use emberline_protocol::{Scan, redis as resp};
-use emberline_routing::{Ask, Plan, ServerId};
+use emberline_routing::{Ask, Target, ServerId};
 
 use super::conversation::{Conversation, Dialogue, Input, Stop};
 use super::memcached::{DENIED, OVERLOADED};
@@ -181,7 +181,7 @@ impl Conversation {
             },
             None => (sole?, None),
         };
-        let Plan::Send(server) = plan else {
+        let Target::Send(server) = plan else {
             return None;
         };
         let worker = &self.worker;
@@ -220,7 +220,7 @@ impl Conversation {
         let kind = request.verb.kind();
         let key = input.memcache.routing_key(bytes, &request, 0);
         let plan = listener.router.plan(&Ask { key, kind });
-        let hash = self.note(&worker, worker.pool_of_plan(plan), Access::Write, key);
+        let hash = self.note(&worker, worker.pool_of_target(plan), Access::Write, key);
         let rest = Rest::Bytes(request.len() - request.head);
         let body = bytes.get(request.head..).unwrap_or_default();
         let quiet = request.quiet && request.dialect == memcache::Dialect::Text;
@@ -232,7 +232,7 @@ impl Conversation {
             return self.refuse_quietly(quiet, rest, OVERLOADED, body);
         }
         match plan {
-            Plan::Send(server) => match worker.lend_backend(server, resp::Version::Resp2) {
+            Target::Send(server) => match worker.lend_backend(server, resp::Version::Resp2) {
                 Ok(sink) => {
                     let record = self.memcached_record(&request, plan);
                     let seq = self.push_memcached(&request, record);
@@ -252,14 +252,14 @@ impl Conversation {
                     self.refuse_quietly(quiet, rest, &format!("SERVER_ERROR {text}"), body);
                 }
             },
-            Plan::Answer(_) if request.len() > KEPT_MAX => {
+            Target::Answer(_) if request.len() > KEPT_MAX => {
                 self.refuse_quietly(quiet, rest, "SERVER_ERROR object too large for cache", body);
             }
-            Plan::Answer(_) if !worker.has_room(request.len().saturating_sub(self.accounted)) => {
+            Target::Answer(_) if !worker.has_room(request.len().saturating_sub(self.accounted)) => {
                 worker.shed();
                 self.refuse_quietly(quiet, rest, OVERLOADED, body);
             }
-            Plan::Answer(_) => self.input = Some(input),
+            Target::Answer(_) => self.input = Some(input),
         }
     }
 
