@@ -9,6 +9,8 @@
 //!   Leased       a memcached read of a key that may be under a lease:
 //!                  a value -> handed on   empty -> "is it only a lease?"
 //!                                           yes -> missing    no -> asked again
+//!   Leg          a request to one of the places of its plan: the course decides
+//!   Refill       a step of a copy
 //!   Increments   several clients' INCRBYs in one:
 //!                  a sum -> each its own part     an error -> each alone, in order
 //! ```
@@ -19,16 +21,21 @@ use std::sync::Arc;
 use emberline_hotkey::{Held, HotKey, Value};
 use emberline_protocol::memcache;
 use emberline_protocol::redis::Version;
-use emberline_routing::ServerId;
+use emberline_routing::{Leg, ServerId};
 
 use super::backend::Entry;
 use super::client::Client;
+use super::dispatch::{Dispatch, Heard, Refilling, refill};
+use super::fault::Fault;
 use super::flight::Waiter;
 use super::heat::Touch;
 use super::increment::Batch;
 use super::worker::Worker;
 use crate::l1::encode::{self, Compared};
-use crate::metrics::{Event, Verdict};
+use crate::metrics::Event;
+
+/// A longer reply to a question of the proxy is no honest one.
+const QUESTION_MAX: usize = 64 * 1024;
 
 /// See the module's description.
 #[derive(Debug)]
@@ -64,6 +71,17 @@ pub enum Errand {
     },
     /// Increments that were added up.
     Increments(Batch),
+    /// A request to one of the places of its plan.
+    Leg {
+        /// The request.
+        dispatch: Rc<Dispatch>,
+        /// Which of the places.
+        leg: Leg,
+        /// Its client waits for it, or may.
+        heard: bool,
+    },
+    /// A step of a copy that is made behind the readers' backs.
+    Refill(Rc<Refilling>, refill::Step),
 }
 
 impl Errand {
@@ -72,7 +90,32 @@ impl Errand {
         match self {
             Errand::Copy { .. } => !is_missing(beginning),
             Errand::Leased { doubted, .. } => !doubted && !may_be_empty(beginning),
-            Errand::Revalidate { .. } | Errand::Increments(_) => false,
+            Errand::Revalidate { .. }
+            | Errand::Increments(_)
+            | Errand::Leg { .. }
+            | Errand::Refill(..) => false,
+        }
+    }
+
+    /// What is to become of a reply of which more is to come.
+    pub fn hear(&self, worker: &Rc<Worker>, beginning: &[u8]) -> Heard {
+        match self {
+            Errand::Leg { dispatch, leg, .. } => dispatch.hear(worker, *leg, beginning),
+            Errand::Refill(refilling, step) if refilling.is_too_long(beginning.len()) => {
+                refilling.failed(worker, step);
+                Heard::Unwanted
+            }
+            Errand::Refill(..) => Heard::Kept,
+            _ if self.is_settled_by(beginning) => Heard::Answer,
+            _ => Heard::Kept,
+        }
+    }
+
+    /// The longest reply that can be an honest one.
+    pub fn longest(&self) -> usize {
+        match self {
+            Errand::Leg { .. } | Errand::Refill(..) => usize::MAX,
+            _ => QUESTION_MAX,
         }
     }
 
@@ -82,7 +125,8 @@ impl Errand {
             Errand::Copy { reader, .. }
             | Errand::Revalidate { reader, .. }
             | Errand::Leased { reader, .. } => Some(reader),
-            Errand::Increments(_) => None,
+            Errand::Leg { dispatch, .. } => Some(dispatch.waiter()),
+            Errand::Increments(_) | Errand::Refill(..) => None,
         }
     }
 
@@ -96,6 +140,12 @@ impl Errand {
                 let parts = batch.parts.iter();
                 parts.for_each(|part| work(&part.owner.client));
             }
+            Errand::Leg {
+                dispatch,
+                heard: true,
+                ..
+            } => work(dispatch.client()),
+            Errand::Leg { .. } | Errand::Refill(..) => {}
         }
     }
 
@@ -139,11 +189,14 @@ impl Errand {
                 client.deliver(worker, reader.seq, reader.fragment, reply, true);
             }
             Errand::Increments(batch) => batch.answered(worker, reply),
+            Errand::Leg { dispatch, leg, .. } => dispatch.answered(worker, leg, reply),
+            Errand::Refill(refilling, step) => refilling.answered(worker, step, reply),
         }
     }
 
     /// There is no reply.
-    pub fn failed(self, worker: &Rc<Worker>, text: &str, verdict: Verdict) {
+    /// `text` is what its client is told of `fault`.
+    pub fn failed(self, worker: &Rc<Worker>, fault: &Fault, text: &str) {
         match self {
             Errand::Copy { reader, key, home } => {
                 key.invalidate();
@@ -151,9 +204,11 @@ impl Errand {
             }
             Errand::Revalidate { reader, .. } | Errand::Leased { reader, .. } => {
                 let client = &reader.client;
-                client.fail(worker, reader.seq, reader.fragment, text, verdict);
+                client.fail(worker, reader.seq, reader.fragment, text, fault.verdict());
             }
-            Errand::Increments(batch) => batch.failed(worker, text, verdict),
+            Errand::Increments(batch) => batch.failed(worker, text, fault.verdict()),
+            Errand::Leg { dispatch, leg, .. } => dispatch.failed(worker, leg, fault),
+            Errand::Refill(refilling, step) => refilling.failed(worker, &step),
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use emberline_protocol::Outcome;
+
 use crate::metrics::Verdict;
 
 /// A request that no server answered.
@@ -30,6 +32,15 @@ impl Fault {
         match self {
             Fault::Timeout => Verdict::Timeout,
             Fault::Down(_) | Fault::Lost(_) => Verdict::Unavailable,
+        }
+    }
+
+    /// What it means for a route.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Fault::Down(_) => Outcome::Down,
+            Fault::Timeout => Outcome::Timeout,
+            Fault::Lost(_) => Outcome::Lost,
         }
     }
 }

@@ -422,17 +422,11 @@ impl<'a> Link<'a> {
     /// More of the front entry's reply, which does not end yet.
     fn pass(&mut self, bytes: &[u8]) -> Result<(), Arc<str>> {
         let now = self.worker.now();
-        let mut slow = None;
+        let (mut slow, mut taken) = (None, None);
         if let Some(entry) = self.backend.fifo.borrow_mut().front_mut() {
             entry.since = now;
-            if let Owner::Errand(errand, reply) = &mut entry.owner {
-                reply.extend_from_slice(bytes);
-                if errand.is_settled_by(reply) {
-                    entry.hand_on(self.worker);
-                } else if reply.len() > HANDSHAKE_MAX {
-                    return Err("its reply to a question of the proxy is too long".into());
-                }
-                return Ok(());
+            if let Some(errand) = entry.take_errand() {
+                taken = Some(errand);
             }
             match &mut entry.owner {
                 Owner::Handshake(reply) if reply.len() > HANDSHAKE_MAX => {
@@ -446,8 +440,35 @@ impl<'a> Link<'a> {
             }
             entry.deliver(self.worker, bytes, false);
         }
+        if let Some((errand, mut reply)) = taken {
+            reply.extend_from_slice(bytes);
+            return self.hear(errand, reply);
+        }
         if let Some(client) = slow {
             self.pause(&client);
+        }
+        Ok(())
+    }
+
+    /// More of the reply to the front entry's errand, which may have others
+    /// queued because of it.
+    fn hear(&mut self, errand: Box<Errand>, reply: Vec<u8>) -> Result<(), Arc<str>> {
+        let heard = errand.hear(self.worker, &reply);
+        if heard == Heard::Kept && reply.len() > errand.longest() {
+            return Err("its reply to a question of the proxy is too long".into());
+        }
+        let mut fifo = self.backend.fifo.borrow_mut();
+        let Some(entry) = fifo.front_mut() else {
+            return Ok(());
+        };
+        match heard {
+            Heard::Kept => entry.owner = Owner::Errand(errand, reply),
+            Heard::Answer => entry.hand_on(self.worker, *errand, &reply),
+            Heard::Unwanted => {
+                if std::mem::take(&mut entry.holds) {
+                    errand.each_client(Client::release);
+                }
+            }
         }
         Ok(())
     }
@@ -601,7 +622,7 @@ impl<'a> Link<'a> {
             self.worker
                 .meter
                 .upstream(self.backend.server, Verdict::Timeout);
-            entry.fail(self.worker, &text, Verdict::Timeout);
+            entry.fail(self.worker, &Fault::Timeout, &text);
         }
         if waiting == 0 {
             let why: Arc<str> = "it did not answer in time".into();

@@ -35,7 +35,6 @@ use super::errand::Errand;
 use super::fault::Fault;
 use super::heat::Touch;
 use super::worker::Worker;
-use crate::metrics::Verdict;
 use crate::running::{Pool, Protocol};
 
 /// Requests waiting to be written above which uploads pause.
@@ -327,7 +326,7 @@ impl Backend {
             worker
                 .heat
                 .doubted(&entry.touch, worker.now(), &worker.meter);
-            entry.fail(worker, &text, fault.verdict());
+            entry.fail(worker, fault, &text);
         }
         *self.out.borrow_mut() = Out::default();
         self.release_waiting();
@@ -346,19 +345,28 @@ impl Entry {
         }
     }
 
+    /// Take the errand and what has come of its reply out of the entry, to
+    /// look at it while others may be queued.
+    fn take_errand(&mut self) -> Option<(Box<Errand>, Vec<u8>)> {
+        if !matches!(self.owner, Owner::Errand(..)) {
+            return None;
+        }
+        match std::mem::replace(&mut self.owner, Owner::Nobody) {
+            Owner::Errand(errand, reply) => Some((errand, reply)),
+            _ => None,
+        }
+    }
+
     /// The reply is an ordinary one after all: its reader gets what has come
     /// of it, and the rest as it comes.
-    fn hand_on(&mut self, worker: &Worker) {
-        let Owner::Errand(errand, reply) = std::mem::replace(&mut self.owner, Owner::Nobody) else {
-            return;
-        };
+    fn hand_on(&mut self, worker: &Worker, errand: Errand, reply: &[u8]) {
         if let Some(reader) = errand.into_reader() {
             self.owner = Owner::Client {
                 client: reader.client,
                 seq: reader.seq,
                 fragment: reader.fragment,
             };
-            self.deliver(worker, &reply, false);
+            self.deliver(worker, reply, false);
         }
     }
 
@@ -372,14 +380,14 @@ impl Entry {
         }
     }
 
-    fn fail(mut self, worker: &Rc<Worker>, text: &str, verdict: Verdict) {
+    fn fail(mut self, worker: &Rc<Worker>, fault: &Fault, text: &str) {
         match std::mem::replace(&mut self.owner, Owner::Nobody) {
             Owner::Client {
                 client,
                 seq,
                 fragment,
             } => {
-                client.fail(worker, seq, fragment, text, verdict);
+                client.fail(worker, seq, fragment, text, fault.verdict());
                 if self.holds {
                     client.release();
                 }
@@ -388,7 +396,7 @@ impl Entry {
                 if self.holds {
                     errand.each_client(Client::release);
                 }
-                errand.failed(worker, text, verdict);
+                errand.failed(worker, fault, text);
             }
             Owner::Handshake(_) | Owner::Nobody => {}
         }

@@ -1,0 +1,422 @@
+//! Carries plans out: sends a request to the places that its plan says, and
+//! answers the client with the reply that counts.
+//!
+//! ```text
+//!   Plan -> Course --Send--> backend, as an errand --reply or fault--> Course
+//!                 --Answer-> the client's slot        (once)
+//!                 --Refill-> a copy, behind everybody's back
+//!                 --Wait---> a timer
+//! ```
+//!
+//! What to do next is decided by the [`Course`] alone; here is nothing but
+//! sending, keeping replies until one is chosen, and passing it on. A request
+//! whose plan is one place as it came never gets here.
+
+pub mod refill;
+mod request;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use emberline_protocol::{Kind, Outcome};
+use emberline_routing::{Act, Canned, Change, Course, Leg, Plan, ServerId, Source, Target};
+use tracing::info;
+
+use super::backend::Entry;
+use super::client::Client;
+use super::errand::Errand;
+use super::fault::Fault;
+use super::flight::Waiter;
+use super::form::Form;
+use super::heat::Touch;
+use super::worker::Worker;
+use crate::metrics::Verdict;
+
+pub use refill::{Graves, Refilling};
+pub use request::Request;
+
+/// A reply that is kept because it may be the answer: more of it is not.
+const KEPT_MAX: usize = 32 * 1024 * 1024;
+
+/// From here on it is decided by a reply's beginning whether it is the answer,
+/// so that it can be passed on as it comes.
+const DECIDED_FROM: usize = 64 * 1024;
+
+/// A slot, or a part of one, that waits for its answer.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    /// Whose it is.
+    pub client: Rc<Client>,
+    /// Its slot.
+    pub seq: u64,
+    /// Which part of it.
+    pub fragment: u32,
+}
+
+/// One request under way.
+#[derive(Debug)]
+pub struct Dispatch {
+    reader: Reader,
+    request: Request,
+    course: RefCell<Course>,
+    replies: RefCell<Vec<Reply>>,
+    /// Whose reply is the answer, once that is known and it has not come whole.
+    chosen: Cell<Option<Leg>>,
+}
+
+/// What has come of one leg.
+#[derive(Debug, Default)]
+struct Reply {
+    leg: u16,
+    bytes: Vec<u8>,
+    whole: bool,
+    /// Why there is none.
+    fault: Option<(String, Verdict)>,
+}
+
+/// What is to become of a reply of which more is to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// It is kept until it is whole.
+    Kept,
+    /// It is the answer: the rest goes straight to the client.
+    Answer,
+    /// Nobody wants it.
+    Unwanted,
+}
+
+impl Worker {
+    /// Carry a plan out, and answer `reader`.
+    pub fn dispatch(self: &Rc<Worker>, plan: Plan, reader: Reader, request: Request) {
+        let course = Course::new(plan, request.kind());
+        let dispatch = Rc::new(Dispatch {
+            reader,
+            request,
+            course: RefCell::new(course),
+            replies: RefCell::default(),
+            chosen: Cell::new(None),
+        });
+        dispatch.advance(self, Course::start);
+    }
+}
+
+impl Dispatch {
+    /// The whole reply of a leg.
+    pub fn answered(self: &Rc<Self>, worker: &Rc<Worker>, leg: Leg, reply: &[u8]) {
+        let outcome = self.request.outcome(reply).unwrap_or(Outcome::Error);
+        if self.chosen.get() == Some(leg) {
+            self.chosen.set(None);
+            return self.tell(worker, reply);
+        }
+        if self.course.borrow().may_answer(leg) {
+            self.keep(leg, |kept| {
+                kept.bytes.clear();
+                kept.bytes.extend_from_slice(reply);
+                kept.whole = true;
+            });
+        }
+        self.settle(worker, leg, outcome);
+    }
+
+    /// A leg has no reply.
+    pub fn failed(self: &Rc<Self>, worker: &Rc<Worker>, leg: Leg, fault: &Fault) {
+        let server = match self.course.borrow().place(leg) {
+            Some((Target::Send(server), _)) => Some(server),
+            _ => None,
+        };
+        let name = server.map_or("", |server| worker.server_name(server));
+        let (text, verdict) = (fault.text(name), fault.verdict());
+        if self.chosen.get() == Some(leg) {
+            self.chosen.set(None);
+            let Reader {
+                client,
+                seq,
+                fragment,
+            } = &self.reader;
+            return client.fail(worker, *seq, *fragment, &text, verdict);
+        }
+        self.keep(leg, |kept| kept.fault = Some((text, verdict)));
+        self.settle(worker, leg, fault.outcome());
+    }
+
+    /// More of a leg's reply has come, and it is not whole: `reply` is all of
+    /// it so far.
+    pub fn hear(self: &Rc<Self>, worker: &Rc<Worker>, leg: Leg, reply: &[u8]) -> Heard {
+        if reply.len() < DECIDED_FROM {
+            return Heard::Kept;
+        }
+        if self.chosen.get().is_none()
+            && self.course.borrow().may_answer(leg)
+            && !self.request.is_edited_back(self.change(leg).as_ref())
+            && let Some(outcome) = self.request.outcome(reply)
+        {
+            self.settle(worker, leg, outcome);
+        }
+        match self.chosen.get() {
+            Some(chosen) if chosen == leg => {
+                self.chosen.set(None);
+                Heard::Answer
+            }
+            _ if reply.len() > KEPT_MAX || !self.course.borrow().may_answer(leg) => {
+                self.settle(worker, leg, Outcome::Error);
+                Heard::Unwanted
+            }
+            _ => Heard::Kept,
+        }
+    }
+
+    /// The client that waits for a leg, and may send nothing while a
+    /// connection that is being given up owes it the reply.
+    pub fn client(&self) -> &Rc<Client> {
+        &self.reader.client
+    }
+
+    /// The same, for a reply that is passed on as it comes.
+    pub fn waiter(&self) -> Waiter {
+        let Reader {
+            client,
+            seq,
+            fragment,
+        } = self.reader.clone();
+        Waiter {
+            client,
+            seq,
+            fragment,
+            form: Form::Bulk,
+        }
+    }
+
+    fn settle(self: &Rc<Self>, worker: &Rc<Worker>, leg: Leg, outcome: Outcome) {
+        self.advance(worker, |course, acts| course.settle(leg, outcome, acts));
+    }
+
+    fn advance(
+        self: &Rc<Self>,
+        worker: &Rc<Worker>,
+        step: impl FnOnce(&mut Course, &mut Vec<Act>),
+    ) {
+        let mut acts = Vec::new();
+        step(&mut self.course.borrow_mut(), &mut acts);
+        for act in acts {
+            self.perform(worker, act);
+        }
+    }
+
+    fn perform(self: &Rc<Self>, worker: &Rc<Worker>, act: Act) {
+        match act {
+            Act::Send(leg) => self.send(worker, leg),
+            Act::Answer(source) => self.answer(worker, source),
+            Act::Spend(state) => worker.states.spend(state),
+            Act::Wait(pause, after) => {
+                let (this, worker) = (Rc::clone(self), Rc::clone(worker));
+                later(after, move || {
+                    worker.tick();
+                    this.advance(&worker, |course, acts| course.elapsed(pause, acts));
+                });
+            }
+            Act::Refill { from, to, cap } => self.refill(worker, from, to, cap),
+        }
+    }
+
+    fn change(&self, leg: Leg) -> Option<Change> {
+        let course = self.course.borrow();
+        course.place(leg).map(|(_, change)| change.clone())
+    }
+
+    fn send(self: &Rc<Self>, worker: &Rc<Worker>, leg: Leg) {
+        let Some(change) = self.change(leg) else {
+            return;
+        };
+        if let Some(name) = &change.log {
+            worker.log_request(name, &self.request);
+        }
+        match change.delay {
+            None => self.send_now(worker, leg),
+            Some(delay) => {
+                let (this, worker) = (Rc::clone(self), Rc::clone(worker));
+                later(delay, move || {
+                    worker.tick();
+                    this.send_now(&worker, leg);
+                });
+            }
+        }
+    }
+
+    fn send_now(self: &Rc<Self>, worker: &Rc<Worker>, leg: Leg) {
+        let place = self.course.borrow();
+        let Some((target, change)) = place.place(leg) else {
+            return;
+        };
+        let (change, heard) = (change.clone(), place.may_answer(leg));
+        drop(place);
+        let mut bytes = worker.scratch.take();
+        bytes.clear();
+        let written = self.request.write(&change, worker.unix_millis(), &mut bytes);
+        match (written, target) {
+            (Err(text), _) => {
+                self.keep(leg, |kept| kept.fault = Some((text, Verdict::Refused)));
+                self.settle(worker, leg, Outcome::Error);
+            }
+            (Ok(()), Target::Answer(pool)) => {
+                let mut reply = Vec::new();
+                let version = self.reader.client.wire().version();
+                self.request.answer_local(worker, pool, &bytes, version, &mut reply);
+                self.answered(worker, leg, &reply);
+            }
+            (Ok(()), Target::Send(server)) => {
+                self.push(worker, leg, server, &change, heard, &bytes);
+            }
+        }
+        worker.scratch.replace(bytes);
+    }
+
+    fn push(
+        self: &Rc<Self>,
+        worker: &Rc<Worker>,
+        leg: Leg,
+        server: ServerId,
+        change: &Change,
+        heard: bool,
+        bytes: &[u8],
+    ) {
+        let client = &self.reader.client;
+        let backend = match worker.backend(server, client.wire().version(), client.id) {
+            Ok(backend) if !backend.is_full() => backend,
+            Ok(_) => {
+                let text = format!(
+                    "server {} has too many requests in flight",
+                    worker.server_name(server)
+                );
+                self.keep(leg, |kept| kept.fault = Some((text, Verdict::Unavailable)));
+                return self.settle(worker, leg, Outcome::Busy);
+            }
+            Err(fault) => return self.failed(worker, leg, &fault),
+        };
+        let touch = self.touch(worker, server, change);
+        let errand = Errand::Leg {
+            dispatch: Rc::clone(self),
+            leg,
+            heard,
+        };
+        let entry = Entry::errand(errand, worker.now()).touching(touch);
+        backend.push(worker, entry, |out| out.extend_from_slice(bytes));
+    }
+
+    /// What the L1 has to know of a leg.
+    fn touch(&self, worker: &Rc<Worker>, server: ServerId, change: &Change) -> Touch {
+        let pool = worker.pool_of_server(server);
+        let key = change.key.as_deref().unwrap_or(self.request.key());
+        let Some(hash) = worker.heat.hash(pool, key) else {
+            return Touch::None;
+        };
+        match self.request.kind() {
+            Kind::Read => worker.heat.touch_read(pool, hash),
+            _ => {
+                let touch = Touch::Write(hash);
+                worker.forget_all_copies(&touch, server);
+                worker.heat.told(pool, touch, std::iter::once(key))
+            }
+        }
+    }
+
+    /// This is what the client is told.
+    fn answer(self: &Rc<Self>, worker: &Rc<Worker>, source: Source) {
+        let leg = match source {
+            Source::Leg(leg) => leg,
+            Source::Canned(canned) => return self.tell_canned(worker, &canned),
+        };
+        let mut replies = self.replies.borrow_mut();
+        let found = replies.iter_mut().find(|reply| reply.leg == leg.0);
+        let reply = found.map(std::mem::take).unwrap_or_default();
+        replies.clear();
+        drop(replies);
+        match reply {
+            Reply {
+                fault: Some((text, verdict)),
+                ..
+            } => {
+                let Reader {
+                    client,
+                    seq,
+                    fragment,
+                } = &self.reader;
+                client.fail(worker, *seq, *fragment, &text, verdict);
+            }
+            Reply {
+                whole: true, bytes, ..
+            } => {
+                let change = self.change(leg).unwrap_or_default();
+                self.tell(worker, &self.request.restore(&change, bytes));
+            }
+            // It was decided by its beginning; the rest is still coming.
+            Reply { .. } => self.chosen.set(Some(leg)),
+        }
+    }
+
+    fn tell(&self, worker: &Rc<Worker>, reply: &[u8]) {
+        let Reader {
+            client,
+            seq,
+            fragment,
+        } = &self.reader;
+        client.deliver(worker, *seq, *fragment, reply, true);
+    }
+
+    fn tell_canned(&self, worker: &Rc<Worker>, canned: &Canned) {
+        let Reader {
+            client,
+            seq,
+            fragment,
+        } = &self.reader;
+        if let Canned::Error(text) = canned {
+            return client.fail(worker, *seq, *fragment, text, Verdict::Refused);
+        }
+        let mut reply = Vec::new();
+        self.request.canned(canned, client.wire(), &mut reply);
+        self.tell(worker, &reply);
+    }
+
+    fn keep(&self, leg: Leg, write: impl FnOnce(&mut Reply)) {
+        let mut replies = self.replies.borrow_mut();
+        let at = replies.iter().position(|reply| reply.leg == leg.0);
+        let at = at.unwrap_or_else(|| {
+            replies.push(Reply {
+                leg: leg.0,
+                ..Reply::default()
+            });
+            replies.len() - 1
+        });
+        write(&mut replies[at]);
+    }
+
+    fn refill(
+        &self,
+        worker: &Rc<Worker>,
+        from: Leg,
+        to: Vec<(ServerId, Change)>,
+        cap: Option<Duration>,
+    ) {
+        let course = self.course.borrow();
+        let Some((Target::Send(source), change)) = course.place(from) else {
+            return;
+        };
+        let key = change.key.as_deref().unwrap_or(self.request.key());
+        refill::begin(worker, &self.request, (source, key), to, cap, None);
+    }
+}
+
+impl Worker {
+    fn log_request(&self, name: &str, request: &Request) {
+        let hash = self.heat.l1.hasher.hash(request.key());
+        info!(route = name, key = format!("{:016x}", hash.0), kind = ?request.kind(), "request");
+    }
+}
+
+/// Do something after a while, on this thread.
+fn later(after: Duration, work: impl FnOnce() + 'static) {
+    tokio::task::spawn_local(async move {
+        tokio::time::sleep(after).await;
+        work();
+    });
+}

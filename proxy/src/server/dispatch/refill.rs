@@ -1,0 +1,272 @@
+//! Copies of keys that one server has and another should have: behind the
+//! readers' backs, added and never overwritten, with TTL and flags.
+//!
+//! ```text
+//!   ask the server that has it  ->  was it deleted meanwhile?  ->  add
+//!                                                                  | deleted now?
+//!                                                                  v delete again
+//! ```
+//!
+//! A delete that overtakes a refill would be undone by it. So whoever deletes
+//! puts up a *tombstone* first, for all workers to see; a refill looks for it
+//! before it adds, and once more after: if the delete came in between, it may
+//! have reached the server before the copy did, and is done again.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use emberline_hotkey::KeyHash;
+use emberline_protocol::redis::Version;
+use emberline_protocol::{Fetched, memcache, redis};
+use emberline_routing::{Change, ServerId};
+
+use super::request::Request;
+use crate::server::backend::Entry;
+use crate::server::errand::Errand;
+use crate::server::heat::Touch;
+use crate::server::worker::Worker;
+
+/// A larger item is not copied.
+const COPIED_MAX: usize = 8 * 1024 * 1024;
+
+/// Copies that one worker makes at the same time; beyond it they are not made,
+/// and the next reader's miss tries again.
+const REFILLS_MAX: usize = 1024;
+
+/// A copy under way.
+#[derive(Debug)]
+pub struct Refilling {
+    redis: bool,
+    /// What the source has said so far.
+    replies: RefCell<Vec<u8>>,
+    /// One of them will not come.
+    broken: Cell<bool>,
+    to: Vec<(ServerId, Box<[u8]>)>,
+    cap: Option<Duration>,
+    /// Under which a delete would be noted, and when the copy was begun.
+    grave: Option<(KeyHash, u64)>,
+}
+
+/// A step of it, as an errand.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// One of the replies of who has it; the last one of them.
+    Fetch {
+        /// Whether nothing follows.
+        last: bool,
+    },
+    /// The reply of who is given it.
+    Add {
+        /// That server.
+        server: ServerId,
+        /// The key there.
+        key: Box<[u8]>,
+    },
+}
+
+/// Begin a copy of what `source` has under a key.
+pub(super) fn begin(
+    worker: &Rc<Worker>,
+    request: &Request,
+    (source, key): (ServerId, &[u8]),
+    to: Vec<(ServerId, Change)>,
+    cap: Option<Duration>,
+    grave: Option<KeyHash>,
+) {
+    if worker.refills.get() >= REFILLS_MAX {
+        return;
+    }
+    let Ok(backend) = worker.backend(source, Version::Resp2, 0) else {
+        return;
+    };
+    if backend.is_full() {
+        return;
+    }
+    let own = |change: &Change| -> Box<[u8]> {
+        change.key.clone().unwrap_or_else(|| request.key().into())
+    };
+    let refilling = Rc::new(Refilling {
+        redis: request.is_redis(),
+        replies: RefCell::default(),
+        broken: Cell::new(false),
+        to: to.iter().map(|(server, change)| (*server, own(change))).collect(),
+        cap,
+        grave: grave.map(|hash| (hash, worker.now())),
+    });
+    let mut questions = Vec::new();
+    match refilling.redis {
+        true => {
+            for name in [b"PTTL", b"DUMP"] {
+                let mut question = Vec::new();
+                redis::encode::command(&mut question, [name.as_slice(), key].into_iter());
+                questions.push(question);
+            }
+        }
+        false => {
+            let mut question = Vec::new();
+            if memcache::copy::ask(&mut question, key).is_err() {
+                return;
+            }
+            questions.push(question);
+        }
+    }
+    worker.refills.set(worker.refills.get() + 1);
+    for (number, question) in questions.iter().enumerate() {
+        let last = number + 1 == questions.len();
+        let errand = Errand::Refill(Rc::clone(&refilling), Step::Fetch { last });
+        backend.push(worker, Entry::errand(errand, worker.now()), |out| {
+            out.extend_from_slice(question);
+        });
+    }
+}
+
+impl Refilling {
+    /// A step's reply has come.
+    pub fn answered(self: &Rc<Self>, worker: &Rc<Worker>, step: Step, reply: &[u8]) {
+        match step {
+            Step::Fetch { last } => {
+                self.replies.borrow_mut().extend_from_slice(reply);
+                if last {
+                    worker.refills.set(worker.refills.get().saturating_sub(1));
+                    self.add(worker);
+                }
+            }
+            Step::Add { server, key } => {
+                let refused = match self.redis {
+                    true => reply.starts_with(b"-"),
+                    false => !reply.starts_with(b"HD"),
+                };
+                if !refused && self.is_deleted(worker) {
+                    self.delete(worker, server, &key);
+                }
+            }
+        }
+    }
+
+    /// There is no reply to a step.
+    pub fn failed(self: &Rc<Self>, worker: &Rc<Worker>, step: &Step) {
+        match step {
+            Step::Fetch { last: true } => {
+                worker.refills.set(worker.refills.get().saturating_sub(1));
+            }
+            Step::Fetch { last: false } => self.broken.set(true),
+            // It may have been added all the same.
+            Step::Add { server, key } if self.is_deleted(worker) => {
+                self.delete(worker, *server, key);
+            }
+            Step::Add { .. } => {}
+        }
+    }
+
+    /// Whether more than this of a reply is too much.
+    pub fn is_too_long(&self, len: usize) -> bool {
+        len > COPIED_MAX
+    }
+
+    fn is_deleted(&self, worker: &Worker) -> bool {
+        self.grave.is_some_and(|(hash, since)| worker.hub.graves.has(hash, since))
+    }
+
+    fn add(self: &Rc<Self>, worker: &Rc<Worker>) {
+        let replies = self.replies.take();
+        if self.broken.get() {
+            return;
+        }
+        let fetched = match self.redis {
+            true => redis::copy::fetched(&replies),
+            false => memcache::copy::fetched(&replies),
+        };
+        let Ok(Fetched::Found { copied, .. }) = fetched else {
+            return;
+        };
+        if self.is_deleted(worker) {
+            return;
+        }
+        let payload = replies.get(copied.payload.clone()).unwrap_or_default();
+        for (server, key) in &self.to {
+            let mut bytes = Vec::with_capacity(payload.len() + 64);
+            match self.redis {
+                true => redis::copy::add(&mut bytes, key, payload, &copied, self.cap),
+                false => {
+                    let now = Duration::from_millis(worker.unix_millis());
+                    let (cap, out) = (self.cap, &mut bytes);
+                    if memcache::copy::add(out, key, payload, &copied, cap, now).is_err() {
+                        continue;
+                    }
+                }
+            }
+            let step = Step::Add {
+                server: *server,
+                key: key.clone(),
+            };
+            self.tell(worker, *server, key, Errand::Refill(Rc::clone(self), step), &bytes);
+        }
+    }
+
+    fn delete(&self, worker: &Rc<Worker>, server: ServerId, key: &[u8]) {
+        let mut bytes = Vec::new();
+        match self.redis {
+            true => redis::encode::command(&mut bytes, [b"DEL".as_slice(), key].into_iter()),
+            false => memcache::copy::delete(&mut bytes, key),
+        }
+        self.push(worker, server, key, Entry::unheard(worker.now()), &bytes);
+    }
+
+    fn tell(&self, worker: &Rc<Worker>, server: ServerId, key: &[u8], errand: Errand, bytes: &[u8]) {
+        self.push(worker, server, key, Entry::errand(errand, worker.now()), bytes);
+    }
+
+    fn push(&self, worker: &Rc<Worker>, server: ServerId, key: &[u8], entry: Entry, bytes: &[u8]) {
+        let Ok(backend) = worker.backend(server, Version::Resp2, 0) else {
+            return;
+        };
+        let pool = worker.pool_of_server(server);
+        let touch = worker.heat.hash(pool, key).map_or(Touch::None, Touch::Write);
+        backend.push(worker, entry.touching(touch), |out| out.extend_from_slice(bytes));
+    }
+}
+
+/// What was deleted a moment ago, for all workers of the process.
+#[derive(Debug, Default)]
+pub struct Graves {
+    keys: Mutex<Dug>,
+}
+
+#[derive(Debug, Default)]
+struct Dug {
+    /// When each key was last deleted, and until when that counts.
+    keys: HashMap<KeyHash, (u64, u64)>,
+    /// When everything was.
+    all: Option<(u64, u64)>,
+    /// Look for those that have passed when there are more.
+    tidy_at: usize,
+}
+
+impl Graves {
+    /// A key is about to be deleted; nothing brings it back until then.
+    pub fn dig(&self, key: KeyHash, now: u64, until: u64) {
+        let mut dug = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        dug.keys.insert(key, (now, until));
+        if dug.keys.len() > dug.tidy_at {
+            dug.keys.retain(|_, (_, until)| *until > now);
+            dug.tidy_at = (dug.keys.len() * 2).max(1024);
+        }
+    }
+
+    /// Everything is about to be deleted.
+    pub fn dig_all(&self, now: u64, until: u64) {
+        let mut dug = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        dug.all = Some((now, until));
+    }
+
+    /// Whether a key that was asked for at `since` may have been deleted since,
+    /// or so shortly before that its server may not know yet.
+    pub fn has(&self, key: KeyHash, since: u64) -> bool {
+        let dug = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = |(at, until): (u64, u64)| at >= since || until > since;
+        dug.keys.get(&key).copied().is_some_and(counts) || dug.all.is_some_and(counts)
+    }
+}

@@ -1,0 +1,270 @@
+//! What a client asked, kept while it is carried out: as it is written to
+//! servers, what their replies mean, and what is said in their place.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use emberline_protocol::memcache::{self, Verb};
+use emberline_protocol::redis::encode::{self, Version};
+use emberline_protocol::redis::{self, Command, Step};
+use emberline_protocol::{Edit, Kind, Outcome, TtlRule};
+use emberline_routing::{Canned, Change, PoolId, TtlChange};
+
+use crate::server::gather::Wire;
+use crate::server::worker::Worker;
+
+/// A request with one key, or several that go the same way.
+#[derive(Debug)]
+pub struct Request {
+    /// As a server takes it: an array, or a line that is not quiet.
+    bytes: Box<[u8]>,
+    /// As it is routed by.
+    key: Box<[u8]>,
+    kind: Kind,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    Redis(&'static Command),
+    Memcached {
+        verb: Verb,
+        limits: memcache::Limits,
+    },
+}
+
+impl Request {
+    /// A Redis command. `bytes` is an array of bulk strings.
+    pub fn redis(command: &'static Command, key: &[u8], bytes: Vec<u8>) -> Request {
+        Request {
+            bytes: bytes.into(),
+            key: key.into(),
+            kind: command.kind,
+            what: What::Redis(command),
+        }
+    }
+
+    /// A memcached request, line and data block, that is not quiet.
+    pub fn memcached(verb: Verb, key: &[u8], bytes: Vec<u8>, limits: &memcache::Limits) -> Request {
+        Request {
+            bytes: bytes.into(),
+            key: key.into(),
+            kind: verb.kind(),
+            what: What::Memcached {
+                verb,
+                limits: limits.clone(),
+            },
+        }
+    }
+
+    /// What it does to its key.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Its key, as it is routed by.
+    pub fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    /// Whether it is a Redis command.
+    pub fn is_redis(&self) -> bool {
+        matches!(self.what, What::Redis(_))
+    }
+
+    /// What a reply, or its beginning, says; `None` if more is needed.
+    pub fn outcome(&self, reply: &[u8]) -> Option<Outcome> {
+        match &self.what {
+            What::Redis(command) => redis::outcome(Some(command), self.kind, reply),
+            What::Memcached { verb, .. } => memcache::outcome(*verb, reply),
+        }
+    }
+
+    /// Append it with this change.
+    ///
+    /// # Errors
+    /// Why no server would take it.
+    pub fn write(&self, change: &Change, unix_ms: u64, out: &mut Vec<u8>) -> Result<(), String> {
+        if change.key.is_none() && change.ttl.is_none() {
+            out.extend_from_slice(&self.bytes);
+            return Ok(());
+        }
+        let now = Duration::from_millis(unix_ms);
+        let key = change.key.as_deref();
+        let rename = |_: &[u8], out: &mut Vec<u8>| out.extend_from_slice(key.unwrap_or_default());
+        let mut rules = rules(change.ttl).into_iter().flatten();
+        let edit = Edit {
+            key: key.is_some().then_some(&rename),
+            ttl: rules.next(),
+        };
+        self.edit(&self.bytes, &edit, now, out)?;
+        // A life with two bounds is written twice.
+        for rule in rules {
+            let bytes = std::mem::take(out);
+            let edit = Edit {
+                key: None,
+                ttl: Some(rule),
+            };
+            self.edit(&bytes, &edit, now, out)?;
+        }
+        Ok(())
+    }
+
+    fn edit(
+        &self,
+        bytes: &[u8],
+        edit: &Edit<'_>,
+        now: Duration,
+        out: &mut Vec<u8>,
+    ) -> Result<(), String> {
+        match &self.what {
+            What::Redis(command) => {
+                let mut parser = redis::Parser::default();
+                match parser.parse(bytes, &redis::Limits::default()) {
+                    Ok(Step::Frame { .. }) => {
+                        let request = parser.request(bytes);
+                        redis::edit(command, &request, edit, now, out)
+                            .map_err(|error| error.to_string())
+                    }
+                    _ => Err("the request cannot be read again".to_owned()),
+                }
+            }
+            What::Memcached { limits, .. } => {
+                let mut parser = memcache::Parser::default();
+                match parser.parse(bytes, limits) {
+                    Ok(Some(request)) => {
+                        memcache::edit(bytes, &request, edit, now, out)
+                            .map_err(|error| error.to_string())?;
+                        out.extend_from_slice(bytes.get(request.head..).unwrap_or_default());
+                        Ok(())
+                    }
+                    _ => Err("the request cannot be read again".to_owned()),
+                }
+            }
+        }
+    }
+
+    /// Whether a reply has to be changed before the client may see it.
+    pub fn is_edited_back(&self, change: Option<&Change>) -> bool {
+        let renamed = change.is_some_and(|change| change.key.is_some());
+        renamed && !self.is_redis()
+    }
+
+    /// A whole reply as the client is to see it: under the key that it asked for.
+    pub fn restore(&self, change: &Change, reply: Vec<u8>) -> Vec<u8> {
+        let What::Memcached { verb, limits } = &self.what else {
+            return reply;
+        };
+        if !self.is_edited_back(Some(change)) {
+            return reply;
+        }
+        let mut parser = memcache::Parser::default();
+        let Ok(Some(request)) = parser.parse(&self.bytes, limits) else {
+            return reply;
+        };
+        let Some(end) = memchr::memchr(b'\n', &reply) else {
+            return reply;
+        };
+        let (line, rest) = reply.split_at(end + 1);
+        let key = parser.key(&self.bytes, 0);
+        let mut restored = Vec::with_capacity(reply.len() + key.len());
+        memcache::restore_key(*verb, line, key, request.base64, &mut restored);
+        restored.extend_from_slice(rest);
+        restored
+    }
+
+    /// Append what the client is told in place of a reply. An error has a text
+    /// of its own.
+    pub fn canned(&self, canned: &Canned, wire: Wire, out: &mut Vec<u8>) {
+        let null = *canned == Canned::Null;
+        match &self.what {
+            What::Redis(command) => match (self.kind, null) {
+                (Kind::Read, _) if command.name == "mget" => {
+                    encode::array(out, 1);
+                    encode::null(out, wire.version());
+                }
+                (Kind::Read, _) if command.name == "exists" => encode::integer(out, 0),
+                (Kind::Read | Kind::Other, _) => encode::null(out, wire.version()),
+                (Kind::Write, true) => encode::null(out, wire.version()),
+                (Kind::Write, false) => encode::simple(out, "OK"),
+                (_, null) => encode::integer(out, i64::from(!null)),
+            },
+            What::Memcached { verb, .. } => {
+                memcache::encode::line(out, unsaid(*verb, null));
+            }
+        }
+    }
+
+    /// Answer it from an embedded pool. `bytes` is the request as it is there.
+    pub fn answer_local(
+        &self,
+        worker: &Worker,
+        pool: PoolId,
+        bytes: &[u8],
+        version: Version,
+        out: &mut Vec<u8>,
+    ) {
+        let Some(local) = &worker.pool(pool).local else {
+            return;
+        };
+        let now = worker.unix_millis();
+        match &self.what {
+            What::Redis(_) => {
+                let mut parser = redis::Parser::default();
+                if let Ok(Step::Frame { .. }) = parser.parse(bytes, &redis::Limits::default()) {
+                    let args: Vec<&[u8]> = parser.args(bytes).collect();
+                    local.redis(&args, version, now, out);
+                }
+            }
+            What::Memcached { limits, .. } => {
+                let mut parser = memcache::Parser::default();
+                if let Ok(Some(request)) = parser.parse(bytes, limits) {
+                    let keys: Vec<&[u8]> = parser.keys(bytes).collect();
+                    let (line, block) = bytes.split_at(request.head.min(bytes.len()));
+                    let body = block.get(..request.body.unwrap_or(0)).unwrap_or_default();
+                    local.memcache(&request, &keys, line, body, now, out);
+                }
+            }
+        }
+    }
+}
+
+fn rules(ttl: Option<TtlChange>) -> [Option<TtlRule>; 3] {
+    let Some(TtlChange { set, cap, floor }) = ttl else {
+        return [None; 3];
+    };
+    // The cap last: it is a promise.
+    [
+        set.map(TtlRule::Set),
+        floor.map(TtlRule::Floor),
+        cap.map(TtlRule::Cap),
+    ]
+}
+
+/// memcached's words for "there is nothing" and "it is being done".
+fn unsaid(verb: Verb, null: bool) -> &'static str {
+    match (verb, verb.kind(), null) {
+        (Verb::MetaGet, ..) => "EN",
+        (Verb::MetaSet, _, true) => "NS",
+        (Verb::MetaDelete | Verb::MetaArithmetic, _, true) => "NF",
+        (Verb::MetaSet | Verb::MetaDelete | Verb::MetaArithmetic, _, false) => "HD",
+        (_, Kind::Read | Kind::Other, _) | (Verb::Gat | Verb::Gats, ..) => "END",
+        (_, Kind::Write, true) => "NOT_STORED",
+        (_, Kind::Write, false) => "STORED",
+        (_, Kind::Delete, false) => "DELETED",
+        (_, Kind::Touch, false) => "TOUCHED",
+        (_, Kind::Counter, false) => "0",
+        (_, Kind::Delete | Kind::Touch | Kind::Counter, true) => "NOT_FOUND",
+    }
+}
+
+/// What it was, for an error that names the request.
+impl Request {
+    /// The name of its command.
+    pub fn name(&self) -> Cow<'static, str> {
+        match &self.what {
+            What::Redis(command) => command.name.into(),
+            What::Memcached { verb, .. } => verb.name().into(),
+        }
+    }
+}
