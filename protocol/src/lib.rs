@@ -9,10 +9,14 @@
 
 #![forbid(unsafe_code)]
 
+mod copied;
+mod edit;
 pub mod memcache;
 mod outcome;
 pub mod redis;
 
+pub use copied::{Copied, CopyError, Fetched};
+pub use edit::{Edit, Rename, TtlRule};
 pub use outcome::Outcome;
 
 /// What a request does to its key, in the words that routes and metrics use.

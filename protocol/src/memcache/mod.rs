@@ -14,22 +14,28 @@
 //! stream, such as an unknown meta flag, is left for the server to judge.
 
 pub mod base64;
+pub mod copy;
+mod edit;
 pub mod encode;
 mod error;
+mod expiry;
 mod key;
 mod meta;
 mod number;
+mod outcome;
 mod reply;
 mod request;
 mod text;
 mod verb;
 mod words;
 
+pub use edit::{EditError, edit, restore_key};
 pub use encode::{forward, fragment};
 pub use error::{Recovery, ReplyError, RequestError};
 pub use key::{KEY_MAX, key_ok};
 pub use meta::reply::{Got, Returned, Ttl, got};
 pub use meta::request::{flag, flags};
+pub use outcome::outcome;
 pub use reply::{Scanner, Value, Values, is_error, suppressed, values};
 pub use request::{Limits, Parser, Request, body_terminated};
 pub use verb::{Dialect, Verb};

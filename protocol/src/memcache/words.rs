@@ -83,7 +83,13 @@ pub(super) fn next_word(line: &[u8], from: usize) -> Option<Range<usize>> {
 
 /// The words of a command line, whether its line end is still there or not.
 pub fn tokens(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    without_end(line)
+        .split(|&b| b == b' ')
+        .filter(|word| !word.is_empty())
+}
+
+/// A line without its line end, if that is still there.
+pub(super) fn without_end(line: &[u8]) -> &[u8] {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    line.split(|&b| b == b' ').filter(|word| !word.is_empty())
+    line.strip_suffix(b"\r").unwrap_or(line)
 }

@@ -338,28 +338,54 @@ pub struct Elements<'a> {
 
 /// Takes an array (or set, or push) apart. An attribute in front of it is left out.
 pub fn elements(reply: &[u8]) -> Result<Elements<'_>, ReplyError> {
-    let mut rest = reply;
-    loop {
-        let kind = *rest.first().ok_or(ReplyError::NotAnArray)?;
-        let Some((Header::Number(count), len)) = header(rest)? else {
-            return Err(ReplyError::NotAnArray);
-        };
-        let body = &rest[len..];
-        let count = usize::try_from(count).map_err(|_| ReplyError::TooManyElements)?;
-        let elements = |left| Elements {
-            rest: body,
-            left,
-            scanner: Scanner::default(),
-        };
-        match kind {
-            b'*' | b'~' | b'>' => return Ok(elements(count)),
-            b'|' => {
-                let mut inside = elements(count.saturating_mul(2));
-                inside.by_ref().for_each(drop);
-                rest = inside.rest;
-            }
-            _ => return Err(ReplyError::NotAnArray),
+    let reply = described(reply)?.ok_or(ReplyError::NotAnArray)?;
+    match (reply.first(), header(reply)?) {
+        (Some(b'*' | b'~' | b'>'), Some((Header::Number(count), len))) => {
+            Elements::new(&reply[len..], count)
         }
+        _ => Err(ReplyError::NotAnArray),
+    }
+}
+
+/// What stands behind the attributes in front of a reply; `None` if they have
+/// not come whole.
+pub(super) fn described(reply: &[u8]) -> Result<Option<&[u8]>, ReplyError> {
+    let mut rest = reply;
+    while rest.first() == Some(&b'|') {
+        let Some((header, len)) = header(rest)? else {
+            return Ok(None);
+        };
+        let Header::Number(pairs) = header else {
+            return Err(ReplyError::Length);
+        };
+        let mut inside = Elements::new(&rest[len..], pairs.saturating_mul(2))?;
+        for _ in 0..inside.left {
+            if inside.next_or_error()?.is_none() {
+                return Ok(None);
+            }
+        }
+        rest = inside.rest;
+    }
+    Ok(Some(rest))
+}
+
+impl<'a> Elements<'a> {
+    fn new(rest: &'a [u8], count: u64) -> Result<Elements<'a>, ReplyError> {
+        Ok(Elements {
+            rest,
+            left: usize::try_from(count).map_err(|_| ReplyError::TooManyElements)?,
+            scanner: Scanner::default(),
+        })
+    }
+
+    /// The next element; `None` if it has not come whole.
+    fn next_or_error(&mut self) -> Result<Option<&'a [u8]>, ReplyError> {
+        let Scan::Done(len) = self.scanner.feed(self.rest)? else {
+            return Ok(None);
+        };
+        let (element, rest) = self.rest.split_at(len);
+        self.rest = rest;
+        Ok(Some(element))
     }
 }
 
@@ -368,17 +394,11 @@ impl<'a> Iterator for Elements<'a> {
 
     fn next(&mut self) -> Option<&'a [u8]> {
         self.left = self.left.checked_sub(1)?;
-        match self.scanner.feed(self.rest) {
-            Ok(Scan::Done(len)) => {
-                let (element, rest) = self.rest.split_at(len);
-                self.rest = rest;
-                Some(element)
-            }
-            _ => {
-                self.left = 0;
-                None
-            }
+        let element = self.next_or_error().ok().flatten();
+        if element.is_none() {
+            self.left = 0;
         }
+        element
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
