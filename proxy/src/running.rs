@@ -25,6 +25,8 @@ pub struct Running {
     pub pools: Vec<Pool>,
     /// Indexed by `ServerId`; a pool's servers stand together.
     pub servers: Vec<Server>,
+    /// How many routes remember something.
+    pub route_states: usize,
     /// The full admin API.
     pub admin: Option<Bind>,
     /// The read-only status endpoint.

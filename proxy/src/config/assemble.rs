@@ -81,6 +81,7 @@ pub fn assemble(
         return None;
     }
     Some(Running {
+        route_states: 0,
         proxy,
         listeners,
         pools: pools.pools,

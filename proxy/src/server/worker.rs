@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use emberline_protocol::memcache;
 use emberline_protocol::redis::{self as resp, Version};
-use emberline_routing::{Target, PoolId, ServerId};
+use emberline_routing::{Ask, Conditions, Plan, PoolId, ServerId, States, Target, Upstream};
 use slab::Slab;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -88,6 +88,10 @@ pub struct Worker {
     pub scratch: RefCell<Vec<u8>>,
     /// For requests that go to several places.
     pub ways: RefCell<Ways>,
+    /// What routes remember.
+    pub states: States,
+    /// Copies that are being made behind the readers' backs.
+    pub refills: Cell<usize>,
     /// Everywhere that keys of each listener may be.
     pub places: Vec<Vec<Target>>,
     /// Which commands each listener lets through.
@@ -102,6 +106,9 @@ pub struct Worker {
     pub memcache_limits: Vec<memcache::Limits>,
     epoch: Instant,
     clock: Cell<u64>,
+    /// What the wall clock is ahead of `clock`, in milliseconds, as of the last
+    /// second.
+    wall_ahead: Cell<u64>,
     #[expect(
         clippy::vec_box,
         reason = "lent as they are, so that lending moves a pointer"
@@ -152,6 +159,8 @@ impl Worker {
             parsers: RefCell::default(),
             scratch: RefCell::default(),
             ways: RefCell::default(),
+            states: States::new(running.route_states, seed()),
+            refills: Cell::new(0),
             places: running
                 .listeners
                 .iter()
@@ -163,6 +172,7 @@ impl Worker {
             limits_before_auth: resp::Limits::unauthenticated(),
             memcache_limits: running.listeners.iter().map(memcache_limits).collect(),
             clock: Cell::new(0),
+            wall_ahead: Cell::new(0),
             pipelines: RefCell::default(),
             clients: RefCell::default(),
             held: Cell::new(0),
@@ -250,6 +260,8 @@ impl Worker {
     /// Once a second: clients that have started a request and do not go on.
     fn sweep(&self) {
         self.tick();
+        let ahead = self.unix_millis().saturating_sub(self.now() / 1_000_000);
+        self.wall_ahead.set(ahead);
         self.hub.report(self.index, self.held.get());
         let limit = nanos(self.running.proxy.timeout_head);
         for (_, client) in self.clients.borrow().iter() {
@@ -339,6 +351,20 @@ impl Worker {
     /// A pool's settings.
     pub fn pool(&self, pool: PoolId) -> &Pool {
         &self.running.pools[usize::from(pool.0)]
+    }
+
+    /// What to do with a request of this client.
+    #[inline]
+    pub fn plan(&self, listener: &Listener, client: u64, ask: &Ask<'_>) -> Plan {
+        let now_ms = self.now() / 1_000_000;
+        let conditions = Conditions {
+            upstream: self,
+            states: &self.states,
+            now_ms,
+            unix_ms: now_ms + self.wall_ahead.get(),
+            client,
+        };
+        listener.router.plan(ask, &conditions)
     }
 
     /// The pool that a plan leads to.
@@ -562,6 +588,21 @@ impl Worker {
     /// Say that a request was refused for want of memory.
     pub fn shed(&self) {
         self.meter.shed(Shed::Memory);
+    }
+}
+
+impl Upstream for Worker {
+    fn is_ejected(&self, server: ServerId) -> bool {
+        self.may_connect(&self.seats[server.0 as usize]).is_err()
+    }
+
+    fn inflight(&self, server: ServerId) -> u32 {
+        let connections = self.seats[server.0 as usize].connections.borrow();
+        let inflight = connections
+            .iter()
+            .flatten()
+            .map(|backend| backend.inflight());
+        u32::try_from(inflight.sum::<usize>()).unwrap_or(u32::MAX)
     }
 }
 

@@ -19,6 +19,7 @@ pub const NOW: u64 = 1_700_000_000_000;
 /// A proxy with one listener and no pools; answers need no more.
 pub fn running(protocol: Protocol, password: Option<&str>) -> Running {
     Running {
+        route_states: 0,
         proxy: Proxy {
             workers: 2,
             clients_max: 10_000,

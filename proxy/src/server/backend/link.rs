@@ -24,6 +24,8 @@ use tokio::time::{Sleep, timeout};
 use super::{Backend, Client, Entry, Fault, OUT_HIGH, Owner, Phase, Touch, Worker, remember};
 use crate::metrics::Verdict;
 use crate::running::Protocol;
+use crate::server::dispatch::Heard;
+use crate::server::errand::Errand;
 use crate::server::socket::Socket;
 
 /// The reply to our own first words may have this size. HELLO's is below 1 KiB.

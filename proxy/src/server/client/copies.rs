@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use emberline_hotkey::{Access, HotKey, KeyHash, Seat};
 use emberline_protocol::redis::encode;
-use emberline_routing::{Target, PoolId, ServerId};
+use emberline_routing::{PoolId, ServerId, Target};
 
 use super::Client;
 use super::conversation::{Conversation, Next};
@@ -141,10 +141,11 @@ impl Conversation {
     ) -> Next {
         let servers = std::iter::once(home).chain(copies.iter().copied());
         let places: Vec<Place> = servers
-            .map(|server| Place::Target(Target::Send(server)))
+            .map(|server| Place::To(Target::Send(server)))
             .collect();
         let touch = std::cell::Cell::new(Some(touch));
         let fragments = Fragments {
+            course: |_, _| None,
             merge: Merge::Main,
             partial: Partial::Error,
             quiet: false,
@@ -266,7 +267,7 @@ impl Worker {
 }
 
 /// Append the request that deletes a copy.
-pub(super) fn forget(protocol: Protocol, key: &[u8], out: &mut Vec<u8>) {
+pub fn forget(protocol: Protocol, key: &[u8], out: &mut Vec<u8>) {
     match protocol {
         Protocol::Redis => encode::command(out, [b"DEL".as_slice(), key].into_iter()),
         Protocol::Memcached => {

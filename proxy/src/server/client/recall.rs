@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use emberline_hotkey::{Access, HotKey, Item, KeyHash, Seat, Token, Value};
-use emberline_routing::{PoolId, ServerId};
+use emberline_routing::{PoolId, ServerId, Target};
 
 use super::conversation::{Conversation, Next};
 use crate::l1::{Ask, encode};
@@ -122,6 +122,30 @@ impl Conversation {
                     Via::Proxy | Via::Server | Via::Anywhere => false,
                 })
         })
+    }
+
+    /// What has to be before a plan of several places is carried out: the
+    /// client's own fetches have ended, the first place has room, and the
+    /// request has been counted; or else, what to do instead.
+    pub(super) fn prepare_dispatch(
+        &mut self,
+        worker: &Rc<Worker>,
+        access: Access,
+        key: &[u8],
+        first: Option<Target>,
+    ) -> Option<Next> {
+        if self.fetch_clashes(worker, None) {
+            return Some(self.wait_for_all());
+        }
+        let first = first?;
+        self.note(worker, worker.pool_of_target(first), access, key);
+        let Target::Send(server) = first else {
+            return None;
+        };
+        let backend = worker.backend(server, self.client.wire().version(), self.client.id);
+        let full = backend.ok().filter(|backend| backend.is_full())?;
+        self.parked = Some(full);
+        Some(Next::Wait)
     }
 
     /// Take up nothing more before everything is answered.

@@ -252,7 +252,9 @@ impl Dispatch {
         drop(place);
         let mut bytes = worker.scratch.take();
         bytes.clear();
-        let written = self.request.write(&change, worker.unix_millis(), &mut bytes);
+        let written = self
+            .request
+            .write(&change, worker.unix_millis(), &mut bytes);
         match (written, target) {
             (Err(text), _) => {
                 self.keep(leg, |kept| kept.fault = Some((text, Verdict::Refused)));
@@ -261,7 +263,8 @@ impl Dispatch {
             (Ok(()), Target::Answer(pool)) => {
                 let mut reply = Vec::new();
                 let version = self.reader.client.wire().version();
-                self.request.answer_local(worker, pool, &bytes, version, &mut reply);
+                self.request
+                    .answer_local(worker, pool, &bytes, version, &mut reply);
                 self.answered(worker, leg, &reply);
             }
             (Ok(()), Target::Send(server)) => {

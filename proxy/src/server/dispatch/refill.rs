@@ -24,7 +24,9 @@ use emberline_protocol::{Fetched, memcache, redis};
 use emberline_routing::{Change, ServerId};
 
 use super::request::Request;
+use crate::running::Protocol;
 use crate::server::backend::Entry;
+use crate::server::client::forget;
 use crate::server::errand::Errand;
 use crate::server::heat::Touch;
 use crate::server::worker::Worker;
@@ -92,7 +94,10 @@ pub(super) fn begin(
         redis: request.is_redis(),
         replies: RefCell::default(),
         broken: Cell::new(false),
-        to: to.iter().map(|(server, change)| (*server, own(change))).collect(),
+        to: to
+            .iter()
+            .map(|(server, change)| (*server, own(change)))
+            .collect(),
         cap,
         grave: grave.map(|hash| (hash, worker.now())),
     });
@@ -167,7 +172,8 @@ impl Refilling {
     }
 
     fn is_deleted(&self, worker: &Worker) -> bool {
-        self.grave.is_some_and(|(hash, since)| worker.hub.graves.has(hash, since))
+        self.grave
+            .is_some_and(|(hash, since)| worker.hub.graves.has(hash, since))
     }
 
     fn add(self: &Rc<Self>, worker: &Rc<Worker>) {
@@ -202,21 +208,40 @@ impl Refilling {
                 server: *server,
                 key: key.clone(),
             };
-            self.tell(worker, *server, key, Errand::Refill(Rc::clone(self), step), &bytes);
+            self.tell(
+                worker,
+                *server,
+                key,
+                Errand::Refill(Rc::clone(self), step),
+                &bytes,
+            );
         }
     }
 
     fn delete(&self, worker: &Rc<Worker>, server: ServerId, key: &[u8]) {
         let mut bytes = Vec::new();
         match self.redis {
-            true => redis::encode::command(&mut bytes, [b"DEL".as_slice(), key].into_iter()),
-            false => memcache::copy::delete(&mut bytes, key),
+            true => forget(Protocol::Redis, key, &mut bytes),
+            false => forget(Protocol::Memcached, key, &mut bytes),
         }
         self.push(worker, server, key, Entry::unheard(worker.now()), &bytes);
     }
 
-    fn tell(&self, worker: &Rc<Worker>, server: ServerId, key: &[u8], errand: Errand, bytes: &[u8]) {
-        self.push(worker, server, key, Entry::errand(errand, worker.now()), bytes);
+    fn tell(
+        &self,
+        worker: &Rc<Worker>,
+        server: ServerId,
+        key: &[u8],
+        errand: Errand,
+        bytes: &[u8],
+    ) {
+        self.push(
+            worker,
+            server,
+            key,
+            Entry::errand(errand, worker.now()),
+            bytes,
+        );
     }
 
     fn push(&self, worker: &Rc<Worker>, server: ServerId, key: &[u8], entry: Entry, bytes: &[u8]) {
@@ -224,8 +249,13 @@ impl Refilling {
             return;
         };
         let pool = worker.pool_of_server(server);
-        let touch = worker.heat.hash(pool, key).map_or(Touch::None, Touch::Write);
-        backend.push(worker, entry.touching(touch), |out| out.extend_from_slice(bytes));
+        let touch = worker
+            .heat
+            .hash(pool, key)
+            .map_or(Touch::None, Touch::Write);
+        backend.push(worker, entry.touching(touch), |out| {
+            out.extend_from_slice(bytes)
+        });
     }
 }
 
