@@ -100,7 +100,7 @@ fn hash_tags_are_each_protocols_custom() {
             key: key.as_bytes(),
             kind: Kind::Read,
         };
-        running.listeners[listener].router.plan(&ask)
+        running.listeners[listener].router.explain(&ask).plan
     };
     let keys: Vec<_> = (0..50).map(|i| format!("{}{{x}}", i * 7919)).collect();
     let spread = |listener| {
@@ -152,10 +152,10 @@ fn a_listener_may_hold_its_route() {
     );
     let listener = &running.listeners[0];
     let plan = |key: &[u8]| {
-        listener.router.plan(&Ask {
+        listener.router.explain(&Ask {
             key,
             kind: Kind::Read,
-        })
+        }).plan
     };
     assert_eq!(plan(b"a:1"), Plan::Send(ServerId(0)));
     assert_eq!(plan(b"x"), Plan::Send(ServerId(1)));
