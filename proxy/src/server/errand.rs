@@ -23,12 +23,13 @@ use emberline_routing::ServerId;
 
 use super::backend::Entry;
 use super::client::Client;
+use super::fault::Fault;
 use super::flight::Waiter;
 use super::heat::Touch;
 use super::increment::Batch;
 use super::worker::Worker;
 use crate::l1::encode::{self, Compared};
-use crate::metrics::{Event, Verdict};
+use crate::metrics::Event;
 
 /// See the module's description.
 #[derive(Debug)]
@@ -143,7 +144,8 @@ impl Errand {
     }
 
     /// There is no reply.
-    pub fn failed(self, worker: &Rc<Worker>, text: &str, verdict: Verdict) {
+    /// `text` is what its client is told of `fault`.
+    pub fn failed(self, worker: &Rc<Worker>, fault: &Fault, text: &str) {
         match self {
             Errand::Copy { reader, key, home } => {
                 key.invalidate();
@@ -151,9 +153,9 @@ impl Errand {
             }
             Errand::Revalidate { reader, .. } | Errand::Leased { reader, .. } => {
                 let client = &reader.client;
-                client.fail(worker, reader.seq, reader.fragment, text, verdict);
+                client.fail(worker, reader.seq, reader.fragment, text, fault.verdict());
             }
-            Errand::Increments(batch) => batch.failed(worker, text, verdict),
+            Errand::Increments(batch) => batch.failed(worker, fault, text),
         }
     }
 }

@@ -192,12 +192,9 @@ impl Conversation {
             None
         });
         let (item, key) = found.flatten()?;
-        let backend = worker.backend(read.server, self.client.wire().version(), self.client.id);
-        let backend = backend.ok()?;
-        if backend.is_full() {
-            self.parked = Some(backend);
+        let Some(backend) = self.way(read.server, self.client.wire().version()).ok()? else {
             return Some(Next::Wait);
-        }
+        };
         let reader = self.seat_reader(read, record);
         let errand = Errand::Revalidate { reader, key, item };
         let entry = Entry::errand(errand, now);
@@ -217,10 +214,11 @@ impl Conversation {
             return None;
         }
         let key = worker.heat.key(read.hash)?;
-        let backend = worker.backend(read.server, self.client.wire().version(), self.client.id);
-        let backend = backend.ok()?;
-        if backend.is_full() {
-            self.parked = Some(backend);
+        if self
+            .way(read.server, self.client.wire().version())
+            .ok()?
+            .is_none()
+        {
             return Some(Next::Wait);
         }
         let reader = self.seat_reader(read, record);
@@ -258,17 +256,12 @@ impl Conversation {
             None => {}
         }
         let backend = match waits {
-            None => Some(
-                worker
-                    .backend(server, self.client.wire().version(), self.client.id)
-                    .ok()?,
-            ),
+            None => match self.way(server, self.client.wire().version()).ok()? {
+                None => return Some(Next::Wait),
+                backend => backend,
+            },
             Some(_) => None,
         };
-        if let Some(backend) = backend.as_ref().filter(|backend| backend.is_full()) {
-            self.parked = Some(Rc::clone(backend));
-            return Some(Next::Wait);
-        }
         let mute = self.mute();
         let owner = Waiter {
             client: Rc::clone(&self.client),
