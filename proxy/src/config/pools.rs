@@ -70,6 +70,7 @@ impl Pools {
             .then(|| LocalPool::new(capacity.map_or(model::CAPACITY, |at| at.value).0));
         let connect = table.connect_timeout.as_ref();
         let request = table.request_timeout.as_ref();
+        let timeout_request = request.map_or(model::REQUEST_TIMEOUT, |at| at.value).0;
         let value_max = value_max.map_or(model::VALUE_MAX, |at| at.value).0;
         self.routes.insert(name.to_owned(), route);
         self.pools.push(running::Pool {
@@ -78,7 +79,7 @@ impl Pools {
             local: local.map(Arc::new),
             servers: first..u32::try_from(self.servers.len()).unwrap_or(u32::MAX),
             timeout_connect: connect.map_or(model::CONNECT_TIMEOUT, |at| at.value).0,
-            timeout_request: request.map_or(model::REQUEST_TIMEOUT, |at| at.value).0,
+            timeout_request,
             connections: table
                 .connections
                 .as_ref()
@@ -87,6 +88,10 @@ impl Pools {
                 .inflight_max
                 .as_ref()
                 .map_or(model::INFLIGHT_MAX, |at| at.value),
+            health: running::HealthSettings {
+                timeout_queue: timeout_request,
+                ..running::HealthSettings::default()
+            },
             partial: table
                 .partial
                 .as_ref()

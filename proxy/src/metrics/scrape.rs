@@ -20,11 +20,12 @@ use prometheus::proto::MetricFamily;
 use prometheus::{Registry, TextEncoder};
 
 use super::family::Family;
-use super::meter::{Class, Meter, Shed, Verdict};
+use super::meter::{Class, Health, Meter, Shed, Verdict};
 use super::totals::{self, Durations};
 use super::{command, memory, process};
 use crate::l1::L1;
 use crate::running::Running;
+use crate::server::health::{Board, Standing};
 
 /// Series of `emberline_requests_total`, those of `other` included.
 const REQUEST_SERIES_MAX: usize = 600;
@@ -44,10 +45,11 @@ pub struct Scrape {
 impl Scrape {
     /// A scrape over the meters of all workers. `started` is when the
     /// configuration was loaded.
-    pub fn new(
+    pub(crate) fn new(
         running: Arc<Running>,
         meters: Vec<Arc<Meter>>,
         l1: Arc<L1>,
+        health: Arc<Board>,
         started: SystemTime,
     ) -> Scrape {
         let registry = Registry::new();
@@ -55,6 +57,7 @@ impl Scrape {
             running,
             meters,
             l1,
+            health,
             started,
             requests: Mutex::default(),
             histograms: Mutex::default(),
@@ -81,6 +84,7 @@ struct Workers {
     running: Arc<Running>,
     meters: Vec<Arc<Meter>>,
     l1: Arc<L1>,
+    health: Arc<Board>,
     started: SystemTime,
     /// Cells of `emberline_requests_total` that have a series of their own.
     requests: Mutex<HashSet<usize>>,
@@ -196,7 +200,7 @@ impl Workers {
         family
     }
 
-    fn upstreams(&self) -> [Family; 3] {
+    fn upstreams(&self) -> [Family; 6] {
         let mut requests = Family::counter(
             "emberline_upstream_requests_total",
             "Requests for a server, by how they ended.",
@@ -209,6 +213,18 @@ impl Workers {
             "emberline_upstream_connects_total",
             "Connection attempts to a server.",
         );
+        let mut health = Family::gauge(
+            "emberline_upstream_health",
+            "1 if a server answers, 0 if it is down; not there before it was first used.",
+        );
+        let mut ejections = Family::counter(
+            "emberline_upstream_ejections_total",
+            "How often a server was found to be down.",
+        );
+        let mut probes = Family::counter(
+            "emberline_upstream_probes_total",
+            "Questions to a server that is down, whether it is up again.",
+        );
         for (id, server) in (0u32..).zip(&self.running.servers) {
             let totals = totals::server(&self.meters, ServerId(id));
             let pool = self.pool_name(Some(server.pool.0));
@@ -220,8 +236,18 @@ impl Workers {
             inflight.push(&labels, totals.inflight as f64);
             connects.push(&with("ok"), totals.connects as f64);
             connects.push(&with("error"), totals.connects_failed as f64);
+            let standing = self.health.standing(ServerId(id));
+            match totals.health {
+                _ if standing != Standing::Up => health.push(&labels, 0.0),
+                Health::Unused => {}
+                Health::Up => health.push(&labels, 1.0),
+                Health::Down => health.push(&labels, 0.0),
+            }
+            ejections.push(&labels, totals.ejections as f64);
+            probes.push(&with("ok"), totals.probes as f64);
+            probes.push(&with("error"), totals.probes_failed as f64);
         }
-        [requests, inflight, connects]
+        [requests, inflight, connects, health, ejections, probes]
     }
 
     fn clients(&self) -> [Family; 4] {

@@ -20,6 +20,7 @@ mod figures;
 mod flight;
 mod form;
 mod gather;
+pub(crate) mod health;
 mod heat;
 mod increment;
 mod pipeline;

@@ -18,13 +18,14 @@ use emberline_routing::{Ask, Conditions, Plan, PoolId, ServerId, States, Target,
 use slab::Slab;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::Hub;
 use super::backend::Backend;
 use super::client::{self, Client, Parsers, Ways};
 use super::fault::Fault;
 use super::gather::Wire;
+use super::health::{Health, jittered};
 use super::heat::{Heat, Touch};
 use super::pipeline::{Pipeline, Record};
 use super::places::places;
@@ -33,7 +34,7 @@ use super::socket::Socket;
 use crate::answer::Context;
 use crate::l1::Landed;
 use crate::log::Limited;
-use crate::metrics::{Class, Health, Meter, Shed, Verdict};
+use crate::metrics::{Class, Health as Shown, Meter, Shed, Verdict};
 use crate::running::{Listener, Pool, Protocol, Running, Server};
 
 /// Bytes read at once from any socket.
@@ -80,6 +81,8 @@ pub struct Worker {
     pub hub: Arc<Hub>,
     /// Which keys are hot, and what is done about it.
     pub heat: Heat,
+    /// Which servers are down.
+    pub health: Health,
     /// Where every socket is read into.
     pub read_buffer: RefCell<Box<[u8]>>,
     /// For clients whose requests come whole.
@@ -139,8 +142,18 @@ struct Seat {
     connections: RefCell<Vec<Option<Rc<Backend>>>>,
     /// Idle ones for requests that need a connection to themselves.
     spares: RefCell<Vec<Rc<Backend>>>,
+    /// Connects that failed since the last that was worth something.
     failures: Cell<u32>,
-    retry: RefCell<Option<(u64, Arc<str>)>>,
+    pause: RefCell<Option<Pause>>,
+}
+
+/// No connect is tried for a while.
+#[derive(Debug)]
+struct Pause {
+    until: u64,
+    /// The server's incident: when that is over, so is the pause.
+    incident: u64,
+    why: Arc<str>,
 }
 
 impl Worker {
@@ -153,6 +166,7 @@ impl Worker {
             held_max: running.proxy.memory_max / running.proxy.workers.max(1),
             meter,
             epoch: hub.l1.epoch,
+            health: Health::new(&running, Arc::clone(&hub.state.health)),
             heat: Heat::new(index, Arc::clone(&hub.l1), Arc::clone(&running)),
             hub,
             read_buffer: RefCell::new(vec![0; READ].into_boxed_slice()),
@@ -453,13 +467,17 @@ impl Worker {
     /// The connection that this client's requests to `server` go through.
     ///
     /// # Errors
-    /// When connecting failed so recently that it is not tried again yet.
+    /// When the server is down, or connecting failed so recently that it is not
+    /// tried again yet.
     pub fn backend(
         self: &Rc<Worker>,
         server: ServerId,
         version: Version,
         client: u64,
     ) -> Result<Rc<Backend>, Fault> {
+        if let Some(fault) = self.health.fault(server, self.now()) {
+            return Err(fault);
+        }
         let seat = &self.seats[server.0 as usize];
         let count = usize::from(self.pool_of(server).connections.max(1));
         let one = match count {
@@ -472,7 +490,7 @@ impl Worker {
         {
             return Ok(Rc::clone(backend));
         }
-        self.may_connect(seat)?;
+        self.may_connect(server)?;
         let backend = Backend::open(self, server, version);
         let mut connections = seat.connections.borrow_mut();
         if connections.len() <= index {
@@ -492,6 +510,9 @@ impl Worker {
         server: ServerId,
         version: Version,
     ) -> Result<Rc<Backend>, Fault> {
+        if let Some(fault) = self.health.fault(server, self.now()) {
+            return Err(fault);
+        }
         let seat = &self.seats[server.0 as usize];
         while let Some(backend) = seat.spares.borrow_mut().pop() {
             if backend.is_open() && backend.version() == version {
@@ -499,7 +520,7 @@ impl Worker {
             }
             backend.retire();
         }
-        self.may_connect(seat)?;
+        self.may_connect(server)?;
         Ok(Backend::open(self, server, version))
     }
 
@@ -513,9 +534,12 @@ impl Worker {
         }
     }
 
-    fn may_connect(&self, seat: &Seat) -> Result<(), Fault> {
-        match &*seat.retry.borrow() {
-            Some((at, why)) if *at > self.now() => Err(Fault::Down(Arc::clone(why))),
+    fn may_connect(&self, server: ServerId) -> Result<(), Fault> {
+        let incident = self.health.incident(server);
+        match &*self.seats[server.0 as usize].pause.borrow() {
+            Some(pause) if pause.until > self.now() && pause.incident == incident => {
+                Err(Fault::Connect(Arc::clone(&pause.why)))
+            }
             _ => Ok(()),
         }
     }
@@ -538,21 +562,13 @@ impl Worker {
         let seat = &self.seats[server.0 as usize];
         let failures = seat.failures.get().saturating_add(1);
         seat.failures.set(failures);
-        let pause = nanos(PAUSE_FIRST)
-            .saturating_mul(1 << (failures - 1).min(16))
-            .min(nanos(PAUSE_LAST));
-        let jittered = pause / 2 + self.random() % (pause / 2 + 1);
-        *seat.retry.borrow_mut() = Some((self.now() + jittered, Arc::clone(why)));
-        if failures == 1 {
-            let pool = &self.pool_of(server).name;
-            warn!(
-                pool,
-                server = self.server_name(server),
-                why = &**why,
-                "server is down"
-            );
-        }
-        self.meter.upstream_health(server, Health::Down);
+        let pause = jittered(PAUSE_FIRST, PAUSE_LAST, failures - 1, self.random());
+        *seat.pause.borrow_mut() = Some(Pause {
+            until: self.now() + nanos(pause),
+            incident: self.health.incident(server),
+            why: Arc::clone(why),
+        });
+        self.meter.upstream_health(server, Shown::Down);
     }
 
     /// A connection that had worked has ended.
@@ -573,16 +589,9 @@ impl Worker {
     /// A connection has had its first reply.
     pub fn succeeded(&self, server: ServerId) {
         let seat = &self.seats[server.0 as usize];
-        if seat.failures.replace(0) > 0 {
-            let pool = &self.pool_of(server).name;
-            info!(
-                pool,
-                server = self.server_name(server),
-                "server is up again"
-            );
-        }
-        *seat.retry.borrow_mut() = None;
-        self.meter.upstream_health(server, Health::Up);
+        seat.failures.set(0);
+        *seat.pause.borrow_mut() = None;
+        self.meter.upstream_health(server, Shown::Up);
     }
 
     /// Say that a request was refused for want of memory.
@@ -593,16 +602,11 @@ impl Worker {
 
 impl Upstream for Worker {
     fn is_ejected(&self, server: ServerId) -> bool {
-        self.may_connect(&self.seats[server.0 as usize]).is_err()
+        self.health.is_ejected(server)
     }
 
     fn inflight(&self, server: ServerId) -> u32 {
-        let connections = self.seats[server.0 as usize].connections.borrow();
-        let inflight = connections
-            .iter()
-            .flatten()
-            .map(|backend| backend.inflight());
-        u32::try_from(inflight.sum::<usize>()).unwrap_or(u32::MAX)
+        self.health.inflight(server)
     }
 }
 

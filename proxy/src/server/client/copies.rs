@@ -58,10 +58,18 @@ impl Conversation {
             return Some(self.wait_for_all());
         }
         let backend = worker.less_busy(&self.client, &worker.copies(read.pool, read.server))?;
-        if backend.is_full() {
-            self.parked = Some(backend);
-            return Some(Next::Wait);
-        }
+        let backend = match self.room(backend) {
+            Ok(Some(backend)) => backend,
+            Ok(None) => return Some(Next::Wait),
+            // Its own server is not read while there are copies.
+            Err(fault) => {
+                let reader = self.seat_reader(read, record);
+                let text = fault.text(worker.server_name(read.server));
+                let Waiter { client, seq, .. } = reader;
+                client.fail(worker, seq, reader.fragment, &text, fault.verdict());
+                return Some(Next::Taken);
+            }
+        };
         let reader = self.seat_reader(read, record);
         worker.push_copy(&backend, reader, &key, read.server);
         Some(Next::Taken)

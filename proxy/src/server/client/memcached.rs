@@ -491,12 +491,9 @@ impl Conversation {
                 return Next::Taken;
             }
         };
-        match worker.backend(server, Version::Resp2, self.client.id) {
-            Ok(backend) if backend.is_full() => {
-                self.parked = Some(backend);
-                Next::Wait
-            }
-            Ok(backend) => {
+        match self.way(server, Version::Resp2) {
+            Ok(None) => Next::Wait,
+            Ok(Some(backend)) => {
                 let seq = self.push_memcached(frame.request, record);
                 let entry = Entry::new(Rc::clone(&self.client), seq, 0, worker.now());
                 backend.push(worker, entry.touching(touch), |out| frame.write(out));

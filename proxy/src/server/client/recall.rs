@@ -216,12 +216,9 @@ impl Conversation {
             None
         });
         let (item, key) = found.flatten()?;
-        let backend = worker.backend(read.server, self.client.wire().version(), self.client.id);
-        let backend = backend.ok()?;
-        if backend.is_full() {
-            self.parked = Some(backend);
+        let Some(backend) = self.way(read.server, self.client.wire().version()).ok()? else {
             return Some(Next::Wait);
-        }
+        };
         let reader = self.seat_reader(read, record);
         let errand = Errand::Revalidate { reader, key, item };
         let entry = Entry::errand(errand, now);
@@ -241,10 +238,11 @@ impl Conversation {
             return None;
         }
         let key = worker.heat.key(read.hash)?;
-        let backend = worker.backend(read.server, self.client.wire().version(), self.client.id);
-        let backend = backend.ok()?;
-        if backend.is_full() {
-            self.parked = Some(backend);
+        if self
+            .way(read.server, self.client.wire().version())
+            .ok()?
+            .is_none()
+        {
             return Some(Next::Wait);
         }
         let reader = self.seat_reader(read, record);
@@ -282,17 +280,12 @@ impl Conversation {
             None => {}
         }
         let backend = match waits {
-            None => Some(
-                worker
-                    .backend(server, self.client.wire().version(), self.client.id)
-                    .ok()?,
-            ),
+            None => match self.way(server, self.client.wire().version()).ok()? {
+                None => return Some(Next::Wait),
+                backend => backend,
+            },
             Some(_) => None,
         };
-        if let Some(backend) = backend.as_ref().filter(|backend| backend.is_full()) {
-            self.parked = Some(Rc::clone(backend));
-            return Some(Next::Wait);
-        }
         let mute = self.mute();
         let owner = Waiter {
             client: Rc::clone(&self.client),

@@ -447,12 +447,9 @@ impl Conversation {
                 return Next::Taken;
             }
         };
-        match worker.backend(server, self.version(), self.client.id) {
-            Ok(backend) if backend.is_full() => {
-                self.parked = Some(backend);
-                Next::Wait
-            }
-            Ok(backend) => {
+        match self.way(server, self.version()) {
+            Ok(None) => Next::Wait,
+            Ok(Some(backend)) => {
                 let mute = self.mute();
                 let seq = self.push(Shape::Plain, mute, record);
                 let entry = Entry::new(Rc::clone(&self.client), seq, 0, worker.now());

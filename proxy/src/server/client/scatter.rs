@@ -78,9 +78,7 @@ impl Conversation {
             }
             Place::To(Target::Answer(_)) | Place::Memory { .. } | Place::Course { .. } => None,
         }));
-        let full = ways.iter().flatten().flatten().find(|way| way.is_full());
-        let next = if let Some(full) = full {
-            self.parked = Some(Rc::clone(full));
+        let next = if !self.has_room(&mut ways) {
             Next::Wait
         } else {
             let mute = fragments.quiet || self.mute();
@@ -155,6 +153,27 @@ impl Conversation {
         ways.clear();
         worker.ways.replace(ways);
         next
+    }
+
+    /// Whether all of these can be sent on, or have waited long enough: those
+    /// without room are then faults.
+    fn has_room(&mut self, ways: &mut Ways) -> bool {
+        let is_full = |way: &Rc<Backend>| way.is_full();
+        let full = ways.iter().flatten().flatten().find(|way| is_full(way));
+        let Some(full) = full.or(ways.iter().flatten().flatten().next()) else {
+            return true;
+        };
+        let fault = match self.room(Rc::clone(full)) {
+            Ok(Some(_)) => return true,
+            Ok(None) => return false,
+            Err(fault) => fault,
+        };
+        for way in ways.iter_mut().flatten() {
+            if way.as_ref().is_ok_and(is_full) {
+                *way = Err(fault.clone());
+            }
+        }
+        true
     }
 
     /// As [`ask_leased`](Self::ask_leased), for a part of a slot.

@@ -61,6 +61,8 @@ pub struct Dispatch {
     request: Request,
     course: RefCell<Course>,
     replies: RefCell<Vec<Reply>>,
+    /// What is sent now is sent because of a failure.
+    retrying: Cell<bool>,
     /// Whose reply is the answer, once that is known and it has not come whole.
     chosen: Cell<Option<Leg>>,
 }
@@ -89,12 +91,16 @@ pub enum Heard {
 impl Worker {
     /// Carry a plan out, and answer `reader`.
     pub fn dispatch(self: &Rc<Worker>, plan: Plan, reader: Reader, request: Request) {
+        if let Some(Target::Send(first)) = plan.first() {
+            self.health.first_try(self.pool_of_server(first), self.now());
+        }
         let course = Course::new(plan, request.kind());
         let dispatch = Rc::new(Dispatch {
             reader,
             request,
             course: RefCell::new(course),
             replies: RefCell::default(),
+            retrying: Cell::new(false),
             chosen: Cell::new(None),
         });
         dispatch.advance(self, Course::start);
@@ -188,7 +194,21 @@ impl Dispatch {
     }
 
     fn settle(self: &Rc<Self>, worker: &Rc<Worker>, leg: Leg, outcome: Outcome) {
+        // What is asked elsewhere because somebody failed to answer.
+        self.retrying.set(!outcome.is_answer());
         self.advance(worker, |course, acts| course.settle(leg, outcome, acts));
+        self.retrying.set(false);
+    }
+
+    /// Whether this leg may be sent: when many servers fail, asking others in
+    /// their place would only make them fail, too.
+    fn may_send(&self, worker: &Worker, target: Target) -> bool {
+        match target {
+            Target::Send(server) if self.retrying.get() => {
+                worker.may_retry(worker.pool_of_server(server))
+            }
+            Target::Send(_) | Target::Answer(_) => true,
+        }
     }
 
     fn advance(
@@ -259,6 +279,11 @@ impl Dispatch {
             (Err(text), _) => {
                 self.keep(leg, |kept| kept.fault = Some((text, Verdict::Refused)));
                 self.settle(worker, leg, Outcome::Error);
+            }
+            (Ok(()), _) if !self.may_send(worker, target) => {
+                let text = "too many requests are being tried again".to_owned();
+                self.keep(leg, |kept| kept.fault = Some((text, Verdict::Unavailable)));
+                self.settle(worker, leg, Outcome::Down);
             }
             (Ok(()), Target::Answer(pool)) => {
                 let mut reply = Vec::new();

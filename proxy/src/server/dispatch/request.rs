@@ -1,7 +1,6 @@
 //! What a client asked, kept while it is carried out: as it is written to
 //! servers, what their replies mean, and what is said in their place.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use emberline_protocol::memcache::{self, Verb};
@@ -255,16 +254,5 @@ fn unsaid(verb: Verb, null: bool) -> &'static str {
         (_, Kind::Touch, false) => "TOUCHED",
         (_, Kind::Counter, false) => "0",
         (_, Kind::Delete | Kind::Touch | Kind::Counter, true) => "NOT_FOUND",
-    }
-}
-
-/// What it was, for an error that names the request.
-impl Request {
-    /// The name of its command.
-    pub fn name(&self) -> Cow<'static, str> {
-        match &self.what {
-            What::Redis(command) => command.name.into(),
-            What::Memcached { verb, .. } => verb.name().into(),
-        }
     }
 }
