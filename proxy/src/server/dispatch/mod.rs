@@ -194,8 +194,10 @@ impl Dispatch {
     }
 
     fn settle(self: &Rc<Self>, worker: &Rc<Worker>, leg: Leg, outcome: Outcome) {
-        // What is asked elsewhere because somebody failed to answer.
-        self.retrying.set(!outcome.is_answer());
+        // Who is known to be down costs nobody anything; who was asked and did
+        // not answer may be so busy that more questions would be its end.
+        let read = self.request.kind() == Kind::Read;
+        self.retrying.set(read && matches!(outcome, Outcome::Timeout | Outcome::Lost));
         self.advance(worker, |course, acts| course.settle(leg, outcome, acts));
         self.retrying.set(false);
     }
