@@ -19,6 +19,10 @@ const POOLS_MAX: usize = 4_096;
 /// Listeners; each is a socket.
 const LISTENERS_MAX: usize = 1_024;
 
+/// Places that one request may go to, the same one counted each time: routes
+/// that share children multiply.
+const BREADTH_MAX: usize = 256;
+
 /// Check everything and build; `None` exactly if the report has errors.
 pub fn assemble(
     config: &Config,
@@ -55,7 +59,7 @@ pub fn assemble(
 
     outage::refuse_unbuilt(config, report);
     let mut told = HashSet::new();
-    let mut tree = routes::Tree::new(config, &pools.routes);
+    let mut tree = Tree::new(config, &pools.routes);
     let mut listeners = Vec::new();
     for ((name, table), (_, admission)) in config.listeners.iter().zip(admitted) {
         let (Some(protocol), Some(bind), Some(route)) =
@@ -65,6 +69,14 @@ pub fn assemble(
         };
         match tree.build(route) {
             Ok(root) => {
+                let breadth = root.breadth();
+                if breadth > BREADTH_MAX {
+                    let message = format!(
+                        "a request to listener `{name}` may go to {breadth} places, expected at most {BREADTH_MAX}"
+                    );
+                    report.error(&table.span, message);
+                    continue;
+                }
                 let router = Router::new(root);
                 let value_max = pools.value_max(router.pools());
                 listeners.push(running::Listener {
@@ -89,7 +101,7 @@ pub fn assemble(
         return None;
     }
     Some(Running {
-        route_states: 0,
+        route_states: tree.states(),
         proxy,
         listeners,
         pools: pools.pools,

@@ -138,13 +138,6 @@ pub fn refuse_unbuilt(config: &Config, report: &mut Report) {
         let keys = [
             ("salt", span(&pool.salt)),
             ("on_down", on_down.map(|at| &at.span)),
-            ("zone", span(&pool.zone)),
-            ("queue_timeout", span(&pool.queue_timeout)),
-            ("retry_budget", span(&pool.retry_budget)),
-            ("failures", span(&pool.failures)),
-            ("probe_first", span(&pool.probe_first)),
-            ("probe_last", span(&pool.probe_last)),
-            ("panic", span(&pool.panic)),
             ("delete_log", log),
             ("dns", span(&pool.dns)),
             ("down", down.map(|at| &at.span)),
@@ -156,8 +149,5 @@ pub fn refuse_unbuilt(config: &Config, report: &mut Report) {
                 report.error(at, format!("pool `{name}`: `{key}` is not built yet"));
             }
         }
-    }
-    if let Some(zone) = &config.proxy.zone {
-        report.error(&zone.span, "`zone` is not built yet");
     }
 }

@@ -91,10 +91,7 @@ impl Pools {
                 .inflight_max
                 .as_ref()
                 .map_or(model::INFLIGHT_MAX, |at| at.value),
-            health: running::HealthSettings {
-                timeout_queue: timeout_request,
-                ..running::HealthSettings::default()
-            },
+            health: health(table, timeout_request),
             partial: table
                 .partial
                 .as_ref()
@@ -377,5 +374,21 @@ fn check_keys(
         let why = format!("\"{}\" brings its own hash", distribution.name());
         refuse("hash", span(&table.hash), &why);
         refuse("byte_sign", span(&table.byte_sign), &why);
+    }
+}
+
+/// When the pool's servers count as down.
+fn health(table: &PoolTable, timeout_request: Duration) -> running::HealthSettings {
+    let default = running::HealthSettings::default();
+    let time = |at: &Option<At<Time>>, or: Duration| at.as_ref().map_or(or, |at| at.value.0);
+    let share = |at: &Option<At<f64>>, or: f64| at.as_ref().map_or(or, |at| at.value);
+    running::HealthSettings {
+        failures: table.failures.as_ref().map_or(default.failures, |at| at.value),
+        probe_first: time(&table.probe_first, default.probe_first),
+        probe_last: time(&table.probe_last, default.probe_last),
+        panic: share(&table.panic, default.panic),
+        timeout_queue: time(&table.queue_timeout, timeout_request),
+        retry_share: share(&table.retry_budget, default.retry_share),
+        retry_least: default.retry_least,
     }
 }
