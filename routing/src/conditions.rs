@@ -66,7 +66,8 @@ pub struct States {
     random: Cell<u64>,
 }
 
-/// Tokens that come with time, or with requests.
+/// Tokens that come with time, or with requests. For [`States::learn`] it is a
+/// share, a count and a switch: a route has one use for its state.
 #[derive(Debug, Default)]
 struct Allowance {
     tokens: Cell<f64>,
@@ -138,6 +139,40 @@ impl States {
             allowance
                 .tokens
                 .set((allowance.tokens.get() - 1.0).max(0.0));
+        }
+    }
+
+    /// A read hit, or missed. The last thousand or so count.
+    pub fn learn(&self, id: StateId, hit: bool) {
+        const WINDOW: u64 = 1000;
+        let Some(one) = self.allowances.get(usize::from(id.0)) else {
+            return;
+        };
+        // The mean of all while they are few, a moving one after that.
+        let seen = (one.at_ms.get() + 1).min(WINDOW);
+        let hit = f64::from(u8::from(hit));
+        let rate = one.tokens.get();
+        one.at_ms.set(seen);
+        one.tokens.set(rate + (hit - rate) / seen as f64);
+    }
+
+    /// Of the reads that were learned the share that hit, and how many there
+    /// were, a thousand at the most.
+    pub fn hit_rate(&self, id: StateId) -> (f64, u64) {
+        let one = self.allowances.get(usize::from(id.0));
+        one.map_or((1.0, 0), |one| (one.tokens.get(), one.at_ms.get()))
+    }
+
+    /// Whether a route's switch is on; it is off at first.
+    pub fn is_on(&self, id: StateId) -> bool {
+        let one = self.allowances.get(usize::from(id.0));
+        one.is_some_and(|one| one.begun.get())
+    }
+
+    /// Turns it.
+    pub fn turn(&self, id: StateId, on: bool) {
+        if let Some(one) = self.allowances.get(usize::from(id.0)) {
+            one.begun.set(on);
         }
     }
 

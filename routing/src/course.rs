@@ -56,6 +56,15 @@ pub enum Act {
         to: Vec<(ServerId, Change)>,
         /// The copies' longest life.
         cap: Option<Duration>,
+        /// Not what is marked here; see [`Refill::tombstone`].
+        tombstone: Option<StateId>,
+    },
+    /// A read hit or missed: [`States::learn`](crate::States::learn).
+    Learn {
+        /// Of whom that is learned.
+        state: StateId,
+        /// Whether it hit.
+        hit: bool,
     },
     /// One of this allowance's tokens has been used.
     Spend(StateId),
@@ -70,7 +79,7 @@ pub struct Course {
     /// were not carried out.
     read: bool,
     answered: bool,
-    /// Legs that were sent and have not settled.
+    /// Legs that were sent and have not settled, and replies that wait.
     out: usize,
 }
 
@@ -80,6 +89,7 @@ struct Place {
     target: Target,
     change: Change,
     node: usize,
+    begun: bool,
 }
 
 #[derive(Debug)]
@@ -96,12 +106,27 @@ struct Node {
 struct Verdict {
     outcome: Outcome,
     source: Source,
+    /// It is not about what the client asked: a deletion in its place.
+    silent: bool,
+}
+
+impl Verdict {
+    fn canned(canned: Canned) -> Verdict {
+        Verdict {
+            outcome: canned.outcome(),
+            source: Source::Canned(canned),
+            silent: false,
+        }
+    }
 }
 
 #[derive(Debug)]
 enum What {
     Leg(Leg),
-    Canned(Canned),
+    Canned {
+        canned: Canned,
+        delay: Option<Duration>,
+    },
     Try {
         children: Vec<usize>,
         on: Outcomes,
@@ -109,6 +134,7 @@ enum What {
         retry_writes: bool,
         allowance: Option<StateId>,
         refill: Option<Refill>,
+        learn: Option<StateId>,
         /// How many have been asked.
         begun: usize,
     },
@@ -118,6 +144,7 @@ enum What {
     },
     Mirror {
         children: Vec<usize>,
+        refill: Option<Refill>,
     },
 }
 
@@ -142,26 +169,36 @@ impl Course {
 
     /// This leg has ended so. A leg ends once; what is said again is ignored.
     pub fn settle(&mut self, leg: Leg, outcome: Outcome, acts: &mut Vec<Act>) {
-        let Some(node) = self.legs.get(usize::from(leg.0)).map(|place| place.node) else {
+        let Some(place) = self.legs.get(usize::from(leg.0)) else {
             return;
         };
-        if self.nodes[node].verdict.is_some() {
+        let node = place.node;
+        if !place.begun || self.nodes[node].verdict.is_some() {
             return;
         }
         self.out = self.out.saturating_sub(1);
-        let source = Source::Leg(leg);
-        self.close(node, Verdict { outcome, source }, acts);
+        let verdict = Verdict {
+            outcome,
+            source: Source::Leg(leg),
+            silent: place.change.delete && outcome.is_good(),
+        };
+        self.close(node, verdict, acts);
     }
 
     /// The time that an [`Act::Wait`] asked for has passed.
     pub fn elapsed(&mut self, pause: Pause, acts: &mut Vec<Act>) {
-        let node = usize::from(pause.0);
-        if self
-            .nodes
-            .get(node)
-            .is_some_and(|node| node.verdict.is_none())
-        {
-            self.next(node, acts);
+        let at = usize::from(pause.0);
+        let Some(node) = self.nodes.get(at).filter(|node| node.verdict.is_none()) else {
+            return;
+        };
+        match &node.what {
+            What::Try { .. } => self.next(at, acts),
+            What::Canned { canned, .. } => {
+                let verdict = Verdict::canned(canned.clone());
+                self.out = self.out.saturating_sub(1);
+                self.close(at, verdict, acts);
+            }
+            _ => {}
         }
     }
 
@@ -195,9 +232,9 @@ impl Course {
             let heard = match &self.nodes[parent].what {
                 What::Mirror { .. } => self.nodes[child].number == 0,
                 What::Fan { answer, .. } => match answer {
-                    Pick::First => self.nodes[child].number == 0,
+                    Pick::First | Pick::FirstOfAll => self.nodes[child].number == 0,
                     Pick::Nobody => false,
-                    Pick::Fastest | Pick::Majority | Pick::Worst => true,
+                    Pick::Fastest | Pick::Majority | Pick::Worst | Pick::Every => true,
                 },
                 _ => true,
             };
@@ -217,14 +254,17 @@ impl Course {
         self.nodes.push(Node {
             parent,
             number,
-            what: What::Canned(Canned::Null),
+            what: canned(Canned::Null),
             verdict: None,
         });
         let what = match plan {
             Plan::Answer(pool) => self.leg(Target::Answer(pool), change, at),
             Plan::Send(server) => self.leg(Target::Send(server), change, at),
-            Plan::Reply(canned) => What::Canned(canned),
-            Plan::Edit(..) => What::Canned(Canned::Null),
+            Plan::Reply(canned) => What::Canned {
+                canned,
+                delay: change.delay,
+            },
+            Plan::Edit(..) => canned(Canned::Null),
             Plan::Try(tries) => {
                 let Try {
                     plans,
@@ -233,6 +273,7 @@ impl Course {
                     retry_writes,
                     allowance,
                     refill,
+                    learn,
                 } = *tries;
                 What::Try {
                     children: self.add_all(plans, at, change),
@@ -241,6 +282,7 @@ impl Course {
                     retry_writes,
                     allowance,
                     refill,
+                    learn,
                     begun: 0,
                 }
             }
@@ -250,10 +292,14 @@ impl Course {
                 What::Fan { children, answer }
             }
             Plan::Mirror(mirror) => {
-                let Mirror { main, copies } = *mirror;
+                let Mirror {
+                    main,
+                    copies,
+                    refill,
+                } = *mirror;
                 let plans = std::iter::once(main).chain(copies);
                 let children = self.add_all(plans, at, change);
-                What::Mirror { children }
+                What::Mirror { children, refill }
             }
         };
         self.nodes[at].what = what;
@@ -278,6 +324,7 @@ impl Course {
             target,
             change: change.clone(),
             node,
+            begun: false,
         });
         What::Leg(leg)
     }
@@ -285,33 +332,34 @@ impl Course {
     fn begin(&mut self, node: usize, acts: &mut Vec<Act>) {
         match &self.nodes[node].what {
             What::Leg(leg) => {
+                let leg = *leg;
+                self.legs[usize::from(leg.0)].begun = true;
                 self.out += 1;
-                acts.push(Act::Send(*leg));
+                acts.push(Act::Send(leg));
             }
-            What::Canned(canned) => {
-                let verdict = Verdict {
-                    outcome: canned.outcome(),
-                    source: Source::Canned(canned.clone()),
-                };
+            What::Canned { delay, .. } if delay.is_some_and(|delay| !delay.is_zero()) => {
+                self.out += 1;
+                let delay = delay.unwrap_or_default();
+                acts.push(Act::Wait(pause(node), delay));
+            }
+            What::Canned { canned, .. } => {
+                let verdict = Verdict::canned(canned.clone());
                 self.close(node, verdict, acts);
+            }
+            What::Try { children, .. } if children.is_empty() => {
+                self.close(node, Verdict::canned(Canned::Null), acts);
             }
             What::Try { .. } => self.next(node, acts),
             What::Fan { children, answer } => {
                 let (children, answer) = (children.clone(), *answer);
                 children.iter().for_each(|&child| self.begin(child, acts));
-                if answer == Pick::Nobody || children.is_empty() {
-                    let canned = match children.is_empty() {
-                        true => Canned::Null,
-                        false => Canned::Accepted,
-                    };
-                    let verdict = Verdict {
-                        outcome: canned.outcome(),
-                        source: Source::Canned(canned),
-                    };
-                    self.close(node, verdict, acts);
+                if children.is_empty() {
+                    self.close(node, Verdict::canned(Canned::Null), acts);
+                } else if answer == Pick::Nobody {
+                    self.close(node, Verdict::canned(Canned::Accepted), acts);
                 }
             }
-            What::Mirror { children } => {
+            What::Mirror { children, .. } => {
                 let children = children.clone();
                 children.iter().for_each(|&child| self.begin(child, acts));
             }
@@ -325,6 +373,7 @@ impl Course {
             begun,
             allowance,
             hedge_after,
+            retry_writes,
             ..
         } = &mut self.nodes[node].what
         else {
@@ -338,11 +387,18 @@ impl Course {
         if let Some(allowance) = allowance.filter(|_| !first) {
             acts.push(Act::Spend(allowance));
         }
-        let pause = hedge_after.filter(|_| more);
+        // A hedge sends what has not been answered: never a write.
+        let repeatable = self.read || *retry_writes;
+        let after = hedge_after.filter(|_| more && repeatable);
+        let asked = *begun;
         self.begin(child, acts);
-        if let Some(after) = pause.filter(|_| self.nodes[node].verdict.is_none()) {
-            let pause = Pause(u16::try_from(node).unwrap_or(u16::MAX));
-            acts.push(Act::Wait(pause, after));
+        // What begins may end at once, and the next have been asked.
+        let waits = match &self.nodes[node].what {
+            What::Try { begun, .. } => *begun == asked && self.nodes[node].verdict.is_none(),
+            _ => false,
+        };
+        if let Some(after) = after.filter(|_| waits) {
+            acts.push(Act::Wait(pause(node), after));
         }
     }
 
@@ -359,22 +415,33 @@ impl Course {
             }
             return;
         };
+        if let What::Mirror { children, .. } = &self.nodes[parent].what {
+            self.refill_copies(parent, children, node, acts);
+        }
         if self.nodes[parent].verdict.is_some() {
             return;
         }
         let ended = match &self.nodes[parent].what {
-            What::Try { .. } => self.after_try(parent, &verdict, acts),
+            What::Try { .. } => self.after_try(parent, node, &verdict, acts),
             What::Fan { children, answer } => self.after_fan(children, *answer, node),
-            What::Mirror { children } if children.first() == Some(&node) => Some(verdict),
+            What::Mirror { children, .. } if children.first() == Some(&node) => Some(verdict),
             _ => None,
         };
         if let Some(verdict) = ended {
+            self.learn(parent, &verdict, acts);
             self.refill(parent, &verdict, acts);
             self.close(parent, verdict, acts);
         }
     }
 
-    fn after_try(&mut self, node: usize, said: &Verdict, acts: &mut Vec<Act>) -> Option<Verdict> {
+    /// `child` has said this: the `Try` ends with it, or goes on.
+    fn after_try(
+        &mut self,
+        node: usize,
+        child: usize,
+        said: &Verdict,
+        acts: &mut Vec<Act>,
+    ) -> Option<Verdict> {
         let What::Try {
             children,
             on,
@@ -388,14 +455,7 @@ impl Course {
         if !on.has(said.outcome) {
             return Some(said.clone());
         }
-        let safe = self.read || *retry_writes || said.outcome.is_certain_not_run();
-        // A write that somebody said no to has been answered, wherever it is
-        // asked next.
-        let safe = safe
-            || matches!(
-                said.outcome,
-                Outcome::Miss | Outcome::NotDone | Outcome::Error
-            );
+        let safe = self.read || *retry_writes || !self.may_have_run(child);
         if safe && *begun < children.len() {
             self.next(node, acts);
             return None;
@@ -407,6 +467,28 @@ impl Course {
         {
             true => self.best(&begun),
             false => None,
+        }
+    }
+
+    /// Whether a write may have taken effect somewhere below this node. The
+    /// verdict alone does not say: the worst of a fan may be "down" where
+    /// another server has done it.
+    fn may_have_run(&self, node: usize) -> bool {
+        let any = |children: &[usize]| children.iter().any(|&child| self.may_have_run(child));
+        match &self.nodes[node].what {
+            What::Canned { .. } => false,
+            What::Try { children, .. } | What::Fan { children, .. } => any(children),
+            What::Mirror { children, .. } => any(&children[..children.len().min(1)]),
+            What::Leg(leg) => {
+                let begun = self.legs[usize::from(leg.0)].begun;
+                let verdict = self.nodes[node].verdict.as_ref();
+                // Whoever said no has answered, wherever it is asked next.
+                let not_run = |outcome: Outcome| {
+                    outcome.is_certain_not_run()
+                        || matches!(outcome, Outcome::Miss | Outcome::NotDone | Outcome::Error)
+                };
+                begun && !verdict.is_some_and(|verdict| not_run(verdict.outcome))
+            }
         }
     }
 
@@ -437,6 +519,17 @@ impl Course {
                     .or_else(|| self.worst(children).filter(|_| all))
             }
             Pick::Worst => self.worst(children).filter(|_| all),
+            Pick::Every => {
+                let worst = self.worst(children).filter(|_| all)?;
+                match worst.outcome.is_good() {
+                    true => self.best(children),
+                    false => Some(worst),
+                }
+            }
+            Pick::FirstOfAll => {
+                let first = children.first().filter(|_| all)?;
+                self.nodes[*first].verdict.clone()
+            }
         }
     }
 
@@ -446,7 +539,7 @@ impl Course {
             .filter_map(|&child| self.nodes[child].verdict.as_ref());
         // Of equals the first.
         verdicts
-            .min_by_key(|verdict| verdict.outcome.rank())
+            .min_by_key(|verdict| (verdict.silent, verdict.outcome.rank()))
             .cloned()
     }
 
@@ -456,8 +549,21 @@ impl Course {
             .rev()
             .filter_map(|&child| self.nodes[child].verdict.as_ref());
         verdicts
-            .max_by_key(|verdict| verdict.outcome.rank())
+            .max_by_key(|verdict| (verdict.outcome.rank(), !verdict.silent))
             .cloned()
+    }
+
+    fn learn(&self, node: usize, verdict: &Verdict, acts: &mut Vec<Act>) {
+        let What::Try {
+            learn: Some(state), ..
+        } = &self.nodes[node].what
+        else {
+            return;
+        };
+        let (state, hit) = (*state, verdict.outcome == Outcome::Hit);
+        if hit || verdict.outcome == Outcome::Miss {
+            acts.push(Act::Learn { state, hit });
+        }
     }
 
     /// A later one had what earlier ones had not: they get a copy.
@@ -470,38 +576,69 @@ impl Course {
         else {
             return;
         };
-        let Verdict {
-            outcome: Outcome::Hit,
-            source: Source::Leg(from),
-        } = verdict
+        let missed = children.iter().filter_map(|&child| self.missed(child));
+        self.copy(refill, verdict, &missed.collect::<Vec<Leg>>(), acts);
+    }
+
+    /// `node`, a child of a mirror, has ended: copies that missed what the main
+    /// one has get it, each as soon as both are known.
+    fn refill_copies(&self, mirror: usize, children: &[usize], node: usize, acts: &mut Vec<Act>) {
+        let What::Mirror {
+            refill: Some(refill),
+            ..
+        } = &self.nodes[mirror].what
         else {
             return;
         };
-        let missed: Vec<Leg> = children
-            .iter()
-            .filter_map(|&child| match &self.nodes[child].verdict {
-                Some(Verdict {
-                    outcome: Outcome::Miss,
-                    source: Source::Leg(leg),
-                }) => Some(*leg),
-                _ => None,
-            })
-            .collect();
+        let Some((&main, copies)) = children.split_first() else {
+            return;
+        };
+        let Some(verdict) = &self.nodes[main].verdict else {
+            return;
+        };
+        let ended = copies.iter().filter(|&&copy| node == main || node == copy);
+        let missed = ended.filter_map(|&copy| self.missed(copy));
+        self.copy(refill, verdict, &missed.collect::<Vec<Leg>>(), acts);
+    }
+
+    /// The leg that said for this node that there is no such key.
+    fn missed(&self, node: usize) -> Option<Leg> {
+        match &self.nodes[node].verdict {
+            Some(Verdict {
+                outcome: Outcome::Miss,
+                source: Source::Leg(leg),
+                ..
+            }) => Some(*leg),
+            _ => None,
+        }
+    }
+
+    /// What was found is copied to where these legs missed it.
+    fn copy(&self, refill: &Refill, found: &Verdict, missed: &[Leg], acts: &mut Vec<Act>) {
+        let (Outcome::Hit, Source::Leg(from)) = (found.outcome, &found.source) else {
+            return;
+        };
         if missed.is_empty() {
             return;
         }
         let places = match &refill.to {
-            Some(plan) => plan.places(),
+            Some(plan) => plan.aims(),
             None => missed
                 .iter()
                 .filter_map(|leg| self.place(*leg))
                 .map(|(target, change)| (target, change.clone()))
                 .collect(),
         };
-        let own = self.place(*from).map(|(target, _)| target);
+        let (own, own_change) = match self.place(*from) {
+            Some((target, change)) => (Some(target), change.key.clone()),
+            None => (None, None),
+        };
+        // Not onto itself; nor where a write would delete.
+        let elsewhere =
+            |target: Target, change: &Change| Some(target) != own || change.key != own_change;
         let to: Vec<(ServerId, Change)> = places
             .into_iter()
-            .filter(|(target, _)| Some(*target) != own)
+            .filter(|(target, change)| elsewhere(*target, change) && !change.delete)
             .filter_map(|(target, change)| match target {
                 Target::Send(server) => Some((server, change)),
                 Target::Answer(_) => None,
@@ -512,9 +649,19 @@ impl Course {
                 from: *from,
                 to,
                 cap: refill.cap,
+                tombstone: refill.tombstone,
             });
         }
     }
+}
+
+fn canned(canned: Canned) -> What {
+    let delay = None;
+    What::Canned { canned, delay }
+}
+
+fn pause(node: usize) -> Pause {
+    Pause(u16::try_from(node).unwrap_or(u16::MAX))
 }
 
 /// The pool of a local target.

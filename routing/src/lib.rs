@@ -28,11 +28,13 @@ mod tag;
 pub use conditions::{Calm, Conditions, StateId, States, Upstream};
 pub use course::{Act, Course, Leg, Pause, Source};
 pub use hash::{ByteSign, Hash};
-pub use plan::{Canned, Change, Fan, Mirror, Outcomes, Pick, Plan, Refill, Target, Try, TtlChange};
+pub use plan::{
+    Canned, Change, Fan, Mark, Mirror, Outcomes, Pick, Plan, Refill, Target, Try, TtlChange,
+};
 pub use pool::{Pool, PoolError, PoolSpec};
 pub use ring::{Distribution, Member, Ring, RingError};
-pub use route::{Ask, Explanation, Placement, Route, Router, Step};
-pub use routes::{Prefix, PrefixError};
+pub use route::{Ask, BREADTH_MAX, Explanation, Placement, Route, Router, Step, TooBroad};
+pub use routes::{Prefix, PrefixChild, PrefixError};
 pub use tag::{EmptyTag, HashTag};
 
 /// Index of a pool in the running configuration.

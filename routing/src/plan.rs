@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use emberline_protocol::Outcome;
 
-use crate::conditions::StateId;
+use crate::conditions::{StateId, Upstream};
 use crate::{PoolId, ServerId};
 
 /// One place that can answer a request.
@@ -58,6 +58,9 @@ pub enum Canned {
     Accepted,
     /// An error that names its route.
     Error(Arc<str>),
+    /// An error that says: not here, not now. Nothing was done, and a failover
+    /// goes on.
+    Busy(Arc<str>),
 }
 
 impl Canned {
@@ -67,6 +70,7 @@ impl Canned {
             Canned::Null => Outcome::Miss,
             Canned::Accepted => Outcome::Done,
             Canned::Error(_) => Outcome::Error,
+            Canned::Busy(_) => Outcome::Busy,
         }
     }
 }
@@ -82,6 +86,31 @@ pub struct Change {
     pub delay: Option<Duration>,
     /// It is logged under this name.
     pub log: Option<Arc<str>>,
+    /// The log shows its key, not a hash of it.
+    pub log_keys: bool,
+    /// The key is deleted, whatever the request does: a copy that the request
+    /// makes wrong goes away. Its reply is never the client's, unless it fails.
+    pub delete: bool,
+    /// It is not sent, and nobody answers: the leg settles as a timeout when
+    /// the time for a reply is over.
+    pub withheld: bool,
+    /// The key is marked in these before it is sent, so that no [`Refill`] that
+    /// is under way brings it back.
+    pub tombstones: Vec<Mark>,
+    /// That a read finds nothing here is remembered in this, and answered from
+    /// memory while it lasts. Anything but a read ends it, before it is sent
+    /// and again when it has settled.
+    pub absent: Option<Mark>,
+}
+
+/// A key is remembered for a while. It is the key that is sent, not the one
+/// that the client said.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct Mark {
+    /// Among those of which route.
+    pub state: StateId,
+    /// How long.
+    pub life: Duration,
 }
 
 /// What becomes of the time to live that a write asks for.
@@ -117,6 +146,22 @@ impl Change {
         }
     }
 
+    /// The key is deleted instead, and marked in `tombstone`.
+    pub fn delete(tombstone: Option<Mark>) -> Change {
+        Change {
+            delete: true,
+            ..Change::tombstone(tombstone)
+        }
+    }
+
+    /// The key is marked before the request is sent.
+    pub fn tombstone(tombstone: Option<Mark>) -> Change {
+        Change {
+            tombstones: tombstone.into_iter().collect(),
+            ..Change::default()
+        }
+    }
+
     /// Whether the request is sent as it came, and at once.
     pub fn is_nothing(&self) -> bool {
         *self == Change::default()
@@ -136,6 +181,14 @@ impl Change {
                 (outer, inner) => inner.or(outer),
             },
             log: inner.log.clone().or_else(|| self.log.clone()),
+            log_keys: match &inner.log {
+                Some(_) => inner.log_keys,
+                None => self.log_keys,
+            },
+            delete: self.delete || inner.delete,
+            withheld: self.withheld || inner.withheld,
+            tombstones: [&self.tombstones[..], &inner.tombstones[..]].concat(),
+            absent: inner.absent.or(self.absent),
         }
     }
 }
@@ -177,6 +230,8 @@ pub struct Try {
     pub allowance: Option<StateId>,
     /// Who gets a copy of what a later one had and they had not.
     pub refill: Option<Refill>,
+    /// Whether it hit or missed is learned here.
+    pub learn: Option<StateId>,
 }
 
 impl Try {
@@ -189,6 +244,7 @@ impl Try {
             retry_writes: false,
             allowance: None,
             refill: None,
+            learn: None,
         }
     }
 }
@@ -202,6 +258,21 @@ pub struct Refill {
     pub to: Option<Plan>,
     /// The copy lives for so long at the most.
     pub cap: Option<Duration>,
+    /// A key that is marked here gets none. Asked before the copy is sent, and
+    /// again when it is there: what was marked meanwhile is deleted again,
+    /// because a delete on another connection may have overtaken it.
+    pub tombstone: Option<StateId>,
+}
+
+impl Refill {
+    /// Those that said that they have not got the key get a copy.
+    pub fn missed(tombstone: Option<Mark>) -> Refill {
+        Refill {
+            to: None,
+            cap: None,
+            tombstone: tombstone.map(|mark| mark.state),
+        }
+    }
 }
 
 /// All at once.
@@ -224,6 +295,10 @@ pub enum Pick {
     Majority,
     /// The worst, when all have answered.
     Worst,
+    /// When all have answered: the worst failure, or else the best.
+    Every,
+    /// The first plan's, when all have answered.
+    FirstOfAll,
     /// Nobody's: the client is told at once that it is being done.
     Nobody,
 }
@@ -235,6 +310,8 @@ pub struct Mirror {
     pub main: Plan,
     /// Who gets the same.
     pub copies: Vec<Plan>,
+    /// A copy that has not got what `main` has gets it.
+    pub refill: Option<Refill>,
 }
 
 /// A set of [`Outcome`]s.
@@ -320,22 +397,61 @@ impl Plan {
         }
     }
 
-    /// Every place in it, with what the request is there.
+    /// Whether it cannot be carried out now, as far as is known: what it waits
+    /// for is down.
+    pub fn is_down(&self, upstream: &dyn Upstream) -> bool {
+        match self {
+            Plan::Answer(_) | Plan::Reply(_) => false,
+            Plan::Send(server) => upstream.is_ejected(*server),
+            Plan::Edit(_, plan) => plan.is_down(upstream),
+            Plan::Try(tries) => tries.plans.iter().all(|plan| plan.is_down(upstream)),
+            Plan::Fan(fan) => {
+                let mut down = fan.plans.iter().map(|plan| plan.is_down(upstream));
+                match fan.answer {
+                    Pick::First | Pick::FirstOfAll => down.next().unwrap_or(false),
+                    Pick::Worst | Pick::Every => down.any(|down| down),
+                    Pick::Majority => down.filter(|down| *down).count() * 2 >= fan.plans.len(),
+                    Pick::Fastest | Pick::Nobody => down.all(|down| down),
+                }
+            }
+            Plan::Mirror(mirror) => mirror.main.is_down(upstream),
+        }
+    }
+
+    /// Every place in it, with what the request is there. Copies of a shadow
+    /// are not among them.
     pub fn places(&self) -> Vec<(Target, Change)> {
         let mut found = Vec::new();
-        self.collect(&Change::default(), &mut found);
+        self.collect(&Change::default(), usize::MAX, &mut found);
         found
     }
 
-    fn collect(&self, outer: &Change, found: &mut Vec<(Target, Change)>) {
+    /// The places where it goes if nothing fails.
+    pub fn aims(&self) -> Vec<(Target, Change)> {
+        let mut found = Vec::new();
+        self.collect(&Change::default(), 1, &mut found);
+        found
+    }
+
+    /// `tries`: how many of those that are tried one after the other count.
+    fn collect(&self, outer: &Change, tries: usize, found: &mut Vec<(Target, Change)>) {
+        let mut all = |plans: &[Plan]| {
+            let each = plans.iter();
+            each.for_each(|plan| plan.collect(outer, tries, found));
+        };
         match self {
+            Plan::Try(all_tries) => all(&all_tries.plans[..all_tries.plans.len().min(tries)]),
+            Plan::Fan(fan) => all(&fan.plans),
+            Plan::Mirror(mirror) => mirror.main.collect(outer, tries, found),
+            Plan::Edit(change, plan) => plan.collect(&outer.then(change), tries, found),
             Plan::Answer(pool) => found.push((Target::Answer(*pool), outer.clone())),
             Plan::Send(server) => found.push((Target::Send(*server), outer.clone())),
             Plan::Reply(_) => {}
-            Plan::Edit(change, plan) => plan.collect(&outer.then(change), found),
-            Plan::Try(tries) => tries.plans.iter().for_each(|p| p.collect(outer, found)),
-            Plan::Fan(fan) => fan.plans.iter().for_each(|p| p.collect(outer, found)),
-            Plan::Mirror(mirror) => mirror.main.collect(outer, found),
         }
+    }
+
+    /// All at once, for as many plans as there are.
+    pub(crate) fn fan(plans: Vec<Plan>, answer: Pick) -> Plan {
+        Plan::Fan(Box::new(Fan { plans, answer }))
     }
 }

@@ -1,6 +1,6 @@
 //! A pool: ordered servers, a hash and a ring.
 
-use crate::ring;
+use crate::ring::{self, Order};
 use crate::{
     ByteSign, Distribution, Hash, HashTag, Member, Placement, PoolId, Ring, RingError, ServerId,
 };
@@ -75,6 +75,24 @@ impl Pool {
     #[inline]
     pub fn server(&self, key: &[u8]) -> ServerId {
         self.server_at(self.ring.pick(self.hashed_part(key)))
+    }
+
+    /// Another server for this key: of the key with this number behind it.
+    pub fn server_salted(&self, key: &[u8], salt: u32) -> ServerId {
+        let part = self.hashed_part(key);
+        let salted = [part, salt.to_string().as_bytes()].concat();
+        self.server_at(self.ring.pick(&salted))
+    }
+
+    /// Its servers in the order in which this key goes to them when others
+    /// fail: its own first, then those that `order` prefers.
+    pub fn servers_in_order(&self, order: &Order, key: &[u8]) -> Vec<ServerId> {
+        let part = self.hashed_part(key);
+        let own = self.ring.pick(part);
+        let hash = self.spec.hash.hash(part, self.spec.byte_sign);
+        let others = order.of(hash).into_iter().filter(|index| *index != own);
+        let indexes = [own].into_iter().chain(others);
+        indexes.map(|index| self.server_at(index)).collect()
     }
 
     /// The servers that keys may go to, in order: all but the drained ones.

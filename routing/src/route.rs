@@ -10,8 +10,12 @@ use std::sync::Arc;
 use emberline_protocol::Kind;
 
 use crate::conditions::{Calm, Conditions, States};
-use crate::plan::{Plan, Target};
-use crate::routes::{Failover, Operation, Prefix, Replicas};
+use crate::plan::{Canned, Plan, Target};
+use crate::routes::{
+    ByClient, ByHost, Error, Failover, Fault, Guarded, Gutter, HashKey, Key, L1L2, Latest,
+    LimitInflight, LoadBalance, Log, Migrate, MissFailover, Operation, PoolFailover, Prefix,
+    Random, RateLimit, Replicas, Shadow, SizeSplit, SlowWarmUp, SplitHot, Staging, Ttl, WarmUp,
+};
 use crate::{Pool, PoolId, ServerId};
 
 /// A node of the route tree. Cheap to clone: what stands in several places is
@@ -22,14 +26,104 @@ pub enum Route {
     Pool(Arc<Pool>),
     /// Answers from an embedded pool.
     Local(PoolId),
+    /// Answers that there is nothing.
+    Null,
+    /// Answers with an error.
+    Error(Arc<Error>),
+    /// A pool, and what becomes of keys whose server is down.
+    Guarded(Arc<Guarded>),
+    /// Other servers of the pool when one fails.
+    PoolFailover(Arc<PoolFailover>),
     /// Chooses a child by the longest key prefix.
     Prefix(Prefix),
     /// Chooses a child by what the request does.
     Operation(Arc<Operation>),
+    /// Chooses a child by the machine.
+    ByHost(Arc<ByHost>),
+    /// Chooses a child by the client.
+    ByClient(Arc<ByClient>),
+    /// Any child.
+    Random(Arc<Random>),
+    /// The less busy of two children.
+    LoadBalance(Arc<LoadBalance>),
+    /// A few children of many.
+    Latest(Arc<Latest>),
     /// The next child when one fails.
     Failover(Arc<Failover>),
+    /// A spare child for a short time.
+    Gutter(Arc<Gutter>),
+    /// The next child until one has it.
+    MissFailover(Arc<MissFailover>),
     /// Reads one of several copies, writes all.
     Replicas(Arc<Replicas>),
+    /// Fills a cold child from a warm one.
+    WarmUp(Arc<WarmUp>),
+    /// Spares a cold child.
+    SlowWarmUp(Arc<SlowWarmUp>),
+    /// From one child to another over time.
+    Migrate(Arc<Migrate>),
+    /// Tries a child with all requests.
+    Staging(Arc<Staging>),
+    /// Copies a share elsewhere.
+    Shadow(Arc<Shadow>),
+    /// Copies of hot keys on several servers.
+    SplitHot(Arc<SplitHot>),
+    /// A near tier and a far one.
+    L1L2(Arc<L1L2>),
+    /// Large values elsewhere.
+    SizeSplit(Arc<SizeSplit>),
+    /// Other times to live.
+    Ttl(Arc<Ttl>),
+    /// Other keys.
+    Key(Arc<Key>),
+    /// Hashes a part of the key.
+    HashKey(Arc<HashKey>),
+    /// So many requests a second.
+    RateLimit(Arc<RateLimit>),
+    /// So many requests at once.
+    LimitInflight(Arc<LimitInflight>),
+    /// Fails on purpose.
+    Fault(Arc<Fault>),
+    /// Logs what passes.
+    Log(Arc<Log>),
+}
+
+/// Does the same with every kind of route that has a file of its own.
+macro_rules! each_kind {
+    ($route:expr, $rule:ident => $what:expr, leaf => $leaf:expr) => {
+        match $route {
+            Route::Pool(_) | Route::Local(_) | Route::Null => $leaf,
+            Route::Error($rule) => $what,
+            Route::Guarded($rule) => $what,
+            Route::PoolFailover($rule) => $what,
+            Route::Prefix($rule) => $what,
+            Route::Operation($rule) => $what,
+            Route::ByHost($rule) => $what,
+            Route::ByClient($rule) => $what,
+            Route::Random($rule) => $what,
+            Route::LoadBalance($rule) => $what,
+            Route::Latest($rule) => $what,
+            Route::Failover($rule) => $what,
+            Route::Gutter($rule) => $what,
+            Route::MissFailover($rule) => $what,
+            Route::Replicas($rule) => $what,
+            Route::WarmUp($rule) => $what,
+            Route::SlowWarmUp($rule) => $what,
+            Route::Migrate($rule) => $what,
+            Route::Staging($rule) => $what,
+            Route::Shadow($rule) => $what,
+            Route::SplitHot($rule) => $what,
+            Route::L1L2($rule) => $what,
+            Route::SizeSplit($rule) => $what,
+            Route::Ttl($rule) => $what,
+            Route::Key($rule) => $what,
+            Route::HashKey($rule) => $what,
+            Route::RateLimit($rule) => $what,
+            Route::LimitInflight($rule) => $what,
+            Route::Fault($rule) => $what,
+            Route::Log($rule) => $what,
+        }
+    };
 }
 
 /// What a route needs to know of a request.
@@ -39,51 +133,146 @@ pub struct Ask<'a> {
     pub key: &'a [u8],
     /// What the request does to the key.
     pub kind: Kind,
+    /// The bytes that pools place the key by, instead of the key.
+    pub hashed: Option<&'a [u8]>,
+    /// The bytes of a value that takes the place of whatever the key has (SET,
+    /// `set`, `add`, `cas`), if that is what the request does and it is known.
+    pub size: Option<usize>,
+    /// It is only asked where the request would go: nothing that limits
+    /// requests is used up.
+    pub trial: bool,
+}
+
+impl<'a> Ask<'a> {
+    /// A request of this kind, of which no more is known.
+    pub fn new(key: &'a [u8], kind: Kind) -> Ask<'a> {
+        Ask {
+            key,
+            kind,
+            hashed: None,
+            size: None,
+            trial: false,
+        }
+    }
+
+    /// What pools place it by.
+    #[inline]
+    pub fn placed_by(&self) -> &'a [u8] {
+        self.hashed.unwrap_or(self.key)
+    }
+}
+
+/// The most places that one request may go to. Every place of a plan costs
+/// memory, and a tree that doubles at every step would have more than there is.
+pub const BREADTH_MAX: usize = 256;
+
+/// A route tree whose plans would be too big.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "one request could go to {places} places, expected at most {BREADTH_MAX}; \
+     children that stand in several places count each time"
+)]
+pub struct TooBroad {
+    /// The places of its broadest plan.
+    pub places: usize,
 }
 
 impl Route {
     /// What to do with this request. Recurses as deep as routes nest.
     #[inline]
     pub fn plan(&self, ask: &Ask<'_>, conditions: &Conditions<'_>) -> Plan {
+        let mut ask = *ask;
         let mut route = self;
+        // Whatever only chooses a child is a turn of this loop.
         loop {
-            match route {
-                Route::Pool(pool) => return Plan::Send(pool.server(ask.key)),
+            route = match route {
+                Route::Pool(pool) => return Plan::Send(pool.server(ask.placed_by())),
                 Route::Local(id) => return Plan::Answer(*id),
-                Route::Prefix(prefix) => route = prefix.child(ask.key),
-                Route::Operation(operation) => route = operation.child(ask.kind),
-                Route::Failover(failover) => return failover.plan(ask, conditions),
-                Route::Replicas(replicas) => return replicas.plan(ask, conditions),
+                Route::Prefix(prefix) => match prefix.child_or_plan(&ask, conditions) {
+                    Ok(child) => child,
+                    Err(plan) => return plan,
+                },
+                Route::Operation(operation) => operation.child(ask.kind),
+                Route::ByHost(by_host) => by_host.child(),
+                Route::HashKey(hash_key) => {
+                    ask.hashed = hash_key.part(ask.key).or(ask.hashed);
+                    hash_key.child()
+                }
+                Route::Guarded(guarded) => return guarded.plan(&ask, conditions),
+                _ => return route.plan_rule(&ask, conditions),
             }
+        }
+    }
+
+    /// The plan of a route that does more than to choose a child.
+    fn plan_rule(&self, ask: &Ask<'_>, conditions: &Conditions<'_>) -> Plan {
+        match self {
+            Route::Null => Plan::Reply(Canned::Null),
+            Route::Error(error) => error.plan(),
+            Route::PoolFailover(rule) => rule.plan(ask, conditions),
+            Route::ByClient(rule) => rule.plan(ask, conditions),
+            Route::Random(rule) => rule.plan(ask, conditions),
+            Route::LoadBalance(rule) => rule.plan(ask, conditions),
+            Route::Latest(rule) => rule.plan(ask, conditions),
+            Route::Failover(rule) => rule.plan(ask, conditions),
+            Route::Gutter(rule) => rule.plan(ask, conditions),
+            Route::MissFailover(rule) => rule.plan(ask, conditions),
+            Route::Replicas(rule) => rule.plan(ask, conditions),
+            Route::WarmUp(rule) => rule.plan(ask, conditions),
+            Route::SlowWarmUp(rule) => rule.plan(ask, conditions),
+            Route::Migrate(rule) => rule.plan(ask, conditions),
+            Route::Staging(rule) => rule.plan(ask, conditions),
+            Route::Shadow(rule) => rule.plan(ask, conditions),
+            Route::SplitHot(rule) => rule.plan(ask, conditions),
+            Route::L1L2(rule) => rule.plan(ask, conditions),
+            Route::SizeSplit(rule) => rule.plan(ask, conditions),
+            Route::Ttl(rule) => rule.plan(ask, conditions),
+            Route::Key(rule) => rule.plan(ask, conditions),
+            Route::RateLimit(rule) => rule.plan(ask, conditions),
+            Route::LimitInflight(rule) => rule.plan(ask, conditions),
+            Route::Fault(rule) => rule.plan(ask, conditions),
+            Route::Log(rule) => rule.plan(ask, conditions),
+            Route::Pool(_)
+            | Route::Local(_)
+            | Route::Prefix(_)
+            | Route::Operation(_)
+            | Route::ByHost(_)
+            | Route::HashKey(_)
+            | Route::Guarded(_) => self.plan(ask, conditions),
         }
     }
 
     /// Its children, whatever they are to it.
     pub fn children(&self) -> Vec<&Route> {
+        each_kind!(self, rule => rule.children(), leaf => Vec::new())
+    }
+
+    /// Its name in the configuration; none for what has none.
+    pub fn name(&self) -> Option<&str> {
         match self {
-            Route::Pool(_) | Route::Local(_) => Vec::new(),
-            Route::Prefix(prefix) => prefix.children().collect(),
-            Route::Operation(operation) => operation.children(),
-            Route::Failover(failover) => failover.children(),
-            Route::Replicas(replicas) => replicas.children(),
+            Route::Pool(pool) => Some(pool.name()),
+            route => each_kind!(route, rule => Some(rule.name()), leaf => None),
         }
     }
 
     /// Places that one request may go to, at the most. Children that stand in
     /// several places count each time: a plan has them all.
     pub fn breadth(&self) -> usize {
-        match self {
-            Route::Pool(_) | Route::Local(_) => 1,
-            Route::Prefix(prefix) => prefix.breadth(),
-            Route::Operation(operation) => operation.breadth(),
-            Route::Failover(failover) => failover.breadth(),
-            Route::Replicas(replicas) => replicas.breadth(),
+        each_kind!(self, rule => rule.breadth(), leaf => 1)
+    }
+
+    /// Refuses a tree whose plans would be too big. To be asked before the
+    /// first plan is made.
+    pub fn check(&self) -> Result<(), TooBroad> {
+        match self.breadth() {
+            places if places > BREADTH_MAX => Err(TooBroad { places }),
+            _ => Ok(()),
         }
     }
 
     /// Why it chooses which child, if it always chooses one; `None` for leaves
-    /// and for routes that ask several.
-    fn choice(&self, ask: &Ask<'_>) -> Option<(Step, &Route)> {
+    /// and for routes that ask several, or do not always choose alike.
+    fn choice(&self, ask: &Ask<'_>) -> Option<Choice<'_>> {
         let (route, why, child) = match self {
             Route::Prefix(prefix) => {
                 let (matched, child) = prefix.choose(ask.key);
@@ -95,7 +284,22 @@ impl Route {
             }
             Route::Operation(operation) => {
                 let (why, child) = operation.choose(ask.kind);
-                (operation.name(), why, child)
+                (operation.name(), why.to_string(), child)
+            }
+            Route::ByHost(by_host) => (by_host.name(), by_host.why(), by_host.child()),
+            Route::HashKey(hash_key) => {
+                let why = match hash_key.part(ask.key) {
+                    Some(part) => format!("placed by \"{}\"", part.escape_ascii()),
+                    None => "placed by the whole key".to_owned(),
+                };
+                (hash_key.name(), why, hash_key.child())
+            }
+            Route::Key(key) => {
+                let why = match key.changed(ask.key) {
+                    Some(key) => format!("the key becomes \"{}\"", key.escape_ascii()),
+                    None => "the key stays".to_owned(),
+                };
+                (key.name(), why, key.child())
             }
             _ => return None,
         };
@@ -103,18 +307,47 @@ impl Route {
             route: route.to_owned(),
             why,
         };
-        Some((step, child))
+        let key = match self {
+            Route::Prefix(prefix) => prefix.changed(ask.key),
+            Route::Key(key) => key.changed(ask.key),
+            _ => None,
+        };
+        let hashed = match self {
+            Route::HashKey(hash_key) => hash_key.part(ask.key).map(<[u8]>::to_vec),
+            _ => None,
+        };
+        Some(Choice {
+            step,
+            child,
+            key,
+            hashed,
+        })
     }
 
     /// What is the same in two places of the tree.
     fn identity(&self) -> Option<*const ()> {
-        match self {
-            Route::Pool(_) | Route::Local(_) => None,
-            Route::Prefix(prefix) => Some(prefix.identity()),
-            Route::Operation(one) => Some(Arc::as_ptr(one).cast()),
-            Route::Failover(one) => Some(Arc::as_ptr(one).cast()),
-            Route::Replicas(one) => Some(Arc::as_ptr(one).cast()),
-        }
+        each_kind!(self, rule => Some(rule.identity()), leaf => None)
+    }
+}
+
+/// Where a route leads that always chooses one child.
+struct Choice<'r> {
+    step: Step,
+    child: &'r Route,
+    /// The key from there on, if it is another.
+    key: Option<Vec<u8>>,
+    /// What it is placed by from there on, if it is something else.
+    hashed: Option<Vec<u8>>,
+}
+
+/// Clones of one route have one address.
+trait Identity {
+    fn identity(&self) -> *const ();
+}
+
+impl<T> Identity for Arc<T> {
+    fn identity(&self) -> *const () {
+        Arc::as_ptr(self).cast()
     }
 }
 
@@ -130,21 +363,8 @@ pub struct Router {
 impl Router {
     /// A router whose every request enters at `root`.
     pub fn new(root: Route) -> Router {
-        let leaves = leaves(&root);
-        let mut targets = Vec::new();
-        let mut pools = Vec::new();
-        for leaf in &leaves {
-            match leaf {
-                Leaf::Pool(pool) => {
-                    targets.extend(pool.servers().map(Target::Send));
-                    pools.push(pool.id());
-                }
-                Leaf::Local(id) => {
-                    targets.push(Target::Answer(*id));
-                    pools.push(*id);
-                }
-            }
-        }
+        let targets = targets_of(&root);
+        let pools = leaves(&root).iter().map(Leaf::id).collect();
         let sole = match targets[..] {
             [target] if chooses_only(&root) => Some(target),
             _ => None,
@@ -173,9 +393,16 @@ impl Router {
             match route {
                 Route::Pool(pool) => return Some(pool.id()),
                 Route::Local(id) => return Some(*id),
-                Route::Prefix(prefix) => route = prefix.child(key),
+                Route::Prefix(prefix) if prefix.changed(key).is_none() => {
+                    route = prefix.child(key);
+                }
                 Route::Operation(operation) => route = operation.child(Kind::Read),
-                Route::Failover(_) | Route::Replicas(_) => return None,
+                Route::ByHost(by_host) => route = by_host.child(),
+                Route::HashKey(hash_key) => route = hash_key.child(),
+                // Reads pass it as they are.
+                Route::Ttl(ttl) => route = ttl.child(),
+                Route::Guarded(guarded) if guarded.is_alone() => return Some(guarded.pool().id()),
+                _ => return None,
             }
         }
     }
@@ -224,21 +451,27 @@ impl Router {
     pub fn explain_under(&self, ask: &Ask<'_>, conditions: &Conditions<'_>) -> Explanation {
         let mut path = Vec::new();
         let mut route = &self.root;
-        while let Some((step, child)) = route.choice(ask) {
-            path.push(step);
-            route = child;
+        let mut key = ask.key.to_vec();
+        let mut hashed = ask.hashed.map(<[u8]>::to_vec);
+        while let Some(choice) = route.choice(&Ask { key: &key, ..*ask }) {
+            path.push(choice.step);
+            key = choice.key.unwrap_or(key);
+            hashed = choice.hashed.or(hashed);
+            route = choice.child;
         }
-        let plan = route.plan(ask, conditions);
+        let plan = self.plan(ask, conditions);
         let places = plan.places().into_iter();
         let placements = places.map(|(target, change)| match target {
             Target::Answer(id) => (id, None),
             Target::Send(server) => {
-                self.placement(server, change.key.as_deref().unwrap_or(ask.key))
+                let key = change.key.as_deref().unwrap_or(ask.key);
+                self.placement(server, hashed.as_deref().unwrap_or(key))
             }
         });
+        let placements = placements.collect();
         Explanation {
             path,
-            placements: placements.collect(),
+            placements,
             plan,
         }
     }
@@ -267,14 +500,15 @@ fn chooses_only(route: &Route) -> bool {
     while let Some(route) = left.pop() {
         match route {
             Route::Pool(_) | Route::Local(_) => {}
-            Route::Prefix(_) | Route::Operation(_) => {
+            Route::Prefix(prefix) if prefix.rewrites() => return false,
+            Route::Prefix(_) | Route::Operation(_) | Route::ByHost(_) | Route::HashKey(_) => {
                 let identity = route.identity();
                 if !seen.contains(&identity) {
                     seen.push(identity);
                     left.extend(route.children());
                 }
             }
-            Route::Failover(_) | Route::Replicas(_) => return false,
+            _ => return false,
         }
     }
     true
@@ -327,6 +561,26 @@ enum Leaf<'a> {
     Local(PoolId),
 }
 
+impl Leaf<'_> {
+    fn id(&self) -> PoolId {
+        match self {
+            Leaf::Pool(pool) => pool.id(),
+            Leaf::Local(id) => *id,
+        }
+    }
+}
+
+/// Every place that a request may go to below this route, each once, in the
+/// order of the tree. Drained servers are not among them.
+pub(crate) fn targets_of(root: &Route) -> Vec<Target> {
+    let leaves = leaves(root).into_iter();
+    let targets = leaves.flat_map(|leaf| match leaf {
+        Leaf::Pool(pool) => pool.servers().map(Target::Send).collect(),
+        Leaf::Local(id) => vec![Target::Answer(id)],
+    });
+    targets.collect()
+}
+
 /// Every pool of the tree, each once, in its order. A shared table is visited
 /// once, so that a tree of shared children costs its size and not the number
 /// of its paths.
@@ -336,15 +590,20 @@ fn leaves(root: &Route) -> Vec<Leaf<'_>> {
     let mut pools: HashSet<PoolId> = HashSet::new();
     let mut left = vec![root];
     while let Some(route) = left.pop() {
+        let pool = match route {
+            Route::Pool(pool) => Some(pool),
+            Route::Guarded(guarded) => Some(guarded.pool()),
+            Route::PoolFailover(failover) => Some(failover.pool()),
+            _ => None,
+        };
+        if let Some(pool) = pool.filter(|pool| pools.insert(pool.id())) {
+            found.push(Leaf::Pool(pool));
+        }
         match route {
-            Route::Pool(pool) if pools.insert(pool.id()) => found.push(Leaf::Pool(pool)),
             Route::Local(id) if pools.insert(*id) => found.push(Leaf::Local(*id)),
-            Route::Pool(_) | Route::Local(_) => {}
             route => {
-                if route
-                    .identity()
-                    .is_some_and(|identity| seen.insert(identity))
-                {
+                let identity = route.identity();
+                if identity.is_some_and(|identity| seen.insert(identity)) {
                     left.extend(route.children().into_iter().rev());
                 }
             }
@@ -384,10 +643,7 @@ mod tests {
     }
 
     fn ask(key: &str) -> Ask<'_> {
-        Ask {
-            key: key.as_bytes(),
-            kind: Kind::Read,
-        }
+        Ask::new(key.as_bytes(), Kind::Read)
     }
 
     fn plan(router: &Router, key: &str) -> Plan {

@@ -24,6 +24,8 @@ mod random;
 mod rendezvous;
 mod weighted_ch3;
 
+pub use rendezvous::Order;
+
 /// How a pool spreads its keys over its servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, core::hash::Hash, Default)]
 pub enum Distribution {

@@ -52,6 +52,42 @@ impl Rendezvous {
     }
 }
 
+/// Every live member in the order in which a key prefers them, for failing over
+/// inside a pool of any distribution.
+#[derive(Debug)]
+pub struct Order {
+    rendezvous: Rendezvous,
+}
+
+impl Order {
+    /// Of these members.
+    pub fn new(members: &[Member]) -> Order {
+        let rendezvous = Rendezvous::new(members);
+        Order { rendezvous }
+    }
+
+    /// The indexes of the live members for a key with this hash; the first is
+    /// what a ring of distribution `rendezvous` picks.
+    pub fn of(&self, hash: u32) -> Vec<usize> {
+        let hash = spread(hash.into());
+        let candidates = self.rendezvous.candidates.iter();
+        let mut scores: Vec<(f64, u64, usize)> = candidates
+            .map(|candidate| {
+                let draw = spread(candidate.seed ^ hash);
+                // Scores of equal weights need no logarithm, and many draws
+                // have the same one.
+                let score = match self.rendezvous.equal {
+                    true => 0.0,
+                    false => score(draw, candidate.weight),
+                };
+                (score, draw, candidate.index)
+            })
+            .collect();
+        scores.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));
+        scores.into_iter().map(|(_, _, index)| index).collect()
+    }
+}
+
 /// The draw as a fraction strictly between 0 and 1, weighted.
 fn score(draw: u64, weight: f64) -> f64 {
     let fraction = ((draw >> 11) as f64 + 0.5) / (1u64 << 53) as f64;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use emberline_protocol::Kind;
 
-use super::breadth_of_all;
+use super::{breadth_of_all, plan_all, simplified};
 use crate::conditions::{Conditions, StateId};
 use crate::plan::{Outcomes, Plan, Try};
 use crate::{Ask, Route};
@@ -15,6 +15,7 @@ use crate::{Ask, Route};
 #[derive(Debug)]
 pub struct Failover {
     spec: FailoverSpec,
+    breadth: usize,
 }
 
 /// What a [`Failover`] is made of.
@@ -24,10 +25,8 @@ pub struct FailoverSpec {
     pub name: Arc<str>,
     /// In the order in which they are asked.
     pub children: Vec<Route>,
-    /// What leads from one to the next, for reads.
-    pub on_reads: Outcomes,
-    /// The same for everything else.
-    pub on_writes: Outcomes,
+    /// What leads from one to the next.
+    pub on: Causes,
     /// Children that are asked at the most.
     pub tries_max: usize,
     /// A write of which it is not known whether it was carried out is tried
@@ -49,10 +48,67 @@ pub struct Rate {
     pub burst: f64,
 }
 
+/// What leads from one to the next, by what the request does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Causes {
+    /// Of reads.
+    pub reads: Outcomes,
+    /// Of writes, and of what is none of the others.
+    pub writes: Outcomes,
+    /// Of deletes.
+    pub deletes: Outcomes,
+    /// Of counters.
+    pub counters: Outcomes,
+    /// Of touches.
+    pub touches: Outcomes,
+}
+
+impl Causes {
+    /// The same for everything.
+    pub const fn all(on: Outcomes) -> Causes {
+        Causes {
+            reads: on,
+            writes: on,
+            deletes: on,
+            counters: on,
+            touches: on,
+        }
+    }
+
+    /// Of requests of this kind.
+    pub fn of(&self, kind: Kind) -> Outcomes {
+        match kind {
+            Kind::Read => self.reads,
+            Kind::Write | Kind::Other => self.writes,
+            Kind::Delete => self.deletes,
+            Kind::Counter => self.counters,
+            Kind::Touch => self.touches,
+        }
+    }
+}
+
+impl Rate {
+    /// Whether this request may do it; its share of a token is brought.
+    pub(super) fn allows(&self, ask: &Ask<'_>, conditions: &Conditions<'_>) -> bool {
+        let states = conditions.states;
+        ask.trial || states.bring(self.state, self.share, self.burst)
+    }
+}
+
+impl From<FailoverSpec> for Route {
+    fn from(spec: FailoverSpec) -> Route {
+        simplified(&spec.children.clone(), || {
+            Route::Failover(Arc::new(Failover::new(spec)))
+        })
+    }
+}
+
 impl Failover {
     /// A route with these children.
     pub fn new(spec: FailoverSpec) -> Failover {
-        Failover { spec }
+        let children = spec.children.iter().take(spec.tries_max.max(1));
+        let breadth = breadth_of_all(children);
+        Failover { spec, breadth }
     }
 
     /// The route's name in the configuration.
@@ -63,24 +119,15 @@ impl Failover {
     /// What to do with this request.
     pub fn plan(&self, ask: &Ask<'_>, conditions: &Conditions<'_>) -> Plan {
         let spec = &self.spec;
-        let allowed = spec.rate.is_none_or(|rate| {
-            let states = conditions.states;
-            states.bring(rate.state, rate.share, rate.burst)
-        });
-        let tries = match allowed {
+        let tries = match spec.rate.is_none_or(|rate| rate.allows(ask, conditions)) {
             true => spec.tries_max.max(1),
             false => 1,
         };
-        let children = spec.children.iter().take(tries);
-        let plans = children.map(|child| child.plan(ask, conditions));
-        let on = match ask.kind {
-            Kind::Read => spec.on_reads,
-            _ => spec.on_writes,
-        };
+        let plans = plan_all(spec.children.iter().take(tries), ask, conditions);
         Plan::Try(Box::new(Try {
             retry_writes: spec.retry_writes,
             allowance: spec.rate.map(|rate| rate.state),
-            ..Try::new(plans.collect(), on)
+            ..Try::new(plans, spec.on.of(ask.kind))
         }))
     }
 
@@ -89,6 +136,6 @@ impl Failover {
     }
 
     pub(crate) fn breadth(&self) -> usize {
-        breadth_of_all(&self.spec.children)
+        self.breadth
     }
 }

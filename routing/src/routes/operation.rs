@@ -1,5 +1,7 @@
 //! The operation route: what a request does to its key chooses the child.
 
+use std::sync::Arc;
+
 use emberline_protocol::Kind;
 
 use crate::Route;
@@ -31,6 +33,16 @@ pub struct OperationSpec {
     pub default: Route,
 }
 
+impl From<OperationSpec> for Route {
+    fn from(spec: OperationSpec) -> Route {
+        let operation = Operation::new(spec);
+        match operation.children()[..] {
+            [only] => only.clone(),
+            _ => Route::Operation(Arc::new(operation)),
+        }
+    }
+}
+
 impl Operation {
     /// A route with these children.
     pub fn new(spec: OperationSpec) -> Operation {
@@ -51,7 +63,8 @@ impl Operation {
         self.choose(kind).1
     }
 
-    pub(crate) fn choose(&self, kind: Kind) -> (String, &Route) {
+    /// Why that child, and which.
+    pub(crate) fn choose(&self, kind: Kind) -> (Why, &Route) {
         let spec = &self.spec;
         // A change of the expiry is a write where nothing else is said, as is
         // a counter's.
@@ -64,11 +77,8 @@ impl Operation {
             Kind::Other => ("other commands", &None, &None),
         };
         match own.as_ref().or(or.as_ref()) {
-            Some(child) => (format!("one of the {word}"), child),
-            None => (
-                format!("no child for {word}, so the default"),
-                &spec.default,
-            ),
+            Some(child) => (Why::Listed(word), child),
+            None => (Why::Default(word), &spec.default),
         }
     }
 
@@ -87,5 +97,21 @@ impl Operation {
 
     pub(crate) fn breadth(&self) -> usize {
         self.breadth
+    }
+}
+
+/// Why an operation has its child; a text only where one is read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Why {
+    Listed(&'static str),
+    Default(&'static str),
+}
+
+impl std::fmt::Display for Why {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Why::Listed(word) => write!(f, "one of the {word}"),
+            Why::Default(word) => write!(f, "no child for {word}, so the default"),
+        }
     }
 }

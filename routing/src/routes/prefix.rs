@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::Route;
+use super::plan_with_key;
+use crate::conditions::Conditions;
+use crate::plan::Plan;
+use crate::{Ask, Route};
 
-/// Chooses a child by the longest listed prefix of the key.
+/// Chooses a child by the longest listed prefix of the key, which may become
+/// another one on the way, or none.
 ///
 /// Cheap to clone: a named route that stands in several places is one table.
 #[derive(Clone, Debug)]
@@ -25,8 +29,22 @@ struct Table {
 struct Entry {
     prefix: Vec<u8>,
     child: Route,
+    /// What the child gets instead of the prefix, if it is not the same.
+    becomes: Option<Vec<u8>>,
     /// Index of the longest other entry that is a prefix of this one.
     shorter: Option<usize>,
+}
+
+/// A prefix, and where keys go that start with it.
+#[derive(Clone, Debug)]
+pub struct PrefixChild {
+    /// The prefix.
+    pub prefix: Vec<u8>,
+    /// Where they go.
+    pub child: Route,
+    /// What the child gets in its place; empty: nothing, none: the same. A key
+    /// that would become empty stays as it is.
+    pub becomes: Option<Vec<u8>>,
 }
 
 /// Why a prefix route cannot be built.
@@ -50,24 +68,39 @@ impl Prefix {
         children: impl IntoIterator<Item = (Vec<u8>, Route)>,
         default: Route,
     ) -> Result<Prefix, PrefixError> {
+        let children = children.into_iter().map(|(prefix, child)| PrefixChild {
+            prefix,
+            child,
+            becomes: None,
+        });
+        Prefix::rewriting(name, children, default)
+    }
+
+    /// The same, where the children may get other keys.
+    pub fn rewriting(
+        name: impl Into<String>,
+        children: impl IntoIterator<Item = PrefixChild>,
+        default: Route,
+    ) -> Result<Prefix, PrefixError> {
         let name = name.into();
-        let mut children: Vec<_> = children.into_iter().collect();
-        children.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut children: Vec<PrefixChild> = children.into_iter().collect();
+        children.sort_by(|a, b| a.prefix.cmp(&b.prefix));
 
         let mut entries: Vec<Entry> = Vec::with_capacity(children.len());
-        for (prefix, child) in children {
+        for one in children {
             let last = entries.len().checked_sub(1);
-            if last.is_some_and(|i| entries[i].prefix == prefix) {
-                let prefix = String::from_utf8_lossy(&prefix).into_owned();
+            if last.is_some_and(|i| entries[i].prefix == one.prefix) {
+                let prefix = String::from_utf8_lossy(&one.prefix).into_owned();
                 return Err(PrefixError::Twice {
                     route: name,
                     prefix,
                 });
             }
-            let shorter = longest_match(&entries, last, &prefix);
+            let shorter = longest_match(&entries, last, &one.prefix);
             entries.push(Entry {
-                prefix,
-                child,
+                becomes: one.becomes.filter(|new| *new != one.prefix),
+                prefix: one.prefix,
+                child: one.child,
                 shorter,
             });
         }
@@ -93,20 +126,51 @@ impl Prefix {
         self.choose(key).1
     }
 
+    /// The child for `key` if it gets the key as it is, the whole plan if not.
+    #[inline]
+    pub(crate) fn child_or_plan(
+        &self,
+        ask: &Ask<'_>,
+        conditions: &Conditions<'_>,
+    ) -> Result<&Route, Plan> {
+        let Some(entry) = self.entry(ask.key) else {
+            return Ok(&self.table.default);
+        };
+        match entry.changed(ask.key) {
+            None => Ok(&entry.child),
+            Some(key) => Err(plan_with_key(&entry.child, key, ask, conditions)),
+        }
+    }
+
     /// The prefix that decides for `key`, none for the default, and its child.
     pub(crate) fn choose(&self, key: &[u8]) -> (Option<&[u8]>, &Route) {
-        let entries = &self.table.entries;
-        let behind = entries.partition_point(|entry| entry.prefix.as_slice() <= key);
-        match longest_match(entries, behind.checked_sub(1), key) {
-            Some(i) => (Some(&entries[i].prefix), &entries[i].child),
+        match self.entry(key) {
+            Some(entry) => (Some(&entry.prefix), &entry.child),
             None => (None, &self.table.default),
         }
     }
 
+    /// The key that the child gets, if it is another.
+    pub(crate) fn changed(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.entry(key)?.changed(key)
+    }
+
+    /// Whether some keys change on the way.
+    pub(crate) fn rewrites(&self) -> bool {
+        let mut entries = self.table.entries.iter();
+        entries.any(|entry| entry.becomes.is_some())
+    }
+
+    fn entry(&self, key: &[u8]) -> Option<&Entry> {
+        let entries = &self.table.entries;
+        let behind = entries.partition_point(|entry| entry.prefix.as_slice() <= key);
+        longest_match(entries, behind.checked_sub(1), key).map(|i| &entries[i])
+    }
+
     /// Every child in the order of the prefixes, the default last.
-    pub(crate) fn children(&self) -> impl DoubleEndedIterator<Item = &Route> {
+    pub(crate) fn children(&self) -> Vec<&Route> {
         let entries = self.table.entries.iter().map(|entry| &entry.child);
-        entries.chain([&self.table.default])
+        entries.chain([&self.table.default]).collect()
     }
 
     /// What is the same for clones of one table.
@@ -117,6 +181,14 @@ impl Prefix {
     /// Places that one request may go to, at the most.
     pub(crate) fn breadth(&self) -> usize {
         self.table.breadth
+    }
+}
+
+impl Entry {
+    fn changed(&self, key: &[u8]) -> Option<Vec<u8>> {
+        let becomes = self.becomes.as_ref()?;
+        let changed = [becomes, &key[self.prefix.len()..]].concat();
+        (!changed.is_empty()).then_some(changed)
     }
 }
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use emberline_protocol::{Kind, Outcome};
 
-use super::breadth_of_all;
+use super::{breadth_of_all, simplified};
 use crate::conditions::Conditions;
-use crate::plan::{Fan, Outcomes, Pick, Plan, Refill, Target, Try};
+use crate::plan::{Change, Mark, Outcomes, Pick, Plan, Refill, Target, Try};
 use crate::{Ask, Route};
 
 /// Reads one of several copies, and another if it does not answer; writes all.
@@ -31,6 +31,9 @@ pub struct ReplicasSpec {
     /// A copy that has not got a key that another has gets it from there; so a
     /// miss leads to the next copy.
     pub read_repair: bool,
+    /// How deletes are remembered, so that no repair that is under way brings
+    /// back what was deleted; longer than a repair can take.
+    pub tombstone: Option<Mark>,
     /// Another copy is asked as well if there is no answer for so long.
     pub hedge_after: Option<Duration>,
 }
@@ -63,6 +66,17 @@ pub enum Wait {
     None,
 }
 
+impl From<ReplicasSpec> for Route {
+    fn from(spec: ReplicasSpec) -> Route {
+        let children: Vec<Route> = spec
+            .children
+            .iter()
+            .map(|(child, _)| child.clone())
+            .collect();
+        simplified(&children, || Route::Replicas(Arc::new(Replicas::new(spec))))
+    }
+}
+
 impl Replicas {
     /// A route with these copies.
     pub fn new(spec: ReplicasSpec) -> Replicas {
@@ -83,7 +97,12 @@ impl Replicas {
             .collect();
         match ask.kind {
             Kind::Read => self.read(plans, conditions),
-            _ => self.write(plans.into_iter().map(|(plan, _)| plan).collect()),
+            Kind::Delete => {
+                let tombstone = self.spec.tombstone.filter(|_| self.spec.read_repair);
+                let plans = plans.into_iter();
+                self.write(plans.map(|(plan, _)| plan.edited(Change::tombstone(tombstone))))
+            }
+            _ => self.write(plans.into_iter().map(|(plan, _)| plan)),
         }
     }
 
@@ -110,22 +129,18 @@ impl Replicas {
             Read::LeastLoaded | Read::First | Read::Random | Read::Fastest => {}
         }
         // Who is known to be down comes last, and keeps its place among those.
-        plans.sort_by_key(|(plan, _)| target(plan).is_some_and(|id| upstream.is_ejected(id)));
+        plans.sort_by_key(|(plan, _)| plan.is_down(upstream));
 
         let plans: Vec<Plan> = plans.into_iter().map(|(plan, _)| plan).collect();
         if read == Read::Fastest {
-            let answer = Pick::Fastest;
-            return Plan::Fan(Box::new(Fan { plans, answer }));
+            return Plan::fan(plans, Pick::Fastest);
         }
         let misses = Outcomes::of(&[Outcome::Miss]);
         let on = match self.spec.read_repair {
             true => Outcomes::FAILURES.and(misses),
             false => Outcomes::FAILURES,
         };
-        let refill = Refill {
-            to: None,
-            cap: None,
-        };
+        let refill = Refill::missed(self.spec.tombstone);
         Plan::Try(Box::new(Try {
             hedge_after: self.spec.hedge_after,
             refill: self.spec.read_repair.then_some(refill),
@@ -133,14 +148,14 @@ impl Replicas {
         }))
     }
 
-    fn write(&self, plans: Vec<Plan>) -> Plan {
+    fn write(&self, plans: impl Iterator<Item = Plan>) -> Plan {
         let answer = match self.spec.wait {
             Wait::All => Pick::Worst,
             Wait::Majority => Pick::Majority,
             Wait::One => Pick::Fastest,
             Wait::None => Pick::Nobody,
         };
-        Plan::Fan(Box::new(Fan { plans, answer }))
+        Plan::fan(plans.collect(), answer)
     }
 
     pub(crate) fn children(&self) -> Vec<&Route> {

@@ -1,0 +1,70 @@
+//! The TTL route: how long values live.
+
+use std::sync::Arc;
+
+use emberline_protocol::Kind;
+
+use crate::conditions::Conditions;
+use crate::plan::{Change, Plan, TtlChange};
+use crate::{Ask, Route};
+
+/// Sets, caps or floors the time to live that requests ask for.
+#[derive(Debug)]
+pub struct Ttl {
+    spec: TtlSpec,
+}
+
+/// What a [`Ttl`] is made of.
+#[derive(Clone, Debug)]
+pub struct TtlSpec {
+    /// The route's name in the configuration.
+    pub name: Arc<str>,
+    /// Where requests go.
+    pub child: Route,
+    /// What becomes of a time to live.
+    pub change: TtlChange,
+}
+
+impl From<TtlSpec> for Route {
+    fn from(spec: TtlSpec) -> Route {
+        let TtlChange { set, cap, floor } = spec.change;
+        match set.or(cap).or(floor) {
+            Some(_) => Route::Ttl(Arc::new(Ttl { spec })),
+            None => spec.child,
+        }
+    }
+}
+
+impl Ttl {
+    /// The route's name in the configuration.
+    pub fn name(&self) -> &str {
+        &self.spec.name
+    }
+
+    /// Where requests go.
+    #[inline]
+    pub fn child(&self) -> &Route {
+        &self.spec.child
+    }
+
+    /// What to do with this request.
+    pub fn plan(&self, ask: &Ask<'_>, conditions: &Conditions<'_>) -> Plan {
+        let plan = self.spec.child.plan(ask, conditions);
+        match ask.kind {
+            Kind::Write | Kind::Touch => plan.edited(Change {
+                ttl: Some(self.spec.change),
+                ..Change::default()
+            }),
+            // A counter keeps the expiry that its key has.
+            Kind::Read | Kind::Delete | Kind::Counter | Kind::Other => plan,
+        }
+    }
+
+    pub(crate) fn children(&self) -> Vec<&Route> {
+        vec![&self.spec.child]
+    }
+
+    pub(crate) fn breadth(&self) -> usize {
+        self.spec.child.breadth()
+    }
+}
