@@ -152,10 +152,13 @@ fn a_listener_may_hold_its_route() {
     );
     let listener = &running.listeners[0];
     let plan = |key: &[u8]| {
-        listener.router.explain(&Ask {
-            key,
-            kind: Kind::Read,
-        }).plan
+        listener
+            .router
+            .explain(&Ask {
+                key,
+                kind: Kind::Read,
+            })
+            .plan
     };
     assert_eq!(plan(b"a:1"), Plan::Send(ServerId(0)));
     assert_eq!(plan(b"x"), Plan::Send(ServerId(1)));

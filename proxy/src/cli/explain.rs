@@ -117,7 +117,7 @@ impl Scene<'_> {
     /// the L1 has to do with it.
     /// `whole` is whether the request asks for the value as it is.
     fn way(&self, key: &[u8], kind: Kind, whole: bool) -> Tree {
-        let explanation = self.listener.router.explain(&Ask { key, kind });
+        let explanation = self.listener.router.explain(&Ask::new(key, kind));
         let mut nodes: Vec<Tree> = Vec::new();
         for step in &explanation.path {
             nodes.push(Tree::new(format!("route {}: {}", step.route, step.why)));
@@ -153,7 +153,9 @@ impl Scene<'_> {
             Plan::Reply(canned) => Tree::new(match canned {
                 Canned::Null => "answer that there is no such key".to_owned(),
                 Canned::Accepted => "answer that it is being done".to_owned(),
-                Canned::Error(text) => format!("answer with the error \"{text}\""),
+                Canned::Error(text) | Canned::Busy(text) => {
+                    format!("answer with the error \"{text}\"")
+                }
             }),
             Plan::Edit(change, plan) => several(changed(change), std::slice::from_ref(plan)),
             Plan::Try(tries) => several(tried(tries), &tries.plans),
@@ -306,6 +308,18 @@ fn changed(change: &Change) -> String {
         let rules: Vec<String> = rules.into_iter().flatten().collect();
         said.push(format!("to live {}", rules.join(", ")));
     }
+    if change.delete {
+        said.push("as a delete of the key".to_owned());
+    }
+    if change.withheld {
+        said.push("not at all: as if nobody answered".to_owned());
+    }
+    if !change.tombstones.is_empty() {
+        said.push("remembered, so that no copy brings it back".to_owned());
+    }
+    if change.absent.is_some() {
+        said.push("remembering what is not there".to_owned());
+    }
     said.extend(change.delay.map(|delay| format!("after {delay:?}")));
     said.extend(change.log.as_ref().map(|name| format!("logged by {name}")));
     said.join(", ")
@@ -333,6 +347,8 @@ fn fanned(answer: Pick) -> String {
         Pick::Fastest => "the first that has it, or has done it, answers",
         Pick::Majority => "what more than half say counts",
         Pick::Worst => "the worst reply counts",
+        Pick::Every => "the worst failure counts, or else the best reply",
+        Pick::FirstOfAll => "the first one's reply counts, when all have answered",
         Pick::Nobody => "nobody is waited for",
     };
     format!("all at once: {who}")

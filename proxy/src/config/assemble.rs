@@ -8,6 +8,7 @@ use emberline_routing::Router;
 
 use super::model::{self, AdminBind, Listener, PoolTable};
 use super::pools::Pools;
+use super::tree::Tree;
 use super::{Config, Environment, Report, address, bus, commands, hotkey, l1, outage, routes};
 use crate::running::{self, Bind, Protocol, Running};
 
@@ -18,10 +19,6 @@ pub const SERVERS_MAX: usize = 10_000;
 const POOLS_MAX: usize = 4_096;
 /// Listeners; each is a socket.
 const LISTENERS_MAX: usize = 1_024;
-
-/// Places that one request may go to, the same one counted each time: routes
-/// that share children multiply.
-const BREADTH_MAX: usize = 256;
 
 /// Check everything and build; `None` exactly if the report has errors.
 pub fn assemble(
@@ -69,12 +66,8 @@ pub fn assemble(
         };
         match tree.build(route) {
             Ok(root) => {
-                let breadth = root.breadth();
-                if breadth > BREADTH_MAX {
-                    let message = format!(
-                        "a request to listener `{name}` may go to {breadth} places, expected at most {BREADTH_MAX}"
-                    );
-                    report.error(&table.span, message);
+                if let Err(error) = root.check() {
+                    report.error(&table.span, format!("listener `{name}`: {error}"));
                     continue;
                 }
                 let router = Router::new(root);

@@ -27,6 +27,7 @@ mod routes;
 mod schema;
 mod source;
 mod suggest;
+mod tree;
 mod units;
 mod words;
 

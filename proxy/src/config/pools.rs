@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use emberline_routing::{
     Distribution, EmptyTag, HashTag, Member, Pool as Placing, PoolId, PoolSpec, Route, ServerId,
@@ -11,6 +12,7 @@ use emberline_routing::{
 use super::assemble::SERVERS_MAX;
 use super::model::{self, PoolKind, PoolTable};
 use super::read::At;
+use super::units::Time;
 use super::{Config, Environment, Report, hotkey, l1};
 use crate::local::LocalPool;
 use crate::running::{self, Protocol, Secret};
@@ -383,7 +385,10 @@ fn health(table: &PoolTable, timeout_request: Duration) -> running::HealthSettin
     let time = |at: &Option<At<Time>>, or: Duration| at.as_ref().map_or(or, |at| at.value.0);
     let share = |at: &Option<At<f64>>, or: f64| at.as_ref().map_or(or, |at| at.value);
     running::HealthSettings {
-        failures: table.failures.as_ref().map_or(default.failures, |at| at.value),
+        failures: table
+            .failures
+            .as_ref()
+            .map_or(default.failures, |at| at.value),
         probe_first: time(&table.probe_first, default.probe_first),
         probe_last: time(&table.probe_last, default.probe_last),
         panic: share(&table.panic, default.panic),

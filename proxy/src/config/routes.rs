@@ -8,13 +8,10 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
-use emberline_routing::{Prefix, Route};
-
 use super::model::routes::{Failover, ReadFrom};
-use super::model::{self, Child, ROUTE_DEPTH_MAX, RouteTable, Rule};
+use super::model::{Child, ROUTE_DEPTH_MAX, RouteTable, Rule};
 use super::read::At;
 use super::suggest::did_you_mean;
-use super::words::Word as _;
 use super::{Config, Report};
 
 /// Check every reference. Building afterwards can hardly fail.

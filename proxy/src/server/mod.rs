@@ -63,6 +63,8 @@ pub struct Hub {
     l1: Arc<L1>,
     /// What was deleted a moment ago.
     graves: Graves,
+    /// What is known not to be there.
+    absences: Graves,
     workers: Vec<Seat>,
 }
 
@@ -238,6 +240,7 @@ pub fn start(running: Arc<Running>) -> io::Result<Handle> {
         client_ids: AtomicU64::new(1),
         l1,
         graves: Graves::default(),
+        absences: Graves::default(),
         workers: senders.into_iter().map(seat).collect(),
     });
 

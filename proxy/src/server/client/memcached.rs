@@ -80,6 +80,18 @@ impl<'a> Frame<'a> {
         }
     }
 
+    /// Whether its data block takes the place of whatever the key has.
+    fn replaces(&self) -> bool {
+        let joins = |(flag, mode): (u8, &[u8])| {
+            flag == b'M' && matches!(mode.first(), Some(b'A' | b'a' | b'P' | b'p'))
+        };
+        match self.request.verb {
+            Verb::Set | Verb::Add | Verb::Replace | Verb::Cas => true,
+            Verb::MetaSet => !memcache::flags(self.line(), Verb::MetaSet).any(joins),
+            _ => false,
+        }
+    }
+
     /// Whether its reply tells of the value, though memory cannot answer it.
     fn tells_value(&self) -> bool {
         let value = |(flag, _)| matches!(flag, b'v' | b'c' | b'f' | b's');
@@ -258,7 +270,11 @@ impl Conversation {
     ) -> Next {
         let (request, kind) = (frame.request, frame.request.verb.kind());
         let key = parser.routing_key(frame.bytes, request, 0);
-        let plan = worker.plan(listener, self.client.id, &Ask { key, kind });
+        let ask = Ask {
+            size: frame.replaces().then(|| frame.body().len()),
+            ..Ask::new(key, kind)
+        };
+        let plan = worker.plan(listener, self.client.id, &ask);
         let Some(plan) = plan.target() else {
             return self.dispatch_memcached(worker, frame, key, plan);
         };
@@ -374,7 +390,7 @@ impl Conversation {
         }
         splitter.clear();
         for (number, key) in parser.keys(frame.bytes).enumerate() {
-            let plan = worker.plan(listener, self.client.id, &Ask { key, kind });
+            let plan = worker.plan(listener, self.client.id, &Ask::new(key, kind));
             let Some(plan) = plan.target() else {
                 let first = plan.first().or(listener.router.targets().first().copied());
                 let Some(first) = first else {
@@ -572,6 +588,9 @@ impl Conversation {
             return Next::Taken;
         };
         let verb = frame.request.verb;
+        if verb.is_for_all() {
+            worker.bury_all();
+        }
         let mut record = self.memcached_record(frame.request, first.target());
         if access_of(verb) == Access::Write {
             record.via = Via::Anywhere;

@@ -326,7 +326,11 @@ impl Conversation {
         key: &[u8],
     ) -> Next {
         let kind = command.kind;
-        let plan = worker.plan(listener, self.client.id, &Ask { key, kind });
+        let ask = Ask {
+            size: size_of(command, frame),
+            ..Ask::new(key, kind)
+        };
+        let plan = worker.plan(listener, self.client.id, &ask);
         let Some(plan) = plan.target() else {
             return self.dispatch_redis(worker, command, frame, key, plan);
         };
@@ -490,10 +494,7 @@ impl Conversation {
             return self.refuse(Some(command), &format!("ERR {error}"));
         }
         let mut plans = keys.iter().map(|&at| {
-            let ask = Ask {
-                key: frame.arg(at),
-                kind: command.kind,
-            };
+            let ask = Ask::new(frame.arg(at), command.kind);
             worker.plan(listener, self.client.id, &ask)
         });
         let Some(plan) = plans.next() else {
@@ -593,7 +594,7 @@ impl Conversation {
         splitter.clear();
         for (number, at) in (1..frame.parser.len()).step_by(step).enumerate() {
             let (key, kind) = (frame.arg(at), command.kind);
-            let plan = worker.plan(listener, self.client.id, &Ask { key, kind });
+            let plan = worker.plan(listener, self.client.id, &Ask::new(key, kind));
             let Some(plan) = plan.target() else {
                 let Some(first) = plan.first().or(listener.router.targets().first().copied())
                 else {
@@ -670,10 +671,7 @@ impl Conversation {
             (FanOut::Concat, _) => Merge::Concat,
             (FanOut::RandomKey, _) => Merge::Any,
             (FanOut::Publish, _) => {
-                let ask = Ask {
-                    key: frame.arg(1),
-                    kind: Kind::Other,
-                };
+                let ask = Ask::new(frame.arg(1), Kind::Other);
                 let plan = worker.plan(listener, self.client.id, &ask).first();
                 let Some(plan) = plan.or(targets.first().copied()) else {
                     return self.refuse(Some(command), "ERR this listener leads to no server");
@@ -767,6 +765,9 @@ impl Conversation {
                 answer_local(worker, pool, &args, version, worker.unix_millis(), reply);
             }
         };
+        if matches!(command.class, Class::FanOut(FanOut::FlushAll)) {
+            worker.bury_all();
+        }
         let access = access_of(command);
         let touch = |fragment: usize, server: ServerId| {
             let keys = splitter.keys(fragment).iter();
@@ -867,6 +868,16 @@ fn tells_value(command: &Command) -> bool {
 /// Whether it is the command that memory answers.
 fn is_get(command: &Command) -> bool {
     command.name == "get"
+}
+
+/// The size of the value that takes the place of whatever the key has.
+fn size_of(command: &Command, frame: Frame<'_>) -> Option<usize> {
+    let at = match command.name {
+        "set" | "setnx" | "getset" => 2,
+        "setex" | "psetex" => 3,
+        _ => return None,
+    };
+    Some(frame.arg(at).len())
 }
 
 /// By how much a command increments, if it does nothing else.
