@@ -20,7 +20,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{Registry, TextEncoder};
 
 use super::family::Family;
-use super::meter::{Class, Health, Meter, Shed, Verdict};
+use super::meter::{Class, Meter, Shed, Verdict};
 use super::totals::{self, Durations};
 use super::{command, memory, process};
 use crate::l1::L1;
@@ -31,7 +31,7 @@ use crate::server::health::{Board, Standing};
 const REQUEST_SERIES_MAX: usize = 600;
 /// Histograms of `emberline_request_duration_seconds`, each of 22 series,
 /// beside those for the rest.
-const HISTOGRAMS_MAX: usize = 24;
+const HISTOGRAMS_MAX: usize = 22;
 /// The pool that series for the rest are labelled with: no configured pool can
 /// have that name.
 pub(super) const OTHER_POOLS: &str = "*";
@@ -215,7 +215,7 @@ impl Workers {
         );
         let mut health = Family::gauge(
             "emberline_upstream_health",
-            "1 if a server answers, 0 if it is down; not there before it was first used.",
+            "0 if a server is down, else 1.",
         );
         let mut ejections = Family::counter(
             "emberline_upstream_ejections_total",
@@ -223,8 +223,9 @@ impl Workers {
         );
         let mut probes = Family::counter(
             "emberline_upstream_probes_total",
-            "Questions to a server that is down, whether it is up again.",
+            "Questions to servers that are down, whether they are up again.",
         );
+        let (mut answered, mut failed) = (0, 0);
         for (id, server) in (0u32..).zip(&self.running.servers) {
             let totals = totals::server(&self.meters, ServerId(id));
             let pool = self.pool_name(Some(server.pool.0));
@@ -236,17 +237,14 @@ impl Workers {
             inflight.push(&labels, totals.inflight as f64);
             connects.push(&with("ok"), totals.connects as f64);
             connects.push(&with("error"), totals.connects_failed as f64);
-            let standing = self.health.standing(ServerId(id));
-            match totals.health {
-                _ if standing != Standing::Up => health.push(&labels, 0.0),
-                Health::Unused => {}
-                Health::Up => health.push(&labels, 1.0),
-                Health::Down => health.push(&labels, 0.0),
-            }
+            let is_up = self.health.standing(ServerId(id)) == Standing::Up;
+            health.push(&labels, f64::from(u8::from(is_up)));
             ejections.push(&labels, totals.ejections as f64);
-            probes.push(&with("ok"), totals.probes as f64);
-            probes.push(&with("error"), totals.probes_failed as f64);
+            answered += totals.probes;
+            failed += totals.probes_failed;
         }
+        probes.push(&[("result", "ok")], answered as f64);
+        probes.push(&[("result", "error")], failed as f64);
         [requests, inflight, connects, health, ejections, probes]
     }
 

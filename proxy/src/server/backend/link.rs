@@ -140,7 +140,7 @@ struct Link<'a> {
     /// Since when.
     paused_at: u64,
     times: Times,
-    /// The server has been blamed for what happened here.
+    /// The server has been blamed for what happened here, or is not to be.
     blamed: bool,
     /// Since when the server takes nothing of what is to be written.
     blocked: Option<u64>,
@@ -374,6 +374,9 @@ impl<'a> Link<'a> {
             Owner::Handshake(reply) => {
                 reply.extend_from_slice(bytes);
                 if matches!(reply.first(), Some(b'-' | b'!')) {
+                    // An old server has no RESP3. It is well all the same, and
+                    // no client shall be able to eject it by asking for that.
+                    self.blamed |= self.backend.version == Version::Resp3;
                     let reply = String::from_utf8_lossy(&reply[1..]);
                     return Err(format!("it refused the handshake: {}", reply.trim_end()).into());
                 }

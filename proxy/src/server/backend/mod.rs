@@ -242,12 +242,17 @@ impl Backend {
         out.bytes.len() - out.sent
     }
 
-    /// Wake `client` when there is room again.
-    pub fn wait(&self, client: &Rc<Client>) {
+    /// Wake `client` when it [`is_full`](Self::is_full) no longer.
+    pub fn wait_for_room(&self, client: &Rc<Client>) {
         match self.load.is_full() {
             true => self.load.wait(client),
-            false => wait(&self.waiting, client),
+            false => self.wait(client),
         }
+    }
+
+    /// Wake `client` when most of what is queued here has been written.
+    pub fn wait(&self, client: &Rc<Client>) {
+        wait(&self.waiting, client);
     }
 
     /// The requests in flight over all connections to its server.
@@ -433,13 +438,13 @@ impl Backend {
             let begun = entry.bytes.start < out.written();
             self.give_up(worker, entry, if begun { fault } else { &unsent });
         }
-        self.load.release();
         self.release_waiting();
     }
 
     /// There is no reply to this request, which has left the queue.
     fn give_up(&self, worker: &Rc<Worker>, entry: Entry, fault: &Fault) {
         self.load.end(1);
+        self.load.release();
         worker.meter.upstream_inflight(self.server, -1);
         worker.meter.upstream(self.server, fault.verdict());
         let now = worker.now();

@@ -276,7 +276,7 @@ impl Conversation {
                     && backend.is_full()
                     && self.worker.now() < self.parked_until =>
             {
-                backend.wait(&self.client);
+                backend.wait_for_room(&self.client);
                 false
             }
             _ => {
