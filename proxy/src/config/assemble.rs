@@ -1,13 +1,14 @@
 //! From a [`Config`] to what the process runs on: every check that needs more
 //! than one value, then names become ids and gaps become defaults.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use emberline_routing::Router;
 
 use super::model::{self, AdminBind, Listener, PoolTable};
 use super::pools::Pools;
-use super::{Config, Environment, Report, address, bus, commands, hotkey, l1, routes};
+use super::{Config, Environment, Report, address, bus, commands, hotkey, l1, outage, routes};
 use crate::running::{self, Bind, Protocol, Running};
 
 /// Servers of all pools together. Rings of more take seconds and hundreds of
@@ -31,6 +32,7 @@ pub fn assemble(
     check_counts(config, report);
     check_binds(config, report);
     routes::check(config, report);
+    outage::check(config, report);
     hotkey::check(config, report);
     l1::check(config, report);
     let bus = config.bus.as_ref();
@@ -51,6 +53,8 @@ pub fn assemble(
         return None;
     }
 
+    outage::refuse_unbuilt(config, report);
+    let mut told = HashSet::new();
     let mut tree = routes::Tree::new(config, &pools.routes);
     let mut listeners = Vec::new();
     for ((name, table), (_, admission)) in config.listeners.iter().zip(admitted) {
@@ -74,7 +78,11 @@ pub fn assemble(
                     value_max,
                 });
             }
-            Err(message) => report.error(&table.span, message),
+            // Several listeners may lead to one such route.
+            Err(unbuilt) if told.insert(unbuilt.span.start) => {
+                report.error(&unbuilt.span, unbuilt.message);
+            }
+            Err(_) => {}
         }
     }
     if report.has_errors() {

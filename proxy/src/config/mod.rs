@@ -19,6 +19,7 @@ mod expand;
 mod hotkey;
 mod l1;
 pub mod model;
+mod outage;
 mod pools;
 mod read;
 mod report;

@@ -13,7 +13,7 @@ use super::model::{self, PoolKind, PoolTable};
 use super::read::At;
 use super::{Config, Environment, Report, hotkey, l1};
 use crate::local::LocalPool;
-use crate::running::{self, Protocol};
+use crate::running::{self, Protocol, Secret};
 
 /// The pools as they are numbered.
 #[derive(Default)]
@@ -24,6 +24,9 @@ pub struct Pools {
     pub servers: Vec<running::Server>,
     /// What a reference to each pool becomes.
     pub routes: HashMap<String, Route>,
+    /// Passwords by their places: one that many pools take over is fetched,
+    /// and complained of, once.
+    passwords: HashMap<usize, Option<Secret>>,
 }
 
 impl Pools {
@@ -40,7 +43,7 @@ impl Pools {
         let protocol = table.protocol.as_ref().map(|at| at.value);
         let kind = table.kind.as_ref().map(|at| at.value).unwrap_or_default();
         check_keys(name, table, kind, protocol, report);
-        let password = table.credentials().resolve(environment, report);
+        let password = self.password(table, environment, report);
         let authenticates = kind == PoolKind::Remote && protocol == Some(Protocol::Redis);
         if let (Some(username), None) = (&table.username, table.credentials().given())
             && authenticates
@@ -98,6 +101,18 @@ impl Pools {
             hotkey,
             l1,
         });
+    }
+
+    fn password(
+        &mut self,
+        table: &PoolTable,
+        environment: &Environment<'_>,
+        report: &mut Report,
+    ) -> Option<Secret> {
+        let credentials = table.credentials();
+        let place = credentials.given()?.1.span.start;
+        let fetch = || credentials.resolve(environment, report);
+        self.passwords.entry(place).or_insert_with(fetch).clone()
     }
 
     /// The part of a remote pool that decides where keys go.
@@ -300,7 +315,17 @@ fn check_keys(
         refuse("connections", span(&table.connections), why);
         refuse("inflight_max", span(&table.inflight_max), why);
         refuse("partial", span(&table.partial), why);
+        refuse("salt", span(&table.salt), why);
         refuse("on_down", span(&table.on_down), why);
+        refuse("queue_timeout", span(&table.queue_timeout), why);
+        refuse("retry_budget", span(&table.retry_budget), why);
+        refuse("failures", span(&table.failures), why);
+        refuse("probe_first", span(&table.probe_first), why);
+        refuse("probe_last", span(&table.probe_last), why);
+        refuse("panic", span(&table.panic), why);
+        refuse("dns", span(&table.dns), why);
+        let log = table.delete_log.as_ref().map(|log| &log.span);
+        refuse("delete_log", log, why);
         refuse("username", span(&table.username), why);
         refuse("database", span(&table.database), why);
         if let Some((key, at)) = password {
