@@ -111,7 +111,8 @@ fn covered(schema: &Value, root: &Value, value: &toml::Value, path: &str) -> Res
     };
     let fits = match kinds {
         Value::Array(kinds) => kinds.contains(&Value::from(kind)),
-        one => one == kind,
+        // Every integer is a number.
+        one => one == kind || (one == "number" && kind == "integer"),
     };
     if !fits {
         return Err(format!("{path} is {kind}, the schema wants {kinds}"));
@@ -151,6 +152,23 @@ fn the_schema_knows_every_key_of_every_file() {
         let document: toml::Value = toml::from_str(&text).expect("TOML");
         let result = covered(&schema, &schema, &document, "");
         assert_eq!(result, Ok(()), "{path:?}");
+    }
+}
+
+#[test]
+fn the_schema_knows_every_key_of_the_page_on_routes() {
+    let schema: Value = serde_json::from_str(&config::schema()).expect("the schema is JSON");
+    let page = page("routes.md");
+    let rest = r#"
+        listeners.l = { protocol = "redis", bind = "127.0.0.1:0", route = "a" }
+        pools.a = { protocol = "redis", servers = ["a:1"] }
+    "#;
+    let blocks: Vec<_> = page.split("```toml\n").skip(1).collect();
+    assert!(blocks.len() > 29, "one for every kind of route");
+    for block in blocks {
+        let (text, _) = block.split_once("```").expect("an end");
+        let document: toml::Value = toml::from_str(&format!("{rest}{text}")).expect("TOML");
+        assert_eq!(covered(&schema, &schema, &document, ""), Ok(()), "{text}");
     }
 }
 

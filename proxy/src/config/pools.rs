@@ -12,7 +12,6 @@ use emberline_routing::{
 use super::assemble::SERVERS_MAX;
 use super::model::{self, PoolKind, PoolTable};
 use super::read::At;
-use super::units::Time;
 use super::{Config, Environment, Report, hotkey, l1};
 use crate::local::LocalPool;
 use crate::running::{self, Protocol, Secret};
@@ -381,19 +380,17 @@ fn check_keys(
 
 /// When the pool's servers count as down.
 fn health(table: &PoolTable, timeout_request: Duration) -> running::HealthSettings {
-    let default = running::HealthSettings::default();
-    let time = |at: &Option<At<Time>>, or: Duration| at.as_ref().map_or(or, |at| at.value.0);
-    let share = |at: &Option<At<f64>>, or: f64| at.as_ref().map_or(or, |at| at.value);
+    let health = table.health();
     running::HealthSettings {
-        failures: table
-            .failures
-            .as_ref()
-            .map_or(default.failures, |at| at.value),
-        probe_first: time(&table.probe_first, default.probe_first),
-        probe_last: time(&table.probe_last, default.probe_last),
-        panic: share(&table.panic, default.panic),
-        timeout_queue: time(&table.queue_timeout, timeout_request),
-        retry_share: share(&table.retry_budget, default.retry_share),
-        retry_least: default.retry_least,
+        failures: health.failures,
+        probe_first: health.probe_first,
+        probe_last: health.probe_last,
+        panic: health.panic,
+        timeout_queue: match table.queue_timeout {
+            Some(_) => health.queue_timeout,
+            None => timeout_request,
+        },
+        retry_share: health.retry_budget,
+        ..running::HealthSettings::default()
     }
 }

@@ -246,17 +246,13 @@ fn check_protocols<'c>(config: &'c Config, report: &mut Report) -> HashSet<&'c s
 
 /// Every route of the file, those in place included.
 fn tables(config: &Config) -> Vec<&RouteTable> {
-    let in_listener = |child| match child {
-        &Child::Inline(ref table) => Some(&**table),
-        Child::Name(_) => None,
-    };
     let listeners = config.listeners.values();
     let listeners = listeners.filter_map(|listener| listener.route.as_ref());
-    let mut found: Vec<&RouteTable> = listeners.filter_map(in_listener).collect();
+    let mut found: Vec<&RouteTable> = listeners.filter_map(Child::table).collect();
     found.extend(config.routes.values().map(|route| &route.value));
     let mut next = 0;
     while let Some(table) = found.get(next) {
-        let inside = table.rule.children().into_iter().filter_map(in_listener);
+        let inside = table.rule.children().into_iter().filter_map(Child::table);
         found.extend(inside);
         next += 1;
     }

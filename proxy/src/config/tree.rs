@@ -375,9 +375,10 @@ impl<'c> Tree<'c> {
         site: &Site<'_>,
         table: &'c tables::Operation,
     ) -> Result<Route, Unbuilt> {
-        let default = match &table.default {
+        // Without one, all that is no read is a write.
+        let default = match table.default.as_ref().or(table.writes.as_ref()) {
             Some(child) => self.build(child)?,
-            None => return Err(site.refuse("it has no default")),
+            None => return Err(site.refuse("it has neither `default` nor `writes`")),
         };
         Ok(Route::from(routes::OperationSpec {
             name: site.name.to_owned(),

@@ -158,7 +158,7 @@ struct DeleteLogTable {
     /// How long a delete waits for its server. Default "1h", "1s" to a year.
     /// Too short: a server that returns later has what was deleted; too long
     /// costs only the file.
-    #[schemars(with = "Option<Time>", extend("default" = DELETE_LOG_AGE.to_string()))]
+    #[schemars(with = "Option<Time>", extend("default" = "1h"))]
     age_max: Option<u64>,
 }
 

@@ -41,6 +41,14 @@ impl Child {
         }
     }
 
+    /// The route that is written here, if it is one.
+    pub fn table(&self) -> Option<&RouteTable> {
+        match self {
+            Child::Name(_) => None,
+            Child::Inline(table) => Some(table),
+        }
+    }
+
     /// The leaf that answers with nothing; also what stands where a mistake
     /// left no child.
     pub(super) fn null(span: &Range<usize>) -> Child {

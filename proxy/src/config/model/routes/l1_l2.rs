@@ -25,7 +25,7 @@ pub struct L1L2 {
     /// The longest that a value filled from `l2` lives in `l1`, at least
     /// "1s"; never longer than it has left there. Default "1h". Too long:
     /// what other proxies change in `l2` is not seen for as long.
-    #[schemars(with = "Option<Time>", extend("default" = FILL_TTL.to_string()))]
+    #[schemars(with = "Option<Time>", extend("default" = "1h"))]
     pub ttl: Duration,
     /// How long `l1` remembers that `l2` does not have a key. Default "0s",
     /// not at all; otherwise at least "1s". Too long: a key that others

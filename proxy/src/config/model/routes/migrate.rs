@@ -28,7 +28,7 @@ pub struct Migrate {
     pub start: SystemTime,
     /// How long it takes. Default "1h", "1s" to a year. Too short: the new
     /// child is still empty when everything reads it.
-    #[schemars(with = "Option<Time>", extend("default" = INTERVAL.to_string()))]
+    #[schemars(with = "Option<Time>", extend("default" = "1h"))]
     pub interval: Duration,
 }
 

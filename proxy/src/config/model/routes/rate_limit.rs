@@ -73,7 +73,7 @@ impl JsonSchema for Rate {
         let table = generator.subschema_for::<RateTable>();
         json_schema!({
             "description": "Requests per second, or a table with a rate and a burst.",
-            "anyOf": [{ "type": ["number", "integer"], "minimum": 0, "maximum": RATE_MAX }, table],
+            "anyOf": [{ "type": "number", "minimum": 0, "maximum": RATE_MAX }, table],
         })
     }
 }
