@@ -36,6 +36,7 @@ pub fn running(listener: &str, pools: u16, servers: u32) -> Running {
     };
     let bind = any();
     Running {
+        route_states: 0,
         proxy: Proxy {
             workers: 2,
             clients_max: 10,
