@@ -38,8 +38,10 @@ fn plans() -> impl Strategy<Value = Plan> {
 
 fn tries() -> impl Strategy<Value = Try> {
     let all = Outcome::ALL.to_vec();
-    let on = prop::sample::subsequence(all, 0..10).prop_map(|on| Outcomes::of(&on));
-    (on, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(on, hedged, again, filled)| Try {
+    let some = prop::sample::subsequence(all, 0..10).prop_map(|on| Outcomes::of(&on));
+    let on = prop_oneof![2 => Just(Outcomes::FAILURES), 1 => some];
+    let again = prop::bool::weighted(0.2);
+    (on, any::<bool>(), again, any::<bool>()).prop_map(|(on, hedged, again, filled)| Try {
         hedge_after: hedged.then_some(Duration::from_millis(5)),
         retry_writes: again,
         allowance: Some(StateId(0)),
@@ -213,7 +215,7 @@ impl Play {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 4_000, ..ProptestConfig::default() })]
 
     #[test]
     fn a_course_answers_once_and_ends(plan in plans(), seed: u64) {
