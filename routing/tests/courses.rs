@@ -21,15 +21,16 @@ use emberline_routing::{Act, Course, Leg, Pause, Route, Source, States, Target, 
 use scene::catalogue as routes;
 use scene::{Request, pool, pools, server_name};
 
-fn check(route: &Route, request: &str, transcript: &str) {
-    let (course, played) = play(route, request, transcript);
-    assert_eq!(played, transcript, "{request}");
-    let answers = played.split("; ").filter(|act| act.starts_with("answer"));
-    assert_eq!(answers.count(), 1, "{request}: {played}");
-    assert!(
-        course.is_answered() && course.is_over(),
-        "{request}: {played}"
-    );
+/// A case on each line: a request, a bar, and the transcript.
+fn check(route: &Route, cases: &str) {
+    for case in cases.trim().lines() {
+        let (request, transcript) = case.trim().split_once(" | ").unwrap();
+        let (course, played) = play(route, request, transcript);
+        assert_eq!(played, transcript, "{request}");
+        let answers = played.split("; ").filter(|act| act.starts_with("answer"));
+        assert_eq!(answers.count(), 1, "{case}");
+        assert!(course.is_answered() && course.is_over(), "{case}");
+    }
 }
 
 fn play(route: &Route, request: &str, transcript: &str) -> (Course, String) {
@@ -117,55 +118,37 @@ fn leg(course: &Course, name: &str) -> Leg {
 
 #[test]
 fn leaves() {
-    check(&pool("a"), "GET k", "send a0; a0=hit; answer a0");
-    check(&pool("a"), "GET k", "send a0; a0=timeout; answer a0");
-    check(&Route::Null, "GET k", "answer nothing there");
+    check(&pool("a"), "GET k | send a0; a0=hit; answer a0");
+    check(&pool("a"), "GET k | send a0; a0=timeout; answer a0");
+    check(&Route::Null, "GET k | answer nothing there");
     check(
         &routes::error(),
-        "SET k",
-        "answer error \"closed for today\"",
+        r#"SET k | answer error "closed for today""#,
     );
     check(
         &routes::prefix(),
-        "GET strip:1",
-        "send b0 (as key \"1\"); b0=hit; answer b0",
+        r#"GET strip:1 | send b0 (as key "1"); b0=hit; answer b0"#,
     );
-    check(
-        &routes::operation(),
-        "INCR k",
-        "send b0; b0=done; answer b0",
-    );
+    check(&routes::operation(), "INCR k | send b0; b0=done; answer b0");
     check(
         &routes::by_client(),
-        "GET k client=2",
-        "send c0; c0=miss; answer c0",
+        "GET k client=2 | send c0; c0=miss; answer c0",
     );
 }
 
 #[test]
 fn failover_goes_on_and_answers_with_the_best() {
     let safe = routes::failover(pools(&["a", "b", "c"]), false, None);
-    check(&safe, "GET k", "send a0; a0=miss; answer a0");
-    check(&safe, "GET k", "send a0; a0=error; answer a0");
     check(
         &safe,
-        "GET k",
-        "send a0; a0=timeout; send b0; b0=connect; send c0; c0=hit; answer c0",
-    );
-    check(
-        &safe,
-        "GET k",
-        "send a0; a0=busy; send b0; b0=lost; send c0; c0=down; answer a0",
-    );
-    check(
-        &safe,
-        "SET k",
-        "send a0; a0=down; send b0; b0=done; answer b0",
-    );
-    check(
-        &safe,
-        "SET k",
-        "send a0; a0=busy; send b0; b0=done; answer b0",
+        "
+        GET k | send a0; a0=miss; answer a0
+        GET k | send a0; a0=error; answer a0
+        GET k | send a0; a0=timeout; send b0; b0=connect; send c0; c0=hit; answer c0
+        GET k | send a0; a0=busy; send b0; b0=lost; send c0; c0=down; answer a0
+        SET k | send a0; a0=down; send b0; b0=done; answer b0
+        SET k | send a0; a0=busy; send b0; b0=done; answer b0
+        ",
     );
 }
 
@@ -173,14 +156,16 @@ fn failover_goes_on_and_answers_with_the_best() {
 fn a_write_that_may_have_run_is_not_sent_again() {
     let safe = routes::failover(pools(&["a", "b"]), false, None);
     for request in ["SET k", "DEL k", "INCR k", "TOUCH k"] {
-        check(&safe, request, "send a0; a0=timeout; answer a0");
-        check(&safe, request, "send a0; a0=lost; answer a0");
+        check(
+            &safe,
+            &format!("{request} | send a0; a0=timeout; answer a0"),
+        );
+        check(&safe, &format!("{request} | send a0; a0=lost; answer a0"));
     }
     let again = routes::failover(pools(&["a", "b"]), true, None);
     check(
         &again,
-        "SET k",
-        "send a0; a0=timeout; send b0; b0=done; answer b0",
+        "SET k | send a0; a0=timeout; send b0; b0=done; answer b0",
     );
 }
 
@@ -192,23 +177,20 @@ fn nor_when_a_part_of_a_fan_may_have_run_it() {
     let all = "send a0; send b0; send c0";
     check(
         &safe,
-        "SET k",
-        &format!("{all}; a0=timeout; b0=down; c0=down; answer b0"),
+        &format!("SET k | {all}; a0=timeout; b0=down; c0=down; answer b0"),
     );
     check(
         &safe,
-        "SET k",
-        &format!("{all}; a0=done; b0=down; c0=connect; answer b0"),
+        &format!("SET k | {all}; a0=done; b0=down; c0=connect; answer b0"),
     );
     let nobody = "a0=down; b0=connect; c0=busy; send g0; g0=done; answer g0";
-    check(&safe, "SET k", &format!("{all}; {nobody}"));
+    check(&safe, &format!("SET k | {all}; {nobody}"));
     // Two of three are down and the third has not said yet.
     let most = routes::replicas(Read::First, Wait::Majority, false);
     let safe = routes::failover(vec![most, pool("g")], false, None);
     check(
         &safe,
-        "SET k",
-        &format!("{all}; a0=down; b0=down; answer a0; c0=done"),
+        &format!("SET k | {all}; a0=down; b0=down; answer a0; c0=done"),
     );
 }
 
@@ -217,8 +199,7 @@ fn failover_spends_its_allowance() {
     let limited = routes::failover(pools(&["a", "b"]), false, routes::rate(0.5));
     check(
         &limited,
-        "GET k",
-        "send a0; a0=timeout; spend; send b0; b0=hit; answer b0",
+        "GET k | send a0; a0=timeout; spend; send b0; b0=hit; answer b0",
     );
     let states = States::new(1, 0);
     let places = || {
@@ -238,154 +219,126 @@ fn failover_inside_a_pool() {
     let route = routes::pool_failover();
     check(
         &route,
-        "GET k",
-        "send m3; m3=timeout; send m0; m0=timeout; send m2; m2=hit; answer m2",
+        "
+        GET k | send m3; m3=timeout; send m0; m0=timeout; send m2; m2=hit; answer m2
+        SET k | send m3; m3=timeout; answer m3
+        GET k down=m3 | send m0; m0=hit; answer m0
+        ",
     );
-    check(&route, "SET k", "send m3; m3=timeout; answer m3");
-    check(&route, "GET k down=m3", "send m0; m0=hit; answer m0");
 }
 
 #[test]
 fn replicas_are_read_and_repaired() {
     let copies = routes::replicas(Read::First, Wait::All, true);
-    check(&copies, "GET k", "send a0; a0=hit; answer a0");
     check(
         &copies,
-        "GET k",
-        "send a0; a0=miss; send b0; b0=miss; send c0; c0=hit; refill a0 b0 from c0 unless 0; answer c0",
+        "
+        GET k | send a0; a0=hit; answer a0
+        GET k | send a0; a0=miss; send b0; b0=miss; send c0; c0=hit; refill a0 b0 from c0 unless 0; answer c0
+        ",
     );
     // Who failed is not filled: it may have the key.
     check(
         &copies,
-        "GET k",
-        "send a0; a0=timeout; send b0; b0=miss; send c0; c0=hit; refill b0 from c0 unless 0; answer c0",
-    );
-    check(
-        &copies,
-        "GET k",
-        "send a0; a0=miss; send b0; b0=down; send c0; c0=timeout; answer a0",
+        "
+        GET k | send a0; a0=timeout; send b0; b0=miss; send c0; c0=hit; refill b0 from c0 unless 0; answer c0
+        GET k | send a0; a0=miss; send b0; b0=down; send c0; c0=timeout; answer a0
+        ",
     );
     let fastest = routes::replicas(Read::Fastest, Wait::All, false);
     check(
         &fastest,
-        "GET k",
-        "send a0; send b0; send c0; b0=miss; c0=hit; answer c0; a0=hit",
-    );
-    check(
-        &fastest,
-        "GET k",
-        "send a0; send b0; send c0; b0=error; c0=miss; a0=lost; answer c0",
+        "
+        GET k | send a0; send b0; send c0; b0=miss; c0=hit; answer c0; a0=hit
+        GET k | send a0; send b0; send c0; b0=error; c0=miss; a0=lost; answer c0
+        ",
     );
 }
 
 #[test]
 fn replicas_are_written_and_waited_for() {
     let write = |wait| routes::replicas(Read::First, wait, false);
-    let all = "send a0; send b0; send c0";
-    let of = |rest: &str| format!("{all}; {rest}");
     check(
         &write(Wait::All),
-        "SET k",
-        &of("c0=done; a0=done; b0=done; answer a0"),
-    );
-    check(
-        &write(Wait::All),
-        "SET k",
-        &of("c0=done; a0=error; b0=done; answer a0"),
+        "
+        SET k | send a0; send b0; send c0; c0=done; a0=done; b0=done; answer a0
+        SET k | send a0; send b0; send c0; c0=done; a0=error; b0=done; answer a0
+        ",
     );
     check(
         &write(Wait::Majority),
-        "SET k",
-        &of("c0=done; a0=error; b0=done; answer b0"),
-    );
-    check(
-        &write(Wait::Majority),
-        "SET k",
-        &of("c0=done; a0=done; answer a0; b0=lost"),
-    );
-    check(
-        &write(Wait::Majority),
-        "SET k",
-        &of("c0=done; a0=error; b0=lost; answer b0"),
+        "
+        SET k | send a0; send b0; send c0; c0=done; a0=error; b0=done; answer b0
+        SET k | send a0; send b0; send c0; c0=done; a0=done; answer a0; b0=lost
+        SET k | send a0; send b0; send c0; c0=done; a0=error; b0=lost; answer b0
+        ",
     );
     check(
         &write(Wait::One),
-        "SET k",
-        &of("c0=timeout; a0=done; answer a0; b0=done"),
+        "SET k | send a0; send b0; send c0; c0=timeout; a0=done; answer a0; b0=done",
     );
-    let accepted = format!("{all}; answer accepted; a0=done; b0=timeout; c0=done");
-    check(&write(Wait::None), "SET k", &accepted);
+    check(
+        &write(Wait::None),
+        "SET k | send a0; send b0; send c0; answer accepted; a0=done; b0=timeout; c0=done",
+    );
 }
 
 #[test]
 fn a_slow_read_is_hedged_and_a_write_is_not() {
     let copies = routes::hedged();
-    check(&copies, "GET k", "send a0; wait 5ms; a0=hit; answer a0");
     check(
         &copies,
-        "GET k",
-        "send a0; wait 5ms; elapsed; send b0; b0=hit; answer b0; a0=hit",
-    );
-    check(
-        &copies,
-        "GET k",
-        "send a0; wait 5ms; elapsed; send b0; a0=timeout; b0=miss; answer b0",
-    );
-    check(
-        &copies,
-        "GET k",
-        "send a0; wait 5ms; a0=lost; send b0; elapsed; b0=hit; answer b0",
-    );
-    check(
-        &copies,
-        "SET k",
-        "send a0; send b0; b0=done; answer b0; a0=done",
+        "
+        GET k | send a0; wait 5ms; a0=hit; answer a0
+        GET k | send a0; wait 5ms; elapsed; send b0; b0=hit; answer b0; a0=hit
+        GET k | send a0; wait 5ms; elapsed; send b0; a0=timeout; b0=miss; answer b0
+        GET k | send a0; wait 5ms; a0=lost; send b0; elapsed; b0=hit; answer b0
+        SET k | send a0; send b0; b0=done; answer b0; a0=done
+        ",
     );
 }
 
 #[test]
 fn pools_with_a_spare() {
     let rehash = routes::rehash();
-    check(&rehash, "GET k", "send m3; m3=hit; answer m3");
-    check(&rehash, "GET k down=m3", "send m2; m2=miss; answer m2");
     check(
         &rehash,
-        "DEL k down=m3",
-        "send m3; send m2; m2=done; m3=down; answer m3",
+        "
+        GET k | send m3; m3=hit; answer m3
+        GET k down=m3 | send m2; m2=miss; answer m2
+        DEL k down=m3 | send m3; send m2; m2=done; m3=down; answer m3
+        ",
     );
     let gutter = routes::pool_with_gutter();
     check(
         &gutter,
-        "GET k",
-        "send m3; m3=timeout; send g0; g0=hit; answer g0",
+        "GET k | send m3; m3=timeout; send g0; g0=hit; answer g0",
     );
     let capped = "send g0 (with a TTL of at most 10s); g0=done; answer g0";
-    check(&gutter, "SET k", &format!("send m3; m3=connect; {capped}"));
-    check(&gutter, "SET k down=m3", capped);
+    check(&gutter, &format!("SET k | send m3; m3=connect; {capped}"));
+    check(&gutter, &format!("SET k down=m3 | {capped}"));
 }
 
 #[test]
 fn gutter() {
     let gutter = routes::gutter();
-    check(&gutter, "GET k", "send a0; a0=miss; answer a0");
     check(
         &gutter,
-        "GET k",
-        "send a0; a0=lost; send g0; g0=miss; answer g0",
+        "
+        GET k | send a0; a0=miss; answer a0
+        GET k | send a0; a0=lost; send g0; g0=miss; answer g0
+        SET k | send a0; a0=timeout; answer a0
+        ",
     );
-    check(&gutter, "SET k", "send a0; a0=timeout; answer a0");
     // A delete is as good as it was at the main child.
     check(
         &gutter,
-        "DEL k",
-        "send a0; send g0; g0=done; a0=not_done; answer a0",
+        "
+        DEL k | send a0; send g0; g0=done; a0=not_done; answer a0
+        DEL k | send a0; send g0; a0=timeout; answer a0; g0=done
+        INCR k | send a0; a0=down; answer a0
+        ",
     );
-    check(
-        &gutter,
-        "DEL k",
-        "send a0; send g0; a0=timeout; answer a0; g0=done",
-    );
-    check(&gutter, "INCR k", "send a0; a0=down; answer a0");
 }
 
 #[test]
@@ -393,88 +346,71 @@ fn misses_go_deeper() {
     let deeper = routes::miss_failover();
     check(
         &deeper,
-        "GET k",
-        "send a0; a0=miss; send b0; b0=timeout; send c0; c0=hit; answer c0",
-    );
-    check(
-        &deeper,
-        "GET k",
-        "send a0; a0=miss; send b0; b0=miss; send c0; c0=error; answer c0",
+        "
+        GET k | send a0; a0=miss; send b0; b0=timeout; send c0; c0=hit; answer c0
+        GET k | send a0; a0=miss; send b0; b0=miss; send c0; c0=error; answer c0
+        ",
     );
     let delete = "send a0; send b0; send c0";
     check(
         &deeper,
-        "DEL k",
-        &format!("{delete}; a0=not_done; b0=done; c0=not_done; answer b0"),
+        &format!("DEL k | {delete}; a0=not_done; b0=done; c0=not_done; answer b0"),
     );
     check(
         &deeper,
-        "DEL k",
-        &format!("{delete}; a0=done; b0=timeout; c0=done; answer b0"),
+        &format!("DEL k | {delete}; a0=done; b0=timeout; c0=done; answer b0"),
     );
-    check(&deeper, "SET k", "send a0; a0=connect; answer a0");
+    check(&deeper, "SET k | send a0; a0=connect; answer a0");
 }
 
 #[test]
 fn a_cold_child_is_filled() {
     let warm_up = routes::warm_up();
-    check(&warm_up, "GET k", "send a0; a0=hit; answer a0");
     check(
         &warm_up,
-        "GET k",
-        "send a0; a0=miss; send b0; b0=hit; refill a0 from b0 unless 1; answer b0",
-    );
-    check(
-        &warm_up,
-        "GET k",
-        "send a0; a0=timeout; send b0; b0=hit; answer b0",
-    );
-    check(
-        &warm_up,
-        "GET k",
-        "send a0; a0=miss; send b0; b0=lost; answer a0",
+        "
+        GET k | send a0; a0=hit; answer a0
+        GET k | send a0; a0=miss; send b0; b0=hit; refill a0 from b0 unless 1; answer b0
+        GET k | send a0; a0=timeout; send b0; b0=hit; answer b0
+        GET k | send a0; a0=miss; send b0; b0=lost; answer a0
+        ",
     );
     let delete = "send a0 (marked as gone for 2s); send b0";
     check(
         &warm_up,
-        "DEL k",
-        &format!("{delete}; a0=not_done; b0=done; answer b0"),
+        &format!("DEL k | {delete}; a0=not_done; b0=done; answer b0"),
     );
     check(
         &warm_up,
-        "DEL k",
-        &format!("{delete}; a0=done; b0=down; answer b0"),
+        &format!("DEL k | {delete}; a0=done; b0=down; answer b0"),
     );
     // A copy is planned as a write: every replica gets one.
     let cold = routes::replicas(Read::First, Wait::All, false);
     let warm_up = routes::warm_up_of(cold, pool("m"));
     check(
         &warm_up,
-        "GET k",
-        "send a0; a0=miss; send m3; m3=hit; refill a0 b0 c0 from m3 unless 1; answer m3",
+        "GET k | send a0; a0=miss; send m3; m3=hit; refill a0 b0 c0 from m3 unless 1; answer m3",
     );
 }
 
 #[test]
 fn a_slowly_warming_child_is_learned_about() {
     let slow = routes::slow_warm_up();
-    check(&slow, "GET k", "send a0; a0=hit; learn hit; answer a0");
-    check(&slow, "GET k", "send a0; a0=miss; learn miss; answer a0");
+    check(
+        &slow,
+        "
+        GET k | send a0; a0=hit; learn hit; answer a0
+        GET k | send a0; a0=miss; learn miss; answer a0
+        ",
+    );
     // The fallback's hit is not the target's.
     check(
         &slow,
-        "GET k",
-        "send a0; a0=timeout; send b0; b0=hit; answer b0",
-    );
-    check(
-        &slow,
-        "SET k",
-        "send a0; send b0; b0=error; a0=done; answer a0",
-    );
-    check(
-        &slow,
-        "DEL k",
-        "send a0; send b0; b0=done; a0=not_done; answer b0",
+        "
+        GET k | send a0; a0=timeout; send b0; b0=hit; answer b0
+        SET k | send a0; send b0; b0=error; a0=done; answer a0
+        DEL k | send a0; send b0; b0=done; a0=not_done; answer b0
+        ",
     );
 
     let states = States::new(16, 9);
@@ -507,33 +443,14 @@ fn staging_is_tried_and_filled() {
     let staging = routes::staging();
     check(
         &staging,
-        "GET k",
-        "send a0; send b0; a0=hit; answer a0; b0=hit",
-    );
-    check(
-        &staging,
-        "GET k",
-        "send a0; send b0; a0=hit; answer a0; b0=miss; refill b0 from a0 unless 3",
-    );
-    check(
-        &staging,
-        "GET k",
-        "send a0; send b0; b0=miss; a0=hit; refill b0 from a0 unless 3; answer a0",
-    );
-    check(
-        &staging,
-        "GET k",
-        "send a0; send b0; b0=hit; a0=miss; answer a0",
-    );
-    check(
-        &staging,
-        "SET k",
-        "send a0; send b0; b0=done; a0=error; answer a0",
-    );
-    check(
-        &staging,
-        "DEL k",
-        "send a0; send b0 (marked as gone for 2s); a0=done; answer a0; b0=down",
+        "
+        GET k | send a0; send b0; a0=hit; answer a0; b0=hit
+        GET k | send a0; send b0; a0=hit; answer a0; b0=miss; refill b0 from a0 unless 3
+        GET k | send a0; send b0; b0=miss; a0=hit; refill b0 from a0 unless 3; answer a0
+        GET k | send a0; send b0; b0=hit; a0=miss; answer a0
+        SET k | send a0; send b0; b0=done; a0=error; answer a0
+        DEL k | send a0; send b0 (marked as gone for 2s); a0=done; answer a0; b0=down
+        ",
     );
 }
 
@@ -542,45 +459,43 @@ fn nobody_waits_for_a_shadow() {
     let shadow = routes::shadow(1.0, ShareBy::Key);
     check(
         &shadow,
-        "GET k",
-        "send a0; send b0; a0=hit; answer a0; b0=timeout",
-    );
-    check(
-        &shadow,
-        "SET k",
-        "send a0; send b0; b0=done; a0=error; answer a0",
+        "
+        GET k | send a0; send b0; a0=hit; answer a0; b0=timeout
+        SET k | send a0; send b0; b0=done; a0=error; answer a0
+        ",
     );
     let copies = routes::replicas(Read::First, Wait::All, true);
     let safe = routes::failover(vec![copies, pool("g")], false, None);
     let shadow = routes::shadow_of(safe, &[(pool("m"), 1.0, ShareBy::Request)]);
     check(
         &shadow,
-        "GET k",
-        "send a0; send m3; a0=miss; send b0; m3=hit; b0=down; send c0; c0=lost; answer a0",
-    );
-    check(
-        &shadow,
-        "GET k",
-        "send a0; send m3; a0=lost; send b0; b0=down; send c0; c0=down; send g0; g0=hit; answer g0; m3=lost",
+        "
+        GET k | send a0; send m3; a0=miss; send b0; m3=hit; b0=down; send c0; c0=lost; answer a0
+        GET k | send a0; send m3; a0=lost; send b0; b0=down; send c0; c0=down; send g0; g0=hit; answer g0; m3=lost
+        ",
     );
     // A shadow with a failover of its own goes on when all has been said.
     let copy = routes::failover(pools(&["b", "c"]), false, None);
     let shadow = routes::shadow_of(pool("a"), &[(copy, 1.0, ShareBy::Key)]);
     check(
         &shadow,
-        "GET k",
-        "send a0; send b0; a0=hit; answer a0; b0=timeout; send c0; c0=hit",
+        "GET k | send a0; send b0; a0=hit; answer a0; b0=timeout; send c0; c0=hit",
     );
 }
 
 #[test]
 fn migration() {
     let moving = routes::migrate();
-    check(&moving, "GET k now=0", "send a0; a0=hit; answer a0");
-    check(&moving, "GET k now=9000000", "send b0; b0=hit; answer b0");
-    check(&moving, "DEL k now=9000000", "send b0; b0=done; answer b0");
+    check(
+        &moving,
+        "
+        GET k now=0 | send a0; a0=hit; answer a0
+        GET k now=9000000 | send b0; b0=hit; answer b0
+        DEL k now=9000000 | send b0; b0=done; answer b0
+        ",
+    );
     let delete = "send a0; send b0; a0=not_done; b0=done; answer b0";
-    check(&moving, "DEL k now=1000000", delete);
+    check(&moving, &format!("DEL k now=1000000 | {delete}"));
 }
 
 #[test]
@@ -589,27 +504,23 @@ fn hot_keys_are_split() {
     let copy = "send m0 (as key \"hot#2\")";
     check(
         &split,
-        "GET hot seed=1",
-        &format!("{copy}; m0=hit; answer m0"),
+        &format!("GET hot seed=1 | {copy}; m0=hit; answer m0"),
     );
     let filled = "refill m0 (as key \"hot#2\") from m1 for 60s unless 4; answer m1";
     check(
         &split,
-        "GET hot seed=1",
-        &format!("{copy}; m0=miss; send m1; m1=hit; {filled}"),
+        &format!("GET hot seed=1 | {copy}; m0=miss; send m1; m1=hit; {filled}"),
     );
     let gone = |n: u8| format!("(as a deletion, as key \"hot#{n}\", marked as gone for 2s)");
     let all = format!("send m1; send m2 {}; send m0 {}", gone(1), gone(2));
     // The reply is that of the key itself, when the copies are gone.
     check(
         &split,
-        "INCR hot",
-        &format!("{all}; m1=done; m2=not_done; m0=done; answer m1"),
+        &format!("INCR hot | {all}; m1=done; m2=not_done; m0=done; answer m1"),
     );
     check(
         &split,
-        "SET hot",
-        &format!("{all}; m2=timeout; m0=done; m1=error; answer m1"),
+        &format!("SET hot | {all}; m2=timeout; m0=done; m1=error; answer m1"),
     );
 }
 
@@ -617,37 +528,33 @@ fn hot_keys_are_split() {
 fn tiers() {
     let tiers = routes::l1_l2();
     let far = "send b0 (a miss remembered for 5s or until a write)";
-    check(&tiers, "GET k", "send a0; a0=hit; answer a0");
+    check(&tiers, "GET k | send a0; a0=hit; answer a0");
     check(
         &tiers,
-        "GET k",
-        &format!("send a0; a0=miss; {far}; b0=hit; refill a0 from b0 for 60s unless 6; answer b0"),
+        &format!(
+            "GET k | send a0; a0=miss; {far}; b0=hit; refill a0 from b0 for 60s unless 6; answer b0"
+        ),
     );
     check(
         &tiers,
-        "GET k",
-        &format!("send a0; a0=miss; {far}; b0=miss; answer a0"),
+        &format!("GET k | send a0; a0=miss; {far}; b0=miss; answer a0"),
     );
     check(
         &tiers,
-        "GET k",
-        &format!("send a0; a0=down; {far}; b0=hit; answer b0"),
+        &format!("GET k | send a0; a0=down; {far}; b0=hit; answer b0"),
     );
     let near = "send a0 (as a deletion, marked as gone for 2s)";
     check(
         &tiers,
-        "SET k",
-        &format!("{far}; {near}; b0=done; a0=not_done; answer b0"),
+        &format!("SET k | {far}; {near}; b0=done; a0=not_done; answer b0"),
     );
     check(
         &tiers,
-        "SET k",
-        &format!("{far}; {near}; a0=done; b0=error; answer b0"),
+        &format!("SET k | {far}; {near}; a0=done; b0=error; answer b0"),
     );
     check(
         &tiers,
-        "SET k",
-        &format!("{far}; {near}; a0=timeout; b0=done; answer b0"),
+        &format!("SET k | {far}; {near}; a0=timeout; b0=done; answer b0"),
     );
 }
 
@@ -656,30 +563,25 @@ fn sizes() {
     let split = routes::size_split();
     check(
         &split,
-        "GET k",
-        "send a0; a0=miss; send b0; b0=hit; answer b0",
+        "GET k | send a0; a0=miss; send b0; b0=hit; answer b0",
     );
     let forget = "send b0; send a0 (as a deletion)";
     // What the deletion says is not the reply, unless it failed.
     check(
         &split,
-        "SET k size=5000",
-        &format!("{forget}; a0=done; b0=not_done; answer b0"),
+        &format!("SET k size=5000 | {forget}; a0=done; b0=not_done; answer b0"),
     );
     check(
         &split,
-        "SET k size=5000",
-        &format!("{forget}; a0=not_done; b0=done; answer b0"),
+        &format!("SET k size=5000 | {forget}; a0=not_done; b0=done; answer b0"),
     );
     check(
         &split,
-        "SET k size=5000",
-        &format!("{forget}; a0=timeout; b0=done; answer a0"),
+        &format!("SET k size=5000 | {forget}; a0=timeout; b0=done; answer a0"),
     );
     check(
         &split,
-        "TOUCH k",
-        "send a0; a0=not_done; send b0; b0=done; answer b0",
+        "TOUCH k | send a0; a0=not_done; send b0; b0=done; answer b0",
     );
 }
 
@@ -689,18 +591,15 @@ fn changes() {
     let ttl = routes::ttl_of(pool("a"));
     check(
         &ttl,
-        "SET k",
-        &format!("send a0 ({lives}); a0=done; answer a0"),
+        &format!("SET k | send a0 ({lives}); a0=done; answer a0"),
     );
     check(
         &routes::key(),
-        "GET u:1",
-        "send m1 (as key \"p:user:1\"); m1=hit; answer m1",
+        r#"GET u:1 | send m1 (as key "p:user:1"); m1=hit; answer m1"#,
     );
     check(
         &routes::log(),
-        "GET k",
-        "send a0 (logged as \"watched\"); a0=hit; answer a0",
+        r#"GET k | send a0 (logged as "watched"); a0=hit; answer a0"#,
     );
     // Where caps nest, the smaller counts.
     let gutter = emberline_routing::routes::GutterSpec {
@@ -712,7 +611,7 @@ fn changes() {
     };
     let lives = "with a TTL of at least 1s, with a TTL of at most 10s";
     let set = format!("send a0; a0=down; send g0 ({lives}); g0=done; answer g0");
-    check(&gutter.into(), "SET k", &set);
+    check(&gutter.into(), &format!("SET k | {set}"));
 }
 
 #[test]
@@ -738,9 +637,9 @@ fn limits() {
     // A limit says "busy", and a failover goes on.
     let narrow = routes::limit_inflight(pool("a"));
     let safe = routes::failover(vec![narrow.clone(), pool("b")], false, None);
-    check(&safe, "SET k load=a0:10", "send b0; b0=done; answer b0");
+    check(&safe, "SET k load=a0:10 | send b0; b0=done; answer b0");
     let busy = "answer busy \"route \"narrow\" has 10 requests in flight, its limit\"";
-    check(&narrow, "GET k load=a0:10", busy);
+    check(&narrow, &format!("GET k load=a0:10 | {busy}"));
 }
 
 /// What only asks where a write would go takes no token.
@@ -759,28 +658,31 @@ fn a_refill_uses_up_nothing() {
 #[test]
 fn faults() {
     let slow = routes::fault(5, FaultAnswer::Pass);
-    check(&slow, "GET k", "send a0 (after 5ms); a0=hit; answer a0");
+    check(&slow, "GET k | send a0 (after 5ms); a0=hit; answer a0");
     let error = "answer error \"route \"broken\" fails on purpose\"";
-    check(&routes::fault(0, FaultAnswer::Error), "GET k", error);
+    check(
+        &routes::fault(0, FaultAnswer::Error),
+        &format!("GET k | {error}"),
+    );
     check(
         &routes::fault(5, FaultAnswer::Error),
-        "GET k",
-        &format!("wait 5ms; elapsed; {error}"),
+        &format!("GET k | wait 5ms; elapsed; {error}"),
     );
     check(
         &routes::fault(0, FaultAnswer::Null),
-        "GET k",
-        "answer nothing there",
+        "GET k | answer nothing there",
     );
     let dropped = "send a0 (not sent, so never answered); a0=timeout; answer a0";
-    check(&routes::fault(0, FaultAnswer::Drop), "GET k", dropped);
+    check(
+        &routes::fault(0, FaultAnswer::Drop),
+        &format!("GET k | {dropped}"),
+    );
     let broken = routes::fault(5, FaultAnswer::Null);
     let safe = routes::replicas(Read::First, Wait::All, false);
     let shadow = routes::shadow_of(safe, &[(broken, 1.0, ShareBy::Key)]);
     check(
         &shadow,
-        "GET k",
-        "send a0; wait 5ms; a0=hit; answer a0; elapsed",
+        "GET k | send a0; wait 5ms; a0=hit; answer a0; elapsed",
     );
 }
 
@@ -788,24 +690,19 @@ fn faults() {
 fn choices() {
     check(
         &routes::random(),
-        "GET k seed=1",
-        "send c0; c0=hit; answer c0",
+        "GET k seed=1 | send c0; c0=hit; answer c0",
     );
-    check(&routes::by_host(1), "GET k", "send b0; b0=hit; answer b0");
+    check(&routes::by_host(1), "GET k | send b0; b0=hit; answer b0");
     check(
         &routes::latest(1),
-        "GET k",
-        "send b0; b0=timeout; send a0; a0=hit; answer a0",
+        "GET k | send b0; b0=timeout; send a0; a0=hit; answer a0",
     );
     check(
         &routes::load_balance(),
-        "SET k load=a0:5",
-        "send b0; b0=done; answer b0",
-    );
-    check(
-        &routes::load_balance(),
-        "SET k down=a0 load=b0:5",
-        "send b0; b0=done; answer b0",
+        "
+        SET k load=a0:5 | send b0; b0=done; answer b0
+        SET k down=a0 load=b0:5 | send b0; b0=done; answer b0
+        ",
     );
 }
 
