@@ -9,8 +9,8 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use emberline_benches::load::keyspace::name;
 use emberline_protocol::Kind;
 use emberline_routing::{
-    Ask, ByteSign, Distribution, Hash, HashTag, Member, Pool, PoolId, PoolSpec, Prefix, Route,
-    Router, ServerId,
+    Ask, ByteSign, Calm, Conditions, Distribution, Hash, HashTag, Member, Pool, PoolId, PoolSpec,
+    Prefix, Route, Router, ServerId, States,
 };
 
 fn pool(id: u16, servers: u32) -> Route {
@@ -46,16 +46,22 @@ fn plans(criterion: &mut Criterion) {
         ("prefix of 2", Router::new(prefixes(2))),
         ("prefix of 50", Router::new(prefixes(50))),
     ];
+    let states = States::new(0, 1);
+    let conditions = Conditions {
+        upstream: &Calm,
+        states: &states,
+        now_ms: 0,
+        unix_ms: 0,
+        client: 0,
+    };
     let mut group = criterion.benchmark_group("plan");
     for (label, router) in &routers {
         group.bench_function(*label, |bencher| {
             let mut turn = 0;
             bencher.iter(|| {
                 turn = (turn + 1) % keys.len();
-                router.plan(&Ask {
-                    key: black_box(&keys[turn]),
-                    kind: Kind::Read,
-                })
+                let ask = Ask::new(black_box(&keys[turn]), Kind::Read);
+                router.plan(&ask, &conditions)
             });
         });
     }

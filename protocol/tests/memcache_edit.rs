@@ -325,6 +325,10 @@ proptest! {
         let edit = Edit { key: Some(&prefixed), ttl: Some(rule) };
         let mut out = Vec::new();
         memcache::edit(&line, &request, &edit, NOW, &mut out).unwrap();
+        // Less of the line than was parsed is the caller's mistake, and no panic.
+        for end in 0..line.len() {
+            let _ = memcache::edit(&line[..end], &request, &edit, NOW, &mut Vec::new());
+        }
         let edited = again.parse(&out, &Limits::default()).unwrap().unwrap();
         prop_assert_eq!(edited.verb, request.verb);
         prop_assert_eq!((edited.body, edited.base64), (request.body, request.base64));

@@ -25,6 +25,8 @@ pub struct Running {
     pub pools: Vec<Pool>,
     /// Indexed by `ServerId`; a pool's servers stand together.
     pub servers: Vec<Server>,
+    /// How many routes remember something.
+    pub route_states: usize,
     /// The full admin API.
     pub admin: Option<Bind>,
     /// The read-only status endpoint.
@@ -304,8 +306,11 @@ pub struct Pool {
     pub timeout_request: Duration,
     /// Connections per worker and server.
     pub connections: u16,
-    /// Requests in flight per connection before clients are made to wait.
+    /// Requests in flight per worker and server, over all its connections,
+    /// before clients are made to wait.
     pub inflight_max: usize,
+    /// When a server counts as down, and what then.
+    pub health: HealthSettings,
     /// What a read over several servers answers when one of them fails.
     pub partial: Partial,
     /// User for AUTH towards the servers.
@@ -320,6 +325,45 @@ pub struct Pool {
     pub hotkey: Hotkey,
     /// How those are answered from memory.
     pub l1: L1,
+}
+
+/// When a server counts as down, and what then.
+#[derive(Clone, Debug)]
+pub struct HealthSettings {
+    /// Failures in a row, of one worker, from which on a server is down; at
+    /// least 1.
+    pub failures: u32,
+    /// The pause before the first probe of a server that is down; doubled for
+    /// each further one.
+    pub probe_first: Duration,
+    /// The longest pause between two probes.
+    pub probe_last: Duration,
+    /// From which share of a pool's servers (0 to 1) that are down none is
+    /// left out any more. One alone always is.
+    pub panic: f64,
+    /// How long a request may wait to be written, beside what it may then wait
+    /// for its reply.
+    pub timeout_queue: Duration,
+    /// Reads that may be sent a second time, as a share (0 to 1) of those sent
+    /// for the first.
+    pub retry_share: f64,
+    /// Reads that may be sent a second time whatever that share, per second
+    /// and worker.
+    pub retry_least: u32,
+}
+
+impl Default for HealthSettings {
+    fn default() -> HealthSettings {
+        HealthSettings {
+            failures: 3,
+            probe_first: Duration::from_millis(250),
+            probe_last: Duration::from_secs(10),
+            panic: 0.5,
+            timeout_queue: Duration::from_secs(1),
+            retry_share: 0.2,
+            retry_least: 10,
+        }
+    }
 }
 
 /// What a split read answers when one server fails.

@@ -50,6 +50,11 @@ fn names_cycles_and_protocols() {
 }
 
 #[test]
+fn routes_that_cannot_be_meant() {
+    check("routes");
+}
+
+#[test]
 fn commands_to_allow_or_deny() {
     check("commands");
 }

@@ -341,6 +341,8 @@ fn extreme_numbers_are_taken_or_refused() {
                   combine_increments rules key_visibility";
     let l1 = "capacity mode ttl max_item negative_ttl heartbeat early_refresh stale_if_error \
               waiters_max reads_per_invalidation touch_every lease";
+    let pool = "salt on_down gutter_ttl zone queue_timeout retry_budget failures probe_first \
+                probe_last panic delete_log dns";
     let rest = format!(
         "{REDIS}route = \"p\"\n{POOL}[pools.q]\nprotocol = \"redis\"\nservers = [\"a:1\"]\n"
     );
@@ -352,6 +354,10 @@ fn extreme_numbers_are_taken_or_refused() {
         for key in l1.split(' ') {
             load(&format!("[l1]\n{key} = {value}\n{rest}"));
             load(&format!("{rest}[pools.q.l1]\n{key} = {value}\n"));
+        }
+        for key in pool.split(' ') {
+            load(&format!("{rest}{key} = {value}\n"));
+            load(&format!("[pool_defaults]\n{key} = {value}\n{rest}"));
         }
         for key in ["window", "threshold", "hold", "ttl", "allow"] {
             load(&format!(

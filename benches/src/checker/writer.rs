@@ -347,15 +347,32 @@ impl Writer {
             }
             if let WriteForm::Expire(ms) | WriteForm::SetFor(ms) = one.form {
                 let ttl = u64::from(ms).next_multiple_of(whole) * 1_000_000;
+                let from = (start + ttl).saturating_sub(slack);
                 version.expiry = Some(Expiry {
-                    from: (start + ttl).saturating_sub(slack),
+                    from,
                     by: match certain {
                         true => end + ttl + slack,
                         false => u64::MAX,
                     },
                     told: expires.then_some((via, end)),
                 });
+                if !certain {
+                    self.may_end(key, seq.saturating_sub(1), from);
+                }
             }
+        }
+    }
+
+    /// This version may have been given an end that was meant for the one
+    /// behind it, if there is such a version.
+    fn may_end(&mut self, key: Key, seq: u32, from: u64) {
+        if let Some(version) = self.version(key, seq) {
+            let from = version.expiry.map_or(from, |own| own.from.min(from));
+            version.expiry = Some(Expiry {
+                from,
+                by: u64::MAX,
+                told: None,
+            });
         }
     }
 

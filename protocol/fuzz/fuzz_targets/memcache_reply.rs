@@ -1,10 +1,13 @@
 //! Any bytes as a memcached server's: scanning stays within the buffer and
-//! ends at the same byte however the bytes are cut.
+//! ends at the same byte however the bytes are cut; a beginning never means
+//! something else than the whole.
 
 #![no_main]
 
-use emberline_protocol::Scan;
-use emberline_protocol::memcache::{Got, Scanner, got, is_error, values};
+use emberline_protocol::memcache::{
+    Got, KEY_MAX, Scanner, Verb, copy, got, is_error, outcome, restore_key, values,
+};
+use emberline_protocol::{Fetched, Scan};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -42,5 +45,17 @@ fuzz_target!(|data: &[u8]| {
         let mut scanner = Scanner::default();
         assert_eq!(scanner.feed(line), Ok(Scan::More(line.len())));
         assert_eq!(scanner.body_missing(), len + 2);
+    }
+
+    for &verb in Verb::ALL {
+        let early = outcome(verb, &reply[..reply.len().min(usize::from(cut))]);
+        assert!(early.is_none() || early == outcome(verb, reply));
+        let mut restored = Vec::new();
+        restore_key(verb, line, b"key", false, &mut restored);
+        assert!(restored.len() <= line.len() + KEY_MAX);
+    }
+    if let (Ok(Fetched::Found { copied, len }), Ok(_)) = (copy::fetched(reply), &whole) {
+        assert_eq!(whole, Ok(Scan::Done(len)));
+        assert!(copied.payload.end + 2 == len);
     }
 });

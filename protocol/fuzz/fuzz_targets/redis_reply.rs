@@ -1,11 +1,15 @@
 //! Redis replies: they end at the same places however the stream is cut; no
 //! more is consumed than came; an array comes apart into elements that are
-//! replies themselves.
+//! replies themselves; a whole reply means something, and its beginning the
+//! same or nothing yet.
 
 #![no_main]
 
-use emberline_protocol::Scan;
+use emberline_protocol::redis::command::COMMANDS;
+use emberline_protocol::redis::copy;
+use emberline_protocol::redis::outcome;
 use emberline_protocol::redis::reply::{ReplyError, Scanner, elements, integer, is_error, skip};
+use emberline_protocol::{Fetched, Kind, Scan};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
@@ -24,6 +28,15 @@ fuzz_target!(|input: &[u8]| {
             let announced = elements.len();
             assert_eq!(elements.by_ref().count(), announced);
         }
+        let command = COMMANDS.get(usize::from(piece));
+        for kind in [Kind::Read, Kind::Write, Kind::Delete, Kind::Other] {
+            let meant = outcome(command, kind, reply);
+            let early = outcome(command, kind, &reply[..len / 2]);
+            assert!(meant.is_some() && (early.is_none() || early == meant));
+        }
+    }
+    if let Ok(Fetched::Found { copied, len }) = copy::fetched(stream) {
+        assert!(copied.payload.end + 2 == len && len <= stream.len());
     }
 });
 

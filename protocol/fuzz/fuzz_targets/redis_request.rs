@@ -1,11 +1,13 @@
 //! Redis requests: the same requests are found however the stream is cut, by
 //! the parser and by the flow; no more is consumed than came; what was parsed
-//! and encoded again parses to the same arguments.
+//! and encoded again parses to the same arguments; an edit of it is a request.
 
 #![no_main]
 
-use emberline_protocol::Scan;
-use emberline_protocol::redis::{Flow, Limits, Parser, RequestError, Step, command, encode};
+use std::time::Duration;
+
+use emberline_protocol::redis::{self, Flow, Limits, Parser, RequestError, Step, command, encode};
+use emberline_protocol::{Edit, Scan, TtlRule};
 use libfuzzer_sys::fuzz_target;
 
 type Found = (Vec<(usize, Vec<Vec<u8>>)>, Result<usize, RequestError>);
@@ -46,11 +48,7 @@ fn parse(stream: &[u8], limits: &Limits, piece: usize) -> Found {
     (found, Ok(come - start))
 }
 
-fn flow(
-    stream: &[u8],
-    limits: &Limits,
-    piece: usize,
-) -> (Vec<usize>, Result<usize, RequestError>) {
+fn flow(stream: &[u8], limits: &Limits, piece: usize) -> (Vec<usize>, Result<usize, RequestError>) {
     let mut flow = Flow::new(limits);
     let mut found = Vec::new();
     let (mut start, mut passed, mut come) = (0, 0, 0);
@@ -89,5 +87,30 @@ fn reads_back(args: &[Vec<u8>], limits: &Limits) {
         if command::keys(known, &parser.request(&again), &mut keys).is_ok() {
             assert!(keys.iter().all(|at| (1..args.len()).contains(at)));
         }
+        edits(known, &parser, &again);
+    }
+}
+
+/// Without effect an edit gives the same bytes, and with one a request.
+fn edits(known: &command::Command, parser: &Parser, sent: &[u8]) {
+    let now = Duration::from_secs(1_700_000_000);
+    let mut out = Vec::new();
+    let same = |key: &[u8], out: &mut Vec<u8>| out.extend_from_slice(key);
+    let keep = Edit {
+        key: Some(&same),
+        ttl: Some(TtlRule::Floor(Duration::ZERO)),
+    };
+    if redis::edit(known, &parser.request(sent), &keep, now, &mut out).is_ok() {
+        assert_eq!(out, sent);
+    }
+    out.clear();
+    let cap = Edit {
+        key: None,
+        ttl: Some(TtlRule::Cap(Duration::from_secs(10))),
+    };
+    if redis::edit(known, &parser.request(sent), &cap, now, &mut out).is_ok() {
+        let len = out.len();
+        let step = Parser::default().parse(&out, &Limits::default());
+        assert_eq!(step, Ok(Step::Frame { len, inline: false }));
     }
 }

@@ -12,6 +12,9 @@
 //! it would read the value as commands, and every later reply on that shared
 //! connection would belong to someone else. Everything that cannot shift the
 //! stream, such as an unknown meta flag, is left for the server to judge.
+//!
+//! [`outcome()`] says what a reply means, [`edit()`] writes a request with
+//! another key or another expiry, and [`restore_key`] undoes it in the reply.
 
 pub mod base64;
 pub mod copy;

@@ -1,7 +1,8 @@
 //! What a reply says became of a request.
 //!
 //! memcached says it in the first word, which is all that is looked at: a
-//! `get` of several keys that found one of them has hit. `mg` hits whatever
+//! `get` of several keys that found one of them has hit. `gat`, which reads as
+//! it touches, hits or misses, too. `mg` hits whatever
 //! the flags `W`, `Z` and `X` tell about who is to set the item anew; a route
 //! that cares reads them with [`super::got`].
 

@@ -5,7 +5,7 @@
 //! generous: an empty string's `STRLEN` looks like a missing key's, and who
 //! asks elsewhere because of it loses a request, while who takes an emptied
 //! replica's 0 for a fact loses data. A write says no if its reply says that
-//! nothing was changed.
+//! nothing was changed. GETEX, which reads as it touches, hits or misses.
 //!
 //! Three things cannot be told from a reply without its request, and are
 //! taken as said here: the null of `SET .. GET` is taken for that of `SET ..

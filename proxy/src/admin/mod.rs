@@ -27,6 +27,7 @@ use tokio::sync::watch;
 use crate::l1::L1;
 use crate::metrics::{Meter, Scrape};
 use crate::running::Running;
+use crate::server::health::Board;
 use listen::Socket;
 
 /// What the HTTP thread reads of the rest of the process.
@@ -40,6 +41,8 @@ pub struct State {
     pub l1: Arc<L1>,
     /// When the process started.
     pub started: SystemTime,
+    /// Which servers are down.
+    pub(crate) health: Arc<Board>,
     scrape: Scrape,
     ready: AtomicBool,
     draining: AtomicBool,
@@ -53,8 +56,16 @@ impl State {
         l1: Arc<L1>,
         started: SystemTime,
     ) -> State {
+        let health = Arc::new(Board::new(&running));
         State {
-            scrape: Scrape::new(running.clone(), meters.clone(), l1.clone(), started),
+            scrape: Scrape::new(
+                running.clone(),
+                meters.clone(),
+                l1.clone(),
+                health.clone(),
+                started,
+            ),
+            health,
             running,
             meters,
             l1,

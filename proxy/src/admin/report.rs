@@ -2,15 +2,16 @@
 //! new field of it is shown by decision and never by accident: credentials
 //! appear as being set or not, nothing more.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use emberline_routing::{self as placement, PoolId, ServerId};
 use serde_json::{Map, Value, json};
 
 use super::{State, settings};
 use crate::metrics::totals::{self, Durations};
-use crate::metrics::{Class, Shed, Verdict, process};
+use crate::metrics::{Class, Health, Shed, Verdict, process};
 use crate::running::{Address, Bind, Partial, Pool, Running};
+use crate::server::health::{Standing, Trouble};
 
 /// Every pool with its servers and their figures.
 pub(super) fn pools(state: &State) -> Value {
@@ -55,18 +56,42 @@ pub(super) fn pools(state: &State) -> Value {
 fn server(state: &State, id: u32, weight: Option<u32>) -> Option<Value> {
     let server = state.running.servers.get(id as usize)?;
     let totals = totals::server(&state.meters, ServerId(id));
+    let trouble = state.health.trouble(ServerId(id));
     Some(json!({
         "name": server.name,
         "address": address(&server.address),
         "weight": weight,
-        "state": totals.health.name(),
+        "state": match trouble {
+            Some(_) => Health::Down.name(),
+            None => totals.health.name(),
+        },
+        "down": trouble.map(|trouble| down(state, ServerId(id), &trouble)),
         "inflight": totals.inflight,
         "requests": totals.requests.iter().sum::<u64>(),
         "errors": errors(&totals.requests),
         "timeouts": totals.requests[Verdict::Timeout as usize],
         "connects": totals.connects,
         "connects_failed": totals.connects_failed,
+        "ejections": totals.ejections,
     }))
+}
+
+/// Why a server is down, and what comes of that.
+fn down(state: &State, server: ServerId, trouble: &Trouble) -> Value {
+    let now = state.l1.epoch.elapsed().as_nanos();
+    let now = u64::try_from(now).unwrap_or(u64::MAX);
+    let since = SystemTime::now()
+        .checked_sub(Duration::from_nanos(now.saturating_sub(trouble.since)))
+        .and_then(|since| since.duration_since(SystemTime::UNIX_EPOCH).ok());
+    let next = trouble.next_probe();
+    json!({
+        "why": &*trouble.why,
+        "since_unix_ms": since.map(|since| since.as_millis() as u64),
+        "for_ms": now.saturating_sub(trouble.since) / 1_000_000,
+        // A server of a pool that panics is tried all the same.
+        "ejected": state.health.standing(server) == Standing::Ejected,
+        "next_probe_ms": next.map(|at| at.saturating_sub(now) / 1_000_000),
+    })
 }
 
 /// The process and its listeners in figures.
@@ -155,6 +180,7 @@ fn pool_config(running: &Running, pool: &Pool) -> Value {
         "timeout_request_ms": pool.timeout_request.as_millis() as u64,
         "connections": pool.connections,
         "inflight_max": pool.inflight_max,
+        "health": settings::health(&pool.health),
         "partial": match pool.partial {
             Partial::Error => "error",
             Partial::Missing => "missing",

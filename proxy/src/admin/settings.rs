@@ -1,10 +1,23 @@
-//! What is hot and what the L1 does with it, as `/config` shows it. Listed keys
+//! When a server is down, what is hot and what the L1 does with it, as
+//! `/config` shows it. Listed keys
 //! are counted and not shown: they may be as private as those that clients use.
 
 use serde_json::{Value, json};
 
 use super::report::{address, secret};
-use crate::running::{Bus, HotRule, Hotkey, L1};
+use crate::running::{Bus, HealthSettings, HotRule, Hotkey, L1};
+
+pub(super) fn health(health: &HealthSettings) -> Value {
+    json!({
+        "failures": health.failures,
+        "probe_first_ms": health.probe_first.as_millis() as u64,
+        "probe_last_ms": health.probe_last.as_millis() as u64,
+        "panic": health.panic,
+        "queue_timeout_ms": health.timeout_queue.as_millis() as u64,
+        "retry_share": health.retry_share,
+        "retry_least": health.retry_least,
+    })
+}
 
 pub(super) fn hotkey(hotkey: &Hotkey) -> Value {
     json!({

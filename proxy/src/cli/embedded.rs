@@ -87,6 +87,7 @@ fn server(text: &str) -> Option<Server> {
         text: text.to_owned(),
         weight: None,
         name: None,
+        down: None,
     })
 }
 

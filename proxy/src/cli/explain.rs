@@ -9,7 +9,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 use emberline_protocol::Kind;
-use emberline_routing::{Ask, Target};
+use std::time::Duration;
+
+use emberline_protocol::Outcome;
+use emberline_routing::{Ask, Canned, Change, Pick, Placement, Plan, PoolId, Target, Try};
 
 use super::embedded::Embedded;
 use super::{ConfigFile, load, terminal};
@@ -114,48 +117,112 @@ impl Scene<'_> {
     /// the L1 has to do with it.
     /// `whole` is whether the request asks for the value as it is.
     fn way(&self, key: &[u8], kind: Kind, whole: bool) -> Tree {
-        let explanation = self.listener.router.explain(&Ask { key, kind });
+        let explanation = self.listener.router.explain(&Ask::new(key, kind));
         let mut nodes: Vec<Tree> = Vec::new();
         for step in &explanation.path {
             nodes.push(Tree::new(format!("route {}: {}", step.route, step.why)));
         }
-        let pool = self.running.pools.get(usize::from(explanation.pool.0));
-        let name = pool.map_or("?", |pool| pool.name.as_str());
-        let heat = pool.map(|pool| heat::explain(pool, key, Use::of(kind, whole)));
-        let heat = heat.unwrap_or_default();
-        match &explanation.placement {
-            None => {
-                let mut node = Tree::new(format!("pool {name}: local"));
-                node.push(self.place(explanation.plan));
-                node.extend(heat);
-                nodes.push(node);
-            }
-            Some(placement) => {
-                let servers = pool.map_or(0, |pool| pool.servers.len());
-                let plural = if servers == 1 { "server" } else { "servers" };
-                let mut node = Tree::new(format!(
-                    "pool {name}: {} over {servers} {plural}",
-                    placement.distribution
-                ));
-                let part = placement.hashed_part.escape_ascii();
-                node.push(Tree::new(match placement.hash {
-                    Some((hash, value)) if placement.hashed_part != key => {
-                        format!("hash {hash}(\"{part}\") = {value}, the part inside the hash tag")
-                    }
-                    Some((hash, value)) => format!("hash {hash}(\"{part}\") = {value}"),
-                    None => "nothing to hash".to_owned(),
-                }));
-                let mut place = self.place(explanation.plan);
-                if placement.name != self.server(explanation.plan) {
-                    place.say(&format!(" (\"{}\" on the ring)", placement.name));
-                }
-                node.push(place);
-                node.extend(heat);
-                nodes.push(node);
-            }
-        }
+        let mut placements = explanation.placements.iter();
+        let asked = Asked { key, kind, whole };
+        nodes.push(self.plan(&explanation.plan, &asked, &mut placements));
         let key = Tree::new(format!("key \"{}\"", key.escape_ascii()));
         Tree::chain(key, nodes)
+    }
+
+    /// A plan as a tree. `placements` are those of its places, in its order.
+    fn plan<'p>(
+        &self,
+        plan: &Plan,
+        asked: &Asked<'_>,
+        placements: &mut impl Iterator<Item = &'p (PoolId, Option<Placement>)>,
+    ) -> Tree {
+        let mut several = |title: String, plans: &[Plan]| {
+            let mut node = Tree::new(title);
+            for plan in plans {
+                node.push(self.plan(plan, asked, placements));
+            }
+            node
+        };
+        match plan {
+            Plan::Answer(_) | Plan::Send(_) => match (plan.target(), placements.next()) {
+                (Some(target), Some((pool, placement))) => {
+                    self.leaf(target, *pool, placement.as_ref(), asked)
+                }
+                _ => Tree::new("nowhere".to_owned()),
+            },
+            Plan::Reply(canned) => Tree::new(match canned {
+                Canned::Null => "answer that there is no such key".to_owned(),
+                Canned::Accepted => "answer that it is being done".to_owned(),
+                Canned::Error(text) | Canned::Busy(text) => {
+                    format!("answer with the error \"{text}\"")
+                }
+            }),
+            Plan::Edit(change, plan) => several(changed(change), std::slice::from_ref(plan)),
+            Plan::Try(tries) => several(tried(tries), &tries.plans),
+            Plan::Fan(fan) => several(fanned(fan.answer), &fan.plans),
+            Plan::Mirror(mirror) => {
+                let mut node = several(
+                    "answer from the first, and send it to the others too".to_owned(),
+                    std::slice::from_ref(&mirror.main),
+                );
+                for copy in &mirror.copies {
+                    let places = copy
+                        .places()
+                        .into_iter()
+                        .map(|(target, _)| self.place(target));
+                    let mut copied = Tree::new("a copy, whose reply nobody waits for".to_owned());
+                    copied.extend(places.collect());
+                    node.push(copied);
+                }
+                node
+            }
+        }
+    }
+
+    /// How a pool places the key, and what the L1 has to do with it.
+    fn leaf(
+        &self,
+        target: Target,
+        pool: PoolId,
+        placement: Option<&Placement>,
+        asked: &Asked<'_>,
+    ) -> Tree {
+        let pool = self.running.pools.get(usize::from(pool.0));
+        let name = pool.map_or("?", |pool| pool.name.as_str());
+        let heat =
+            pool.map(|pool| heat::explain(pool, asked.key, Use::of(asked.kind, asked.whole)));
+        let heat = heat.unwrap_or_default();
+        let Some(placement) = placement else {
+            let what = match target {
+                Target::Answer(_) => "local",
+                Target::Send(_) => "not where the key belongs",
+            };
+            let mut node = Tree::new(format!("pool {name}: {what}"));
+            node.push(self.place(target));
+            node.extend(heat);
+            return node;
+        };
+        let servers = pool.map_or(0, |pool| pool.servers.len());
+        let plural = if servers == 1 { "server" } else { "servers" };
+        let mut node = Tree::new(format!(
+            "pool {name}: {} over {servers} {plural}",
+            placement.distribution
+        ));
+        let part = placement.hashed_part.escape_ascii();
+        node.push(Tree::new(match placement.hash {
+            Some((hash, value)) if placement.hashed_part != asked.key => {
+                format!("hash {hash}(\"{part}\") = {value}, the part inside the hash tag")
+            }
+            Some((hash, value)) => format!("hash {hash}(\"{part}\") = {value}"),
+            None => "nothing to hash".to_owned(),
+        }));
+        let mut place = self.place(target);
+        if placement.name != self.server(target) {
+            place.say(&format!(" (\"{}\" on the ring)", placement.name));
+        }
+        node.push(place);
+        node.extend(heat);
+        node
     }
 
     /// What a plan does, in words.
@@ -216,4 +283,73 @@ impl Scene<'_> {
     fn allowed(&self, names: &[String]) -> bool {
         names.iter().any(|name| self.listener.allow.contains(name))
     }
+}
+
+/// A request that is explained.
+struct Asked<'a> {
+    key: &'a [u8],
+    kind: Kind,
+    /// It asks for the value as it is.
+    whole: bool,
+}
+
+fn changed(change: &Change) -> String {
+    let mut said = Vec::new();
+    if let Some(key) = &change.key {
+        said.push(format!("as key \"{}\"", key.escape_ascii()));
+    }
+    if let Some(ttl) = change.ttl {
+        let word = |name: &str, time: Option<Duration>| time.map(|time| format!("{name} {time:?}"));
+        let rules = [
+            word("exactly", ttl.set),
+            word("at least", ttl.floor),
+            word("at most", ttl.cap),
+        ];
+        let rules: Vec<String> = rules.into_iter().flatten().collect();
+        said.push(format!("to live {}", rules.join(", ")));
+    }
+    if change.delete {
+        said.push("as a delete of the key".to_owned());
+    }
+    if change.withheld {
+        said.push("not at all: as if nobody answered".to_owned());
+    }
+    if !change.tombstones.is_empty() {
+        said.push("remembered, so that no copy brings it back".to_owned());
+    }
+    if change.absent.is_some() {
+        said.push("remembering what is not there".to_owned());
+    }
+    said.extend(change.delay.map(|delay| format!("after {delay:?}")));
+    said.extend(change.log.as_ref().map(|name| format!("logged by {name}")));
+    said.join(", ")
+}
+
+fn tried(tries: &Try) -> String {
+    let on: Vec<&str> = Outcome::ALL
+        .iter()
+        .filter(|outcome| tries.on.has(**outcome))
+        .map(|outcome| outcome.name())
+        .collect();
+    let mut said = format!("one after the other, after {}", on.join(", "));
+    if let Some(after) = tries.hedge_after {
+        said.push_str(&format!("; the next as well after {after:?}"));
+    }
+    if tries.refill.is_some() {
+        said.push_str("; who misses it gets a copy");
+    }
+    said
+}
+
+fn fanned(answer: Pick) -> String {
+    let who = match answer {
+        Pick::First => "the first one's reply counts",
+        Pick::Fastest => "the first that has it, or has done it, answers",
+        Pick::Majority => "what more than half say counts",
+        Pick::Worst => "the worst reply counts",
+        Pick::Every => "the worst failure counts, or else the best reply",
+        Pick::FirstOfAll => "the first one's reply counts, when all have answered",
+        Pick::Nobody => "nobody is waited for",
+    };
+    format!("all at once: {who}")
 }

@@ -1,13 +1,15 @@
 //! From a [`Config`] to what the process runs on: every check that needs more
 //! than one value, then names become ids and gaps become defaults.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use emberline_routing::Router;
 
 use super::model::{self, AdminBind, Listener, PoolTable};
 use super::pools::Pools;
-use super::{Config, Environment, Report, address, bus, commands, hotkey, l1, routes};
+use super::tree::Tree;
+use super::{Config, Environment, Report, address, bus, commands, hotkey, l1, outage, routes};
 use crate::running::{self, Bind, Protocol, Running};
 
 /// Servers of all pools together. Rings of more take seconds and hundreds of
@@ -31,6 +33,7 @@ pub fn assemble(
     check_counts(config, report);
     check_binds(config, report);
     routes::check(config, report);
+    outage::check(config, report);
     hotkey::check(config, report);
     l1::check(config, report);
     let bus = config.bus.as_ref();
@@ -51,7 +54,9 @@ pub fn assemble(
         return None;
     }
 
-    let mut tree = routes::Tree::new(config, &pools.routes);
+    outage::refuse_unbuilt(config, report);
+    let mut told = HashSet::new();
+    let mut tree = Tree::new(config, &pools.routes);
     let mut listeners = Vec::new();
     for ((name, table), (_, admission)) in config.listeners.iter().zip(admitted) {
         let (Some(protocol), Some(bind), Some(route)) =
@@ -61,6 +66,10 @@ pub fn assemble(
         };
         match tree.build(route) {
             Ok(root) => {
+                if let Err(error) = root.check() {
+                    report.error(&table.span, format!("listener `{name}`: {error}"));
+                    continue;
+                }
                 let router = Router::new(root);
                 let value_max = pools.value_max(router.pools());
                 listeners.push(running::Listener {
@@ -74,13 +83,18 @@ pub fn assemble(
                     value_max,
                 });
             }
-            Err(message) => report.error(&table.span, message),
+            // Several listeners may lead to one such route.
+            Err(unbuilt) if told.insert(unbuilt.span.start) => {
+                report.error(&unbuilt.span, unbuilt.message);
+            }
+            Err(_) => {}
         }
     }
     if report.has_errors() {
         return None;
     }
     Some(Running {
+        route_states: tree.states(),
         proxy,
         listeners,
         pools: pools.pools,

@@ -19,6 +19,7 @@ mod expand;
 mod hotkey;
 mod l1;
 pub mod model;
+mod outage;
 mod pools;
 mod read;
 mod report;
@@ -26,6 +27,7 @@ mod routes;
 mod schema;
 mod source;
 mod suggest;
+mod tree;
 mod units;
 mod words;
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use emberline_routing::{
     Distribution, EmptyTag, HashTag, Member, Pool as Placing, PoolId, PoolSpec, Route, ServerId,
@@ -13,7 +14,7 @@ use super::model::{self, PoolKind, PoolTable};
 use super::read::At;
 use super::{Config, Environment, Report, hotkey, l1};
 use crate::local::LocalPool;
-use crate::running::{self, Protocol};
+use crate::running::{self, Protocol, Secret};
 
 /// The pools as they are numbered.
 #[derive(Default)]
@@ -24,6 +25,9 @@ pub struct Pools {
     pub servers: Vec<running::Server>,
     /// What a reference to each pool becomes.
     pub routes: HashMap<String, Route>,
+    /// Passwords by their places: one that many pools take over is fetched,
+    /// and complained of, once.
+    passwords: HashMap<usize, Option<Secret>>,
 }
 
 impl Pools {
@@ -40,7 +44,7 @@ impl Pools {
         let protocol = table.protocol.as_ref().map(|at| at.value);
         let kind = table.kind.as_ref().map(|at| at.value).unwrap_or_default();
         check_keys(name, table, kind, protocol, report);
-        let password = table.credentials().resolve(environment, report);
+        let password = self.password(table, environment, report);
         let authenticates = kind == PoolKind::Remote && protocol == Some(Protocol::Redis);
         if let (Some(username), None) = (&table.username, table.credentials().given())
             && authenticates
@@ -70,6 +74,7 @@ impl Pools {
             .then(|| LocalPool::new(capacity.map_or(model::CAPACITY, |at| at.value).0));
         let connect = table.connect_timeout.as_ref();
         let request = table.request_timeout.as_ref();
+        let timeout_request = request.map_or(model::REQUEST_TIMEOUT, |at| at.value).0;
         let value_max = value_max.map_or(model::VALUE_MAX, |at| at.value).0;
         self.routes.insert(name.to_owned(), route);
         self.pools.push(running::Pool {
@@ -78,7 +83,7 @@ impl Pools {
             local: local.map(Arc::new),
             servers: first..u32::try_from(self.servers.len()).unwrap_or(u32::MAX),
             timeout_connect: connect.map_or(model::CONNECT_TIMEOUT, |at| at.value).0,
-            timeout_request: request.map_or(model::REQUEST_TIMEOUT, |at| at.value).0,
+            timeout_request,
             connections: table
                 .connections
                 .as_ref()
@@ -87,6 +92,7 @@ impl Pools {
                 .inflight_max
                 .as_ref()
                 .map_or(model::INFLIGHT_MAX, |at| at.value),
+            health: health(table, timeout_request),
             partial: table
                 .partial
                 .as_ref()
@@ -98,6 +104,18 @@ impl Pools {
             hotkey,
             l1,
         });
+    }
+
+    fn password(
+        &mut self,
+        table: &PoolTable,
+        environment: &Environment<'_>,
+        report: &mut Report,
+    ) -> Option<Secret> {
+        let credentials = table.credentials();
+        let place = credentials.given()?.1.span.start;
+        let fetch = || credentials.resolve(environment, report);
+        self.passwords.entry(place).or_insert_with(fetch).clone()
     }
 
     /// The part of a remote pool that decides where keys go.
@@ -300,7 +318,17 @@ fn check_keys(
         refuse("connections", span(&table.connections), why);
         refuse("inflight_max", span(&table.inflight_max), why);
         refuse("partial", span(&table.partial), why);
+        refuse("salt", span(&table.salt), why);
         refuse("on_down", span(&table.on_down), why);
+        refuse("queue_timeout", span(&table.queue_timeout), why);
+        refuse("retry_budget", span(&table.retry_budget), why);
+        refuse("failures", span(&table.failures), why);
+        refuse("probe_first", span(&table.probe_first), why);
+        refuse("probe_last", span(&table.probe_last), why);
+        refuse("panic", span(&table.panic), why);
+        refuse("dns", span(&table.dns), why);
+        let log = table.delete_log.as_ref().map(|log| &log.span);
+        refuse("delete_log", log, why);
         refuse("username", span(&table.username), why);
         refuse("database", span(&table.database), why);
         if let Some((key, at)) = password {
@@ -347,5 +375,22 @@ fn check_keys(
         let why = format!("\"{}\" brings its own hash", distribution.name());
         refuse("hash", span(&table.hash), &why);
         refuse("byte_sign", span(&table.byte_sign), &why);
+    }
+}
+
+/// When the pool's servers count as down.
+fn health(table: &PoolTable, timeout_request: Duration) -> running::HealthSettings {
+    let health = table.health();
+    running::HealthSettings {
+        failures: health.failures,
+        probe_first: health.probe_first,
+        probe_last: health.probe_last,
+        panic: health.panic,
+        timeout_queue: match table.queue_timeout {
+            Some(_) => health.queue_timeout,
+            None => timeout_request,
+        },
+        retry_share: health.retry_budget,
+        ..running::HealthSettings::default()
     }
 }

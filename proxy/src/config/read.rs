@@ -11,11 +11,12 @@ use std::ops::{Deref, Range};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
+use toml::value::Datetime;
 
 use super::expand::expand;
 use super::report::Report;
 use super::suggest::did_you_mean;
-use super::units::{ByteSize, Time};
+use super::units::{ByteSize, Moment, Time};
 use crate::running::{Address, Bind};
 
 /// Names that a hint lists; more would not be read.
@@ -98,6 +99,11 @@ impl<'t, 'i> Fields<'t, 'i> {
         self.table.get(key)
     }
 
+    /// Whether a key is there, right or wrong.
+    pub fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
     /// The value of a key that may be left out.
     pub fn optional<T: Scalar>(
         &mut self,
@@ -106,6 +112,18 @@ impl<'t, 'i> Fields<'t, 'i> {
     ) -> Option<At<T>> {
         let value = self.raw(key)?;
         reader.scalar(value, &format!("`{key}`"))
+    }
+
+    /// A name that may be left out, of those that logs and metrics can show.
+    pub fn name(&mut self, reader: &mut Reader<'_>, key: &'static str) -> Option<At<String>> {
+        let found = self.optional::<String>(reader, key)?;
+        match check_name(&found.value) {
+            Ok(()) => Some(found),
+            Err(message) => {
+                reader.report.error(&found.span, message);
+                None
+            }
+        }
     }
 
     /// The value of a key that must be there.
@@ -260,6 +278,7 @@ impl Reader<'_> {
                 Err(_) => Err(Refusal::because("this is not a number".to_owned())),
             },
             DeValue::Boolean(truth) => T::from_bool(*truth),
+            DeValue::Datetime(moment) => T::from_datetime(moment),
             _ => Err(Refusal::Kind),
         };
         match read {
@@ -400,6 +419,11 @@ pub trait Scalar: Sized {
     fn from_bool(_: bool) -> Result<Self, Refusal> {
         Err(Refusal::Kind)
     }
+
+    /// From a date with a time.
+    fn from_datetime(_: &Datetime) -> Result<Self, Refusal> {
+        Err(Refusal::Kind)
+    }
 }
 
 impl Scalar for String {
@@ -472,6 +496,20 @@ written! {
     Time: "a time such as \"250ms\"",
     Address: "an address such as \"10.0.0.1:6379\"",
     Bind: "an address such as \"127.0.0.1:6379\" or \"unix:/path\"",
+}
+
+impl Scalar for Moment {
+    fn expected() -> String {
+        "a moment such as \"2027-01-01T00:00:00Z\"".to_owned()
+    }
+
+    fn from_text(text: &str) -> Result<Moment, Refusal> {
+        text.parse().map_err(Refusal::because)
+    }
+
+    fn from_datetime(moment: &Datetime) -> Result<Moment, Refusal> {
+        Moment::new(moment).map_err(Refusal::because)
+    }
 }
 
 impl Scalar for ByteSize {

@@ -24,6 +24,8 @@ pub enum Severity {
     Error,
     /// It can be used, but hardly as meant.
     Warning,
+    /// It can be used as meant, and could be shorter.
+    Note,
 }
 
 /// One finding.
@@ -85,6 +87,16 @@ impl Report {
     pub fn warning_hint(&mut self, span: &Range<usize>, message: impl Into<String>, hint: &str) {
         let hint = Some(hint.to_owned());
         self.push(Severity::Warning, Some(span.clone()), message.into(), hint);
+    }
+
+    /// Note what is right and could be shorter.
+    pub fn note(&mut self, span: &Range<usize>, message: impl Into<String>) {
+        self.push(Severity::Note, Some(span.clone()), message.into(), None);
+    }
+
+    /// How many findings there are.
+    pub fn len(&self) -> usize {
+        self.diagnostics.len()
     }
 
     /// Whether the configuration cannot be used.
@@ -162,6 +174,7 @@ fn render_one(out: &mut String, one: &Diagnostic, source: &Source) {
     let word = match one.severity {
         Severity::Error => "error",
         Severity::Warning => "warning",
+        Severity::Note => "note",
     };
     let _ = writeln!(out, "{word}: {}", readable(&one.message));
     let Some(span) = &one.span else {

@@ -8,9 +8,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
-use emberline_routing::{Prefix, Route};
-
-use super::model::{Child, ROUTE_DEPTH_MAX, RouteTable};
+use super::model::routes::{Failover, ReadFrom};
+use super::model::{Child, ROUTE_DEPTH_MAX, RouteTable, Rule};
 use super::read::At;
 use super::suggest::did_you_mean;
 use super::{Config, Report};
@@ -18,18 +17,31 @@ use super::{Config, Report};
 /// Check every reference. Building afterwards can hardly fail.
 pub fn check(config: &Config, report: &mut Report) {
     check_names(config, report);
-    check_prefixes(config, report);
     if let Some(heights) = heights(config, report) {
         check_depth(config, &heights, report);
     }
-    let reached = check_protocols(config, report);
+    check_pools_named(config, report);
+    let mut reached = check_protocols(config, report);
     if !report.has_errors() {
+        reached.extend(gutters(config, &reached));
         warn_unreached(config, &reached, report);
+        warn_zones(config, report);
     }
 }
 
 /// Names exist, and each once.
 fn check_names(config: &Config, report: &mut Report) {
+    let pools = config.pools.iter().map(|(name, pool)| (name, &pool.span));
+    let routes = config
+        .routes
+        .iter()
+        .map(|(name, route)| (name, &route.span));
+    for (name, span) in pools.chain(routes) {
+        if Child::WORDS.contains(&name.as_str()) {
+            let message = format!("the name `{name}` is taken: it is a route that answers itself");
+            report.error(span, message);
+        }
+    }
     for (name, route) in &config.routes {
         if let Some(pool) = config.pools.get(name) {
             let (first, second) = match route.span.start < pool.span.start {
@@ -71,44 +83,14 @@ fn check_names(config: &Config, report: &mut Report) {
     }
 }
 
-/// The empty prefix is every key's; that is what `default` is for.
-fn check_prefixes(config: &Config, report: &mut Report) {
-    let named = config.routes.values().map(|route| &route.value);
-    let inline = config
-        .listeners
-        .values()
-        .filter_map(|listener| match &listener.route {
-            Some(Child::Inline(table)) => Some(&**table),
-            _ => None,
-        });
-    let mut left: Vec<&RouteTable> = named.chain(inline).collect();
-    while let Some(table) = left.pop() {
-        for (prefix, _) in &table.children {
-            if prefix.value.is_empty() {
-                let hint = Some("write it as `default`".to_owned());
-                report.error_hint(&prefix.span, "the empty prefix is every key's", hint);
-            }
-        }
-        left.extend(children(table).filter_map(|child| match child {
-            Child::Inline(table) => Some(&**table),
-            Child::Name(_) => None,
-        }));
-    }
-}
-
-fn children(table: &RouteTable) -> impl Iterator<Item = &Child> {
-    let listed = table.children.iter().map(|(_, child)| child);
-    listed.chain(&table.default)
-}
-
 /// Every name in a route and in the routes written inside it.
 fn references(table: &RouteTable) -> Vec<&At<String>> {
     let mut found = Vec::new();
-    let mut left: Vec<&Child> = children(table).collect();
+    let mut left: Vec<&Child> = table.rule.children();
     while let Some(child) = left.pop() {
         match child {
             Child::Name(name) => found.push(name),
-            Child::Inline(table) => left.extend(children(table)),
+            Child::Inline(table) => left.extend(table.rule.children()),
         }
     }
     found
@@ -185,7 +167,12 @@ fn heights<'c>(config: &'c Config, report: &mut Report) -> Option<HashMap<&'c st
 /// The height of a route whose named children's are known. Recurses no deeper
 /// than routes are written inside each other, which reading has bounded.
 fn height(table: &RouteTable, heights: &HashMap<&str, usize>) -> usize {
-    1 + children(table)
+    if table.rule.is_leaf() {
+        return 0;
+    }
+    let children = table.rule.children();
+    1 + children
+        .into_iter()
         .map(|child| height_of(child, heights))
         .max()
         .unwrap_or(0)
@@ -257,6 +244,79 @@ fn check_protocols<'c>(config: &'c Config, report: &mut Report) -> HashSet<&'c s
     reached
 }
 
+/// Every route of the file, those in place included.
+fn tables(config: &Config) -> Vec<&RouteTable> {
+    let listeners = config.listeners.values();
+    let listeners = listeners.filter_map(|listener| listener.route.as_ref());
+    let mut found: Vec<&RouteTable> = listeners.filter_map(Child::table).collect();
+    found.extend(config.routes.values().map(|route| &route.value));
+    let mut next = 0;
+    while let Some(table) = found.get(next) {
+        let inside = table.rule.children().into_iter().filter_map(Child::table);
+        found.extend(inside);
+        next += 1;
+    }
+    found
+}
+
+/// Where a pool's name must stand, a route's does not do.
+fn check_pools_named(config: &Config, report: &mut Report) {
+    for table in tables(config) {
+        let Rule::Failover(Failover {
+            salted: Some(Child::Name(name)),
+            ..
+        }) = &table.rule
+        else {
+            continue;
+        };
+        let pool = config.pools.get(&name.value);
+        let servers = pool.map(|pool| pool.servers.as_ref().map_or(0, Vec::len));
+        match servers {
+            None if config.routes.contains_key(&name.value) => report.error(
+                &name.span,
+                format!("`{}` is a route, and only a pool can be salted", name.value),
+            ),
+            Some(..2) => report.error(
+                &name.span,
+                format!("pool `{}` has no second server to fail over to", name.value),
+            ),
+            _ => {}
+        }
+    }
+}
+
+/// Pools that stand in for others while those have servers that are down.
+fn gutters<'c>(config: &'c Config, reached: &HashSet<&str>) -> Vec<&'c str> {
+    let pools = config
+        .pools
+        .iter()
+        .filter(|(name, _)| reached.contains(name.as_str()));
+    let on_down = pools.filter_map(|(_, pool)| pool.on_down.as_ref());
+    let gutters = on_down.filter_map(|at| at.gutter());
+    gutters.map(|name| name.value.as_str()).collect()
+}
+
+/// Who wants what is near must say where that is.
+fn warn_zones(config: &Config, report: &mut Report) {
+    let zones = config.pools.values().filter_map(|pool| pool.zone.as_ref());
+    let own = config.proxy.zone.as_ref();
+    let near = own.is_some_and(|own| zones.map(|at| &at.value).any(|zone| *zone == own.value));
+    if near {
+        return;
+    }
+    for table in tables(config) {
+        if let Rule::Replicas(replicas) = &table.rule
+            && replicas.read == ReadFrom::Near
+        {
+            let message = match own {
+                None => "`read = \"near\"` and no `zone` in [proxy]: no replica is near".to_owned(),
+                Some(own) => format!("no pool is in zone `{}`: no replica is near", own.value),
+            };
+            report.warning(&table.span, message);
+        }
+    }
+}
+
 fn warn_unreached(config: &Config, reached: &HashSet<&str>, report: &mut Report) {
     let pools = config
         .pools
@@ -270,52 +330,5 @@ fn warn_unreached(config: &Config, reached: &HashSet<&str>, report: &mut Report)
         |(_, name, _): &(&str, &String, &Range<usize>)| !reached.contains(name.as_str());
     for (what, name, span) in pools.chain(routes).filter(unreached) {
         report.warning(span, format!("no listener reaches {what} `{name}`"));
-    }
-}
-
-/// Named routes as they are built; each once, shared by whoever refers to it.
-pub struct Tree<'c> {
-    config: &'c Config,
-    built: HashMap<String, Route>,
-}
-
-impl<'c> Tree<'c> {
-    /// A tree over these pools, for a configuration that passed [`check`].
-    pub fn new(config: &'c Config, pools: &HashMap<String, Route>) -> Tree<'c> {
-        Tree {
-            config,
-            built: pools.clone(),
-        }
-    }
-
-    /// The route that a listener or a parent refers to. Recurses at most
-    /// [`ROUTE_DEPTH_MAX`] deep in a checked configuration.
-    pub fn build(&mut self, child: &Child) -> Result<Route, String> {
-        match child {
-            Child::Inline(table) => self.prefix("in place", table),
-            Child::Name(name) => {
-                if let Some(built) = self.built.get(&name.value) {
-                    return Ok(built.clone());
-                }
-                let config = self.config;
-                let unknown = || format!("there is no pool and no route named \"{}\"", name.value);
-                let table = config.routes.get(&name.value).ok_or_else(unknown)?;
-                let route = self.prefix(&name.value, &table.value)?;
-                self.built.insert(name.value.clone(), route.clone());
-                Ok(route)
-            }
-        }
-    }
-
-    fn prefix(&mut self, name: &str, table: &RouteTable) -> Result<Route, String> {
-        let mut children = Vec::with_capacity(table.children.len());
-        for (prefix, child) in &table.children {
-            children.push((prefix.value.clone().into_bytes(), self.build(child)?));
-        }
-        let default = table.default.as_ref();
-        let default = default.ok_or_else(|| format!("route `{name}` has no default"))?;
-        let default = self.build(default)?;
-        let prefix = Prefix::new(name, children, default).map_err(|error| error.to_string())?;
-        Ok(Route::Prefix(prefix))
     }
 }

@@ -1,11 +1,12 @@
-//! Durations and sizes as people write them.
+//! Durations, sizes and moments as people write them.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use toml::value::{Datetime, Offset};
 
 /// A length of time: `"250ms"`, `"1s"`, `"2m"`, `"1h"`, `"1.5s"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,6 +15,12 @@ pub struct Time(pub Duration);
 /// A number of bytes: `"64MiB"`, `"1GB"`, or a plain number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);
+
+/// A moment of the calendar: `"2027-01-01T00:00:00Z"`, as a string or as a
+/// TOML date. The offset from UTC must be there: proxies in different places
+/// would otherwise mean different moments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment(pub SystemTime);
 
 impl Time {
     /// This many milliseconds.
@@ -97,6 +104,51 @@ impl FromStr for ByteSize {
     }
 }
 
+impl FromStr for Moment {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Moment, String> {
+        let shown: String = text.chars().take(64).collect();
+        let parsed = text.parse::<Datetime>().map_err(|_| {
+            format!("\"{shown}\" is not a moment: write it as in \"2027-01-01T00:00:00Z\"")
+        });
+        Moment::new(&parsed?)
+    }
+}
+
+impl Moment {
+    /// A date, a time and an offset that were parsed.
+    pub fn new(written: &Datetime) -> Result<Moment, String> {
+        let (Some(date), Some(time), Some(offset)) = (written.date, written.time, written.offset)
+        else {
+            return Err(format!(
+                "\"{written}\" is not a moment: write the date, the time and the offset from \
+                 UTC, as in \"2027-01-01T00:00:00Z\""
+            ));
+        };
+        let minutes = match offset {
+            Offset::Z => 0,
+            Offset::Custom { minutes } => i64::from(minutes),
+        };
+        let days = days_since_1970(date.year.into(), date.month.into(), date.day.into());
+        let of_day = i64::from(time.hour) * 60 + i64::from(time.minute) - minutes;
+        let seconds = days * 86_400 + of_day * 60 + i64::from(time.second.unwrap_or(0));
+        u64::try_from(seconds)
+            .map(|seconds| Moment(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)))
+            .map_err(|_| format!("\"{written}\" is before 1970"))
+    }
+}
+
+/// Days from 1970-01-01 to a day of the Gregorian calendar, by Howard
+/// Hinnant's `days_from_civil`: years begin in March, so that the leap day is
+/// their last.
+fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
+}
+
 /// The number in front and the unit behind it.
 fn split(text: &str) -> (&str, &str) {
     let text = text.trim();
@@ -137,6 +189,20 @@ impl JsonSchema for Time {
             "description": "A length of time: a number and us, ms, s, m or h.",
             "type": "string",
             "examples": ["250ms", "1s", "2m"],
+        })
+    }
+}
+
+impl JsonSchema for Moment {
+    fn schema_name() -> Cow<'static, str> {
+        "Moment".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A date, a time and an offset from UTC.",
+            "type": "string",
+            "examples": ["2027-01-01T00:00:00Z"],
         })
     }
 }
@@ -201,6 +267,34 @@ mod tests {
             "0x10",
         ] {
             assert!(bad.parse::<ByteSize>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn moments() {
+        let check = |text: &str, seconds: u64| {
+            let moment = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+            assert_eq!(text.parse(), Ok(Moment(moment)), "{text}");
+        };
+        check("1970-01-01T00:00:00Z", 0);
+        check("2027-01-01T00:00:00Z", 1_798_761_600);
+        check("2027-01-01T01:30:00+01:30", 1_798_761_600);
+        check("2026-12-31T19:00:00-05:00", 1_798_761_600);
+        check("2024-02-29T12:34:56Z", 1_709_210_096);
+        check("2000-03-01T00:00:00Z", 951_868_800);
+        check("9999-12-31T23:59:59Z", 253_402_300_799);
+        for bad in [
+            "",
+            "soon",
+            "2027-01-01",
+            "00:00:00",
+            "2027-01-01T00:00:00",
+            "2027-02-30T00:00:00Z",
+            "1969-12-31T23:59:59Z",
+            "0000-01-01T00:00:00Z",
+            "99999-01-01T00:00:00Z",
+        ] {
+            assert!(bad.parse::<Moment>().is_err(), "{bad}");
         }
     }
 

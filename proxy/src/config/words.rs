@@ -50,6 +50,12 @@ pub fn word_schema<T: Word>(_: &mut SchemaGenerator) -> Schema {
     schemars::json_schema!({ "type": "string", "enum": words })
 }
 
+/// The schema of a list of such words.
+pub fn words_schema<T: Word>(generator: &mut SchemaGenerator) -> Schema {
+    let word = word_schema::<T>(generator);
+    schemars::json_schema!({ "type": "array", "items": word })
+}
+
 impl Word for Protocol {
     const WHAT: &'static str = "protocol";
 

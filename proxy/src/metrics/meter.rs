@@ -345,6 +345,20 @@ impl Meter {
         self.upstream_health(server, if ok { Health::Up } else { Health::Down });
     }
 
+    /// Count that a server was found to be down.
+    pub fn ejection(&self, server: ServerId) {
+        if let Some(upstream) = self.upstreams.get(server.0 as usize) {
+            upstream.ejections.add(1);
+        }
+    }
+
+    /// Count a probe of a server that is down.
+    pub fn probe(&self, server: ServerId, ok: bool) {
+        if let Some(upstream) = self.upstreams.get(server.0 as usize) {
+            upstream.probes[usize::from(!ok)].add(1);
+        }
+    }
+
     /// Say what became of a server when no connection attempt says it.
     pub fn upstream_health(&self, server: ServerId, health: Health) {
         if let Some(upstream) = self.upstreams.get(server.0 as usize) {
@@ -451,6 +465,9 @@ pub(super) struct Upstream {
     pub(super) requests: [Counter; Verdict::ALL.len()],
     /// Succeeded, failed.
     pub(super) connects: [Counter; 2],
+    pub(super) ejections: Counter,
+    /// Answered, failed.
+    pub(super) probes: [Counter; 2],
     inflight: AtomicI64,
     health: AtomicU8,
 }

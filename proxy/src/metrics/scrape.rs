@@ -25,12 +25,13 @@ use super::totals::{self, Durations};
 use super::{command, memory, process};
 use crate::l1::L1;
 use crate::running::Running;
+use crate::server::health::{Board, Standing};
 
 /// Series of `emberline_requests_total`, those of `other` included.
 const REQUEST_SERIES_MAX: usize = 600;
 /// Histograms of `emberline_request_duration_seconds`, each of 22 series,
 /// beside those for the rest.
-const HISTOGRAMS_MAX: usize = 24;
+const HISTOGRAMS_MAX: usize = 22;
 /// The pool that series for the rest are labelled with: no configured pool can
 /// have that name.
 pub(super) const OTHER_POOLS: &str = "*";
@@ -44,10 +45,11 @@ pub struct Scrape {
 impl Scrape {
     /// A scrape over the meters of all workers. `started` is when the
     /// configuration was loaded.
-    pub fn new(
+    pub(crate) fn new(
         running: Arc<Running>,
         meters: Vec<Arc<Meter>>,
         l1: Arc<L1>,
+        health: Arc<Board>,
         started: SystemTime,
     ) -> Scrape {
         let registry = Registry::new();
@@ -55,6 +57,7 @@ impl Scrape {
             running,
             meters,
             l1,
+            health,
             started,
             requests: Mutex::default(),
             histograms: Mutex::default(),
@@ -81,6 +84,7 @@ struct Workers {
     running: Arc<Running>,
     meters: Vec<Arc<Meter>>,
     l1: Arc<L1>,
+    health: Arc<Board>,
     started: SystemTime,
     /// Cells of `emberline_requests_total` that have a series of their own.
     requests: Mutex<HashSet<usize>>,
@@ -196,7 +200,7 @@ impl Workers {
         family
     }
 
-    fn upstreams(&self) -> [Family; 3] {
+    fn upstreams(&self) -> [Family; 6] {
         let mut requests = Family::counter(
             "emberline_upstream_requests_total",
             "Requests for a server, by how they ended.",
@@ -209,6 +213,19 @@ impl Workers {
             "emberline_upstream_connects_total",
             "Connection attempts to a server.",
         );
+        let mut health = Family::gauge(
+            "emberline_upstream_health",
+            "0 if a server is down, else 1.",
+        );
+        let mut ejections = Family::counter(
+            "emberline_upstream_ejections_total",
+            "How often a server was found to be down.",
+        );
+        let mut probes = Family::counter(
+            "emberline_upstream_probes_total",
+            "Questions to servers that are down, whether they are up again.",
+        );
+        let (mut answered, mut failed) = (0, 0);
         for (id, server) in (0u32..).zip(&self.running.servers) {
             let totals = totals::server(&self.meters, ServerId(id));
             let pool = self.pool_name(Some(server.pool.0));
@@ -220,8 +237,15 @@ impl Workers {
             inflight.push(&labels, totals.inflight as f64);
             connects.push(&with("ok"), totals.connects as f64);
             connects.push(&with("error"), totals.connects_failed as f64);
+            let is_up = self.health.standing(ServerId(id)) == Standing::Up;
+            health.push(&labels, f64::from(u8::from(is_up)));
+            ejections.push(&labels, totals.ejections as f64);
+            answered += totals.probes;
+            failed += totals.probes_failed;
         }
-        [requests, inflight, connects]
+        probes.push(&[("result", "ok")], answered as f64);
+        probes.push(&[("result", "error")], failed as f64);
+        [requests, inflight, connects, health, ejections, probes]
     }
 
     fn clients(&self) -> [Family; 4] {

@@ -23,6 +23,12 @@ pub struct ServerTotals {
     pub connects: u64,
     /// Connection attempts that failed.
     pub connects_failed: u64,
+    /// How often it was found to be down.
+    pub ejections: u64,
+    /// Probes that were answered.
+    pub probes: u64,
+    /// Probes that were not.
+    pub probes_failed: u64,
 }
 
 /// Sum what all workers know of one server.
@@ -33,6 +39,9 @@ pub fn server(meters: &[impl AsRef<Meter>], server: ServerId) -> ServerTotals {
         requests: Default::default(),
         connects: 0,
         connects_failed: 0,
+        ejections: 0,
+        probes: 0,
+        probes_failed: 0,
     };
     for meter in meters {
         let Some(upstream) = meter.as_ref().upstreams().get(server.0 as usize) else {
@@ -49,6 +58,9 @@ pub fn server(meters: &[impl AsRef<Meter>], server: ServerId) -> ServerTotals {
         }
         totals.connects += upstream.connects[0].value();
         totals.connects_failed += upstream.connects[1].value();
+        totals.ejections += upstream.ejections.value();
+        totals.probes += upstream.probes[0].value();
+        totals.probes_failed += upstream.probes[1].value();
     }
     totals
 }

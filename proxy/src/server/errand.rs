@@ -206,7 +206,7 @@ impl Errand {
                 let client = &reader.client;
                 client.fail(worker, reader.seq, reader.fragment, text, fault.verdict());
             }
-            Errand::Increments(batch) => batch.failed(worker, text, fault.verdict()),
+            Errand::Increments(batch) => batch.failed(worker, fault, text),
             Errand::Leg { dispatch, leg, .. } => dispatch.failed(worker, leg, fault),
             Errand::Refill(refilling, step) => refilling.failed(worker, &step),
         }

@@ -89,6 +89,7 @@ impl Worker {
                 }
             }
             Filled::Item(item) => {
+                self.heard(ServerId(item.server), item.sent);
                 self.heat.with_seat(landed.hash, |seat| seat.keep(&item));
                 if let Some(flight) = flight {
                     self.answer_waiting(flight, &item);

@@ -23,7 +23,7 @@ use emberline_hotkey::mutation::{Mutation, breaks};
 use emberline_hotkey::{
     Access, Front, Held, HotKey, KeyHash, Pulse, Rule, Seat, Token, Value, Watch, WatchSettings,
 };
-use emberline_routing::{Target, PoolId, ServerId};
+use emberline_routing::{PoolId, ServerId, Target};
 
 use super::flight::Flight;
 use super::increment::Queues;

@@ -26,10 +26,11 @@ use emberline_routing::{PoolId, ServerId};
 
 use super::backend::Entry;
 use super::errand::Errand;
+use super::fault::Fault;
 use super::flight::Waiter;
 use super::heat::Touch;
 use super::worker::Worker;
-use crate::metrics::{Event, Verdict};
+use crate::metrics::Event;
 
 /// Increments that travel together at most.
 const PARTS_MAX: usize = 1024;
@@ -136,8 +137,8 @@ impl Batch {
         }
     }
 
-    /// There is no answer: whether the sum was added is not known.
-    pub fn failed(self, worker: &Rc<Worker>, text: &str, verdict: Verdict) {
+    /// There is no answer: whether the sum was added may not be known.
+    pub fn failed(self, worker: &Rc<Worker>, fault: &Fault, text: &str) {
         let (key, server) = (Arc::clone(&self.key), self.server);
         for part in self.parts {
             let Waiter {
@@ -146,7 +147,7 @@ impl Batch {
                 fragment,
                 ..
             } = &part.owner;
-            client.fail(worker, *seq, *fragment, text, verdict);
+            client.fail(worker, *seq, *fragment, text, fault.verdict());
             part.release();
         }
         send_next(worker, key, server);
@@ -183,7 +184,7 @@ fn send_next(worker: &Rc<Worker>, key: Arc<HotKey>, server: ServerId) {
         Err(fault) => {
             let text = fault.text(worker.server_name(server));
             let batch = Batch { key, server, parts };
-            batch.failed(worker, &text, fault.verdict());
+            batch.failed(worker, &fault, &text);
         }
     }
 }

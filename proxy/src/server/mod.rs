@@ -13,12 +13,14 @@
 mod acceptor;
 mod backend;
 mod client;
+mod dispatch;
 mod errand;
 mod fault;
 mod figures;
 mod flight;
 mod form;
 mod gather;
+pub(crate) mod health;
 mod heat;
 mod increment;
 mod pipeline;
@@ -40,6 +42,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
 use self::acceptor::{Bound, SocketFile};
+use self::dispatch::Graves;
 use self::worker::{Message, Worker};
 use crate::admin::{self, AdminHandle};
 use crate::answer::Figures;
@@ -58,6 +61,10 @@ pub struct Hub {
     meter: Arc<Meter>,
     client_ids: AtomicU64,
     l1: Arc<L1>,
+    /// What was deleted a moment ago.
+    graves: Graves,
+    /// What is known not to be there.
+    absences: Graves,
     workers: Vec<Seat>,
 }
 
@@ -232,6 +239,8 @@ pub fn start(running: Arc<Running>) -> io::Result<Handle> {
         meter: Arc::clone(&meters[count]),
         client_ids: AtomicU64::new(1),
         l1,
+        graves: Graves::default(),
+        absences: Graves::default(),
         workers: senders.into_iter().map(seat).collect(),
     });
 

@@ -1,6 +1,6 @@
 //! Everywhere that keys of a listener may be.
 
-use emberline_routing::{Target, ServerId};
+use emberline_routing::{ServerId, Target};
 
 use crate::running::{Listener, Running};
 

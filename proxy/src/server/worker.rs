@@ -14,17 +14,18 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use emberline_protocol::memcache;
 use emberline_protocol::redis::{self as resp, Version};
-use emberline_routing::{Target, PoolId, ServerId};
+use emberline_routing::{Ask, Conditions, Plan, PoolId, ServerId, States, Target, Upstream};
 use slab::Slab;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::Hub;
 use super::backend::Backend;
 use super::client::{self, Client, Parsers, Ways};
 use super::fault::Fault;
 use super::gather::Wire;
+use super::health::{Health, jittered};
 use super::heat::{Heat, Touch};
 use super::pipeline::{Pipeline, Record};
 use super::places::places;
@@ -33,7 +34,7 @@ use super::socket::Socket;
 use crate::answer::Context;
 use crate::l1::Landed;
 use crate::log::Limited;
-use crate::metrics::{Class, Health, Meter, Shed, Verdict};
+use crate::metrics::{Class, Health as Shown, Meter, Shed, Verdict};
 use crate::running::{Listener, Pool, Protocol, Running, Server};
 
 /// Bytes read at once from any socket.
@@ -80,6 +81,8 @@ pub struct Worker {
     pub hub: Arc<Hub>,
     /// Which keys are hot, and what is done about it.
     pub heat: Heat,
+    /// Which servers are down.
+    pub health: Health,
     /// Where every socket is read into.
     pub read_buffer: RefCell<Box<[u8]>>,
     /// For clients whose requests come whole.
@@ -88,6 +91,10 @@ pub struct Worker {
     pub scratch: RefCell<Vec<u8>>,
     /// For requests that go to several places.
     pub ways: RefCell<Ways>,
+    /// What routes remember.
+    pub states: States,
+    /// Copies that are being made behind the readers' backs.
+    pub refills: Cell<usize>,
     /// Everywhere that keys of each listener may be.
     pub places: Vec<Vec<Target>>,
     /// Which commands each listener lets through.
@@ -102,6 +109,9 @@ pub struct Worker {
     pub memcache_limits: Vec<memcache::Limits>,
     epoch: Instant,
     clock: Cell<u64>,
+    /// What the wall clock is ahead of `clock`, in milliseconds, as of the last
+    /// second.
+    wall_ahead: Cell<u64>,
     #[expect(
         clippy::vec_box,
         reason = "lent as they are, so that lending moves a pointer"
@@ -132,8 +142,18 @@ struct Seat {
     connections: RefCell<Vec<Option<Rc<Backend>>>>,
     /// Idle ones for requests that need a connection to themselves.
     spares: RefCell<Vec<Rc<Backend>>>,
+    /// Connects that failed since the last that was worth something.
     failures: Cell<u32>,
-    retry: RefCell<Option<(u64, Arc<str>)>>,
+    pause: RefCell<Option<Pause>>,
+}
+
+/// No connect is tried for a while.
+#[derive(Debug)]
+struct Pause {
+    until: u64,
+    /// The server's incident: when that is over, so is the pause.
+    incident: u64,
+    why: Arc<str>,
 }
 
 impl Worker {
@@ -146,12 +166,15 @@ impl Worker {
             held_max: running.proxy.memory_max / running.proxy.workers.max(1),
             meter,
             epoch: hub.l1.epoch,
+            health: Health::new(&running, Arc::clone(&hub.state.health)),
             heat: Heat::new(index, Arc::clone(&hub.l1), Arc::clone(&running)),
             hub,
             read_buffer: RefCell::new(vec![0; READ].into_boxed_slice()),
             parsers: RefCell::default(),
             scratch: RefCell::default(),
             ways: RefCell::default(),
+            states: States::new(running.route_states, seed()),
+            refills: Cell::new(0),
             places: running
                 .listeners
                 .iter()
@@ -163,6 +186,7 @@ impl Worker {
             limits_before_auth: resp::Limits::unauthenticated(),
             memcache_limits: running.listeners.iter().map(memcache_limits).collect(),
             clock: Cell::new(0),
+            wall_ahead: Cell::new(0),
             pipelines: RefCell::default(),
             clients: RefCell::default(),
             held: Cell::new(0),
@@ -250,6 +274,8 @@ impl Worker {
     /// Once a second: clients that have started a request and do not go on.
     fn sweep(&self) {
         self.tick();
+        let ahead = self.unix_millis().saturating_sub(self.now() / 1_000_000);
+        self.wall_ahead.set(ahead);
         self.hub.report(self.index, self.held.get());
         let limit = nanos(self.running.proxy.timeout_head);
         for (_, client) in self.clients.borrow().iter() {
@@ -341,6 +367,20 @@ impl Worker {
         &self.running.pools[usize::from(pool.0)]
     }
 
+    /// What to do with a request of this client.
+    #[inline]
+    pub fn plan(&self, listener: &Listener, client: u64, ask: &Ask<'_>) -> Plan {
+        let now_ms = self.now() / 1_000_000;
+        let conditions = Conditions {
+            upstream: self,
+            states: &self.states,
+            now_ms,
+            unix_ms: now_ms + self.wall_ahead.get(),
+            client,
+        };
+        listener.router.plan(ask, &conditions)
+    }
+
     /// The pool that a plan leads to.
     pub fn pool_of_target(&self, plan: Target) -> PoolId {
         match plan {
@@ -427,13 +467,17 @@ impl Worker {
     /// The connection that this client's requests to `server` go through.
     ///
     /// # Errors
-    /// When connecting failed so recently that it is not tried again yet.
+    /// When the server is down, or connecting failed so recently that it is not
+    /// tried again yet.
     pub fn backend(
         self: &Rc<Worker>,
         server: ServerId,
         version: Version,
         client: u64,
     ) -> Result<Rc<Backend>, Fault> {
+        if let Some(fault) = self.health.fault(server, self.now()) {
+            return Err(fault);
+        }
         let seat = &self.seats[server.0 as usize];
         let count = usize::from(self.pool_of(server).connections.max(1));
         let one = match count {
@@ -446,7 +490,7 @@ impl Worker {
         {
             return Ok(Rc::clone(backend));
         }
-        self.may_connect(seat)?;
+        self.may_connect(server)?;
         let backend = Backend::open(self, server, version);
         let mut connections = seat.connections.borrow_mut();
         if connections.len() <= index {
@@ -466,6 +510,9 @@ impl Worker {
         server: ServerId,
         version: Version,
     ) -> Result<Rc<Backend>, Fault> {
+        if let Some(fault) = self.health.fault(server, self.now()) {
+            return Err(fault);
+        }
         let seat = &self.seats[server.0 as usize];
         while let Some(backend) = seat.spares.borrow_mut().pop() {
             if backend.is_open() && backend.version() == version {
@@ -473,7 +520,7 @@ impl Worker {
             }
             backend.retire();
         }
-        self.may_connect(seat)?;
+        self.may_connect(server)?;
         Ok(Backend::open(self, server, version))
     }
 
@@ -487,9 +534,12 @@ impl Worker {
         }
     }
 
-    fn may_connect(&self, seat: &Seat) -> Result<(), Fault> {
-        match &*seat.retry.borrow() {
-            Some((at, why)) if *at > self.now() => Err(Fault::Down(Arc::clone(why))),
+    fn may_connect(&self, server: ServerId) -> Result<(), Fault> {
+        let incident = self.health.incident(server);
+        match &*self.seats[server.0 as usize].pause.borrow() {
+            Some(pause) if pause.until > self.now() && pause.incident == incident => {
+                Err(Fault::Connect(Arc::clone(&pause.why)))
+            }
             _ => Ok(()),
         }
     }
@@ -512,21 +562,13 @@ impl Worker {
         let seat = &self.seats[server.0 as usize];
         let failures = seat.failures.get().saturating_add(1);
         seat.failures.set(failures);
-        let pause = nanos(PAUSE_FIRST)
-            .saturating_mul(1 << (failures - 1).min(16))
-            .min(nanos(PAUSE_LAST));
-        let jittered = pause / 2 + self.random() % (pause / 2 + 1);
-        *seat.retry.borrow_mut() = Some((self.now() + jittered, Arc::clone(why)));
-        if failures == 1 {
-            let pool = &self.pool_of(server).name;
-            warn!(
-                pool,
-                server = self.server_name(server),
-                why = &**why,
-                "server is down"
-            );
-        }
-        self.meter.upstream_health(server, Health::Down);
+        let pause = jittered(PAUSE_FIRST, PAUSE_LAST, failures - 1, self.random());
+        *seat.pause.borrow_mut() = Some(Pause {
+            until: self.now() + nanos(pause),
+            incident: self.health.incident(server),
+            why: Arc::clone(why),
+        });
+        self.meter.upstream_health(server, Shown::Down);
     }
 
     /// A connection that had worked has ended.
@@ -547,21 +589,24 @@ impl Worker {
     /// A connection has had its first reply.
     pub fn succeeded(&self, server: ServerId) {
         let seat = &self.seats[server.0 as usize];
-        if seat.failures.replace(0) > 0 {
-            let pool = &self.pool_of(server).name;
-            info!(
-                pool,
-                server = self.server_name(server),
-                "server is up again"
-            );
-        }
-        *seat.retry.borrow_mut() = None;
-        self.meter.upstream_health(server, Health::Up);
+        seat.failures.set(0);
+        *seat.pause.borrow_mut() = None;
+        self.meter.upstream_health(server, Shown::Up);
     }
 
     /// Say that a request was refused for want of memory.
     pub fn shed(&self) {
         self.meter.shed(Shed::Memory);
+    }
+}
+
+impl Upstream for Worker {
+    fn is_ejected(&self, server: ServerId) -> bool {
+        self.health.is_ejected(server)
+    }
+
+    fn inflight(&self, server: ServerId) -> u32 {
+        self.health.inflight(server)
     }
 }
 

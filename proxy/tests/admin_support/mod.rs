@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime};
 use emberline::admin::{self, AdminHandle, State};
 use emberline::metrics::Meter;
 use emberline::running::{
-    Address, Bind, Hotkey, L1, Listener, Partial, Pool, Protocol, Proxy, Running, Secret, Server,
-    Visibility,
+    Address, Bind, HealthSettings, Hotkey, L1, Listener, Partial, Pool, Protocol, Proxy, Running,
+    Secret, Server, Visibility,
 };
 use emberline_routing::{
     ByteSign, Distribution, Hash, Member, Pool as RoutingPool, PoolId, PoolSpec, Prefix, Route,
@@ -36,6 +36,7 @@ pub fn running(listener: &str, pools: u16, servers: u32) -> Running {
     };
     let bind = any();
     Running {
+        route_states: 0,
         proxy: Proxy {
             workers: 2,
             clients_max: 10,
@@ -73,6 +74,7 @@ fn pool(index: u16, servers: u32) -> Pool {
         timeout_request: Duration::from_secs(1),
         connections: 1,
         inflight_max: 1024,
+        health: HealthSettings::default(),
         partial: Partial::Error,
         username: Some("someone".to_owned()),
         password: Some(Secret::new("hunter3".to_owned())),

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use emberline::answer::{Context, Figures};
 use emberline::metrics::hotkeys::{Hot, PerSecond, State};
 use emberline::running::{
-    Bind, Hotkey, L1, Listener, Partial, Pool, Protocol, Proxy, Running, Secret, Visibility,
+    Bind, HealthSettings, Hotkey, L1, Listener, Partial, Pool, Protocol, Proxy, Running, Secret,
+    Visibility,
 };
 use emberline_hotkey::{Bounds, Counts, KeyHash};
 use emberline_routing::{PoolId, Route, Router};
@@ -19,6 +20,7 @@ pub const NOW: u64 = 1_700_000_000_000;
 /// A proxy with one listener and no pools; answers need no more.
 pub fn running(protocol: Protocol, password: Option<&str>) -> Running {
     Running {
+        route_states: 0,
         proxy: Proxy {
             workers: 2,
             clients_max: 10_000,
@@ -81,6 +83,7 @@ pub fn pool(protocol: Protocol) -> Pool {
         timeout_request: Duration::from_secs(1),
         connections: 1,
         inflight_max: 1024,
+        health: HealthSettings::default(),
         partial: Partial::Error,
         username: None,
         password: None,

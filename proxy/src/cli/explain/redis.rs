@@ -72,10 +72,8 @@ fn keyed(scene: &Scene<'_>, command: &Command, args: &[&[u8]]) -> Result<Vec<Tre
     let mut nodes = Vec::new();
     if keys.len() > 1 {
         let plan = |key| {
-            scene.listener.router.plan(&Ask {
-                key,
-                kind: command.kind,
-            })
+            let kind = command.kind;
+            scene.listener.router.explain(&Ask::new(key, kind)).plan
         };
         let first = plan(keys[0]);
         let together = keys.iter().all(|key| plan(key) == first);

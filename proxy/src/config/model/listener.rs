@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 
 use super::Child;
-use super::route::read_child;
+use super::routes::read_child;
 use crate::config::credentials::Password;
 use crate::config::read::{At, Fields, Reader};
 use crate::config::words::word_schema;

@@ -10,9 +10,11 @@ mod hotkey;
 mod inherit;
 mod l1;
 mod listener;
+mod outage;
 mod pool;
+mod pool_defaults;
 mod process;
-mod route;
+pub mod routes;
 
 use std::collections::BTreeMap;
 
@@ -29,15 +31,17 @@ pub use l1::{
     READS_PER_INVALIDATION, STALE_IF_ERROR, TOUCH_EVERY, TTL_BLIND, TTL_TOLD, WAITERS_MAX,
 };
 pub use listener::Listener;
+pub use outage::{DeleteLog, Dns, Health, OnDown};
 pub use pool::{
     CAPACITY, CONNECT_TIMEOUT, CONNECTIONS, INFLIGHT_MAX, PoolKind, PoolTable, REQUEST_TIMEOUT,
     Server, VALUE_MAX,
 };
+use pool_defaults::{PoolDefaults, read_defaults};
 pub use process::{
     ADMIN_BIND, AdminBind, AdminTable, CLIENTS_MAX, MEMORY_MAX, ProxyTable, StatusTable,
     TIMEOUT_DRAIN, TIMEOUT_HEAD, WORKERS_MAX,
 };
-pub use route::{Child, ROUTE_DEPTH_MAX, RouteTable};
+pub use routes::{Child, ROUTE_DEPTH_MAX, RouteTable, Rule, Simple};
 
 /// The configuration file of Emberline, a caching proxy for Redis and
 /// memcached.
@@ -66,6 +70,12 @@ pub struct Config {
     pub bus: Option<BusTable>,
     /// Where clients connect, by name. At least one.
     pub listeners: Named<Listener>,
+    /// What holds in every pool that says nothing else: the keys of a pool,
+    /// but for those that make it what it is (`protocol`, `kind`, `servers`)
+    /// and for its file (`delete_log`). A pool takes over what has a meaning
+    /// for it.
+    #[schemars(with = "Option<PoolDefaults>")]
+    pub pool_defaults: Option<PoolTable>,
     /// Groups of servers that share a keyspace, by name. At least one.
     pub pools: Named<PoolTable>,
     /// Rules that choose between pools, by name. Pools and routes share their
@@ -104,6 +114,14 @@ impl Config {
         }
         config.listeners = named(&mut fields, reader, "listeners", Listener::read);
         config.pools = named(&mut fields, reader, "pools", PoolTable::read);
+        if let Some((table, span)) = fields.table(reader, "pool_defaults") {
+            let fields = Fields::new(table, span, "[pool_defaults]");
+            let defaults = read_defaults(fields, reader);
+            for (name, pool) in &mut config.pools {
+                pool.value.take_over(name, &defaults);
+            }
+            config.pool_defaults = Some(defaults);
+        }
         config.routes = named(&mut fields, reader, "routes", RouteTable::read);
         fields.finish(reader);
         config

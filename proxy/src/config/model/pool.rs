@@ -11,6 +11,10 @@ use toml::de::DeValue;
 use super::hotkey::HotkeyTable;
 use super::inherit::InPool;
 use super::l1::L1Table;
+use super::outage::{
+    DeleteLog, Dns, FAILURES, GUTTER_TTL, OnDown, PANIC, PROBE_FIRST, PROBE_LAST, QUEUE_TIMEOUT,
+    RETRY_BUDGET,
+};
 use crate::config::credentials::Password;
 use crate::config::read::{At, Fields, Reader, Refusal, Scalar};
 use crate::config::units::{ByteSize, Time};
@@ -29,6 +33,8 @@ pub const INFLIGHT_MAX: usize = 1024;
 pub const CAPACITY: ByteSize = ByteSize::mib(64);
 /// The default of `value_max`.
 pub const VALUE_MAX: ByteSize = ByteSize::mib(1);
+/// The longest time that anything may be told to last.
+const TIME_MAX: Time = Time::secs(365 * 24 * 3600);
 
 /// A group of servers that share a keyspace.
 #[derive(Debug, Default, JsonSchema)]
@@ -87,10 +93,68 @@ pub struct PoolTable {
     /// be read look absent.
     #[schemars(default, schema_with = "word_schema::<Partial>", extend("default" = "error"))]
     pub partial: Option<At<Partial>>,
-    /// What requests for a server that is down get: "error", the default and
-    /// the only choice in this version.
-    #[schemars(default, schema_with = "word_schema::<OnDown>", extend("default" = "error"))]
+    /// What is put behind the part of a key that is hashed, up to 64 bytes.
+    /// Default "": nothing. Pools with different salts spread the same keys
+    /// differently, so that what is hot together in one is not in the other.
+    /// Changing it moves nearly every key.
+    #[schemars(with = "Option<String>", extend("default" = ""))]
+    pub salt: Option<At<String>>,
+    /// What requests for a server that is down get. "error", the default: an
+    /// error. "rehash": the next server of the ring; when the server returns
+    /// it has values that were changed meanwhile. `{ gutter = "NAME" }`: that
+    /// pool, where nothing lives longer than `gutter_ttl`.
+    #[schemars(extend("default" = "error"))]
     pub on_down: Option<At<OnDown>>,
+    /// The longest that a value lives in the gutter of `on_down`. Default
+    /// "10s", at least "1s". Too short: the gutter is always empty; too long:
+    /// it holds what has changed since.
+    #[schemars(extend("default" = GUTTER_TTL.to_string()))]
+    pub gutter_ttl: Option<At<Time>>,
+    /// Where its servers are, for `read = "near"` and in the same words as
+    /// `zone` in `[proxy]`; at most 64 letters, digits, `_`, `-` and `.`.
+    /// Default: nowhere.
+    #[schemars(with = "Option<String>")]
+    pub zone: Option<At<String>>,
+    /// How long a request may wait to be sent, before `request_timeout`
+    /// begins. Default "1s". It says nothing about the server's health, so a
+    /// hot key cannot bring it down. Too long: clients wait for what they no
+    /// longer want; too short: a short burst fails.
+    #[schemars(extend("default" = QUEUE_TIMEOUT.to_string()))]
+    pub queue_timeout: Option<At<Time>>,
+    /// The share of reads, 0 to 1, that may be tried once more on another
+    /// replica when one fails. Default 0.2; 0: none. Too big: servers that
+    /// are overloaded get more to do.
+    #[schemars(with = "Option<f64>", range(min = 0, max = 1), extend("default" = RETRY_BUDGET))]
+    pub retry_budget: Option<At<f64>>,
+    /// Timeouts and lost connections in a row from which on a server is down;
+    /// a refused connect is enough. Default 3, 1 to 1000. Too small: one slow
+    /// moment takes a server out; too big: as many clients wait in vain.
+    #[schemars(range(min = 1, max = 1000), extend("default" = FAILURES))]
+    pub failures: Option<At<u32>>,
+    /// How long after a server went down it is probed for the first time.
+    /// Default "250ms", "10ms" to "10m". Every further wait is twice as long,
+    /// with some chance in it.
+    #[schemars(extend("default" = PROBE_FIRST.to_string()))]
+    pub probe_first: Option<At<Time>>,
+    /// The longest time between two probes. Default "10s", up to "1h". Too
+    /// long: a server that has returned is not used for as long.
+    #[schemars(extend("default" = PROBE_LAST.to_string()))]
+    pub probe_last: Option<At<Time>>,
+    /// The share of servers, above 0 and up to 1, that may be down before none
+    /// is left out any more, since it is then more likely the network or this
+    /// proxy. Default 0.5. Too small: dead servers are asked; 1: a proxy that
+    /// is cut off sends everything to whoever is left.
+    #[schemars(with = "Option<f64>", range(min = 0, max = 1), extend("default" = PANIC))]
+    pub panic: Option<At<f64>>,
+    /// A file in which deletes wait that could not reach their server, or a
+    /// table with a `path` and bounds. Default: none, and such a delete is an
+    /// error alone.
+    pub delete_log: Option<DeleteLog>,
+    /// How many servers a host name stands for. "first": one, the default.
+    /// "expand": one for each of its addresses, named after them; keys move
+    /// whenever those change.
+    #[schemars(default, schema_with = "word_schema::<Dns>", extend("default" = "first"))]
+    pub dns: Option<At<Dns>>,
     /// How much a local pool keeps, bookkeeping included. Default "64MiB", at
     /// least "1MiB". When full, what was used least recently goes.
     #[schemars(extend("default" = CAPACITY.to_string()))]
@@ -134,30 +198,16 @@ pub struct PoolTable {
 
 impl PoolTable {
     pub(super) fn read(mut fields: Fields<'_, '_>, reader: &mut Reader<'_>) -> PoolTable {
-        let minutes = Time::secs(600);
-        let least = Time::millis(1);
         let servers = fields.raw("servers");
         let mut table = PoolTable {
             protocol: fields.required(reader, "protocol"),
             kind: fields.optional(reader, "kind"),
             servers: servers.map(|value| read_servers(value, reader)),
             servers_span: servers.map(Spanned::span),
-            hash: fields.optional(reader, "hash"),
-            distribution: fields.optional(reader, "distribution"),
-            hash_tag: fields.optional(reader, "hash_tag"),
-            byte_sign: fields.optional(reader, "byte_sign"),
-            connect_timeout: fields.bounded(reader, "connect_timeout", least, minutes),
-            request_timeout: fields.bounded(reader, "request_timeout", least, minutes),
-            connections: fields.bounded(reader, "connections", 1, 64),
-            inflight_max: fields.bounded(reader, "inflight_max", 1, 1 << 20),
-            partial: fields.optional(reader, "partial"),
-            on_down: read_on_down(&mut fields, reader),
-            capacity: fields.bounded(reader, "capacity", ByteSize::mib(1), ByteSize(1 << 50)),
-            username: fields.optional(reader, "username"),
-            database: fields.bounded(reader, "database", 0, i32::MAX as u32),
-            value_max: fields.bounded(reader, "value_max", ByteSize(1), ByteSize::mib(1024)),
+            delete_log: DeleteLog::read(&mut fields, reader),
             ..PoolTable::default()
         };
+        table.read_shared(&mut fields, reader);
         if let Some((inner, span)) = fields.table(reader, "hotkey") {
             let title = format!("[{}]", fields.inner("hotkey"));
             let inner = Fields::new(inner, span, title);
@@ -168,12 +218,45 @@ impl PoolTable {
             let inner = Fields::new(inner, span.clone(), title);
             table.l1 = Some(At::new(L1Table::read_in_pool(inner, reader), span));
         }
-        let password = Password::read(&mut fields, reader);
-        table.password = password.inline;
-        table.password_file = password.file;
-        table.password_env = password.env;
         fields.finish(reader);
         table
+    }
+
+    /// Read the keys that may stand in `[pool_defaults]` too.
+    pub(super) fn read_shared(&mut self, fields: &mut Fields<'_, '_>, reader: &mut Reader<'_>) {
+        let minutes = Time::secs(600);
+        let least = Time::millis(1);
+        let password = Password::read(fields, reader);
+        *self = PoolTable {
+            hash: fields.optional(reader, "hash"),
+            distribution: fields.optional(reader, "distribution"),
+            hash_tag: fields.optional(reader, "hash_tag"),
+            byte_sign: fields.optional(reader, "byte_sign"),
+            salt: fields.optional(reader, "salt"),
+            connect_timeout: fields.bounded(reader, "connect_timeout", least, minutes),
+            request_timeout: fields.bounded(reader, "request_timeout", least, minutes),
+            queue_timeout: fields.bounded(reader, "queue_timeout", least, minutes),
+            connections: fields.bounded(reader, "connections", 1, 64),
+            inflight_max: fields.bounded(reader, "inflight_max", 1, 1 << 20),
+            partial: fields.optional(reader, "partial"),
+            on_down: OnDown::read(fields, reader),
+            gutter_ttl: fields.bounded(reader, "gutter_ttl", Time::secs(1), TIME_MAX),
+            zone: fields.name(reader, "zone"),
+            retry_budget: fields.bounded(reader, "retry_budget", 0.0, 1.0),
+            failures: fields.bounded(reader, "failures", 1, 1000),
+            probe_first: fields.bounded(reader, "probe_first", Time::millis(10), minutes),
+            probe_last: fields.bounded(reader, "probe_last", Time::millis(10), Time::secs(3600)),
+            panic: fields.bounded(reader, "panic", 0.01, 1.0),
+            dns: fields.optional(reader, "dns"),
+            capacity: fields.bounded(reader, "capacity", ByteSize::mib(1), ByteSize(1 << 50)),
+            username: fields.optional(reader, "username"),
+            password: password.inline,
+            password_file: password.file,
+            password_env: password.env,
+            database: fields.bounded(reader, "database", 0, i32::MAX as u32),
+            value_max: fields.bounded(reader, "value_max", ByteSize(1), ByteSize::mib(1024)),
+            ..std::mem::take(self)
+        };
     }
 
     /// The three ways to give the password.
@@ -211,42 +294,6 @@ impl Word for PoolKind {
     }
 }
 
-/// What requests for a server that is down get.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnDown {
-    /// An error.
-    Error,
-}
-
-impl Word for OnDown {
-    const WHAT: &'static str = "answer for a server that is down";
-
-    fn all() -> &'static [OnDown] {
-        &[OnDown::Error]
-    }
-
-    fn word(self) -> &'static str {
-        "error"
-    }
-}
-
-/// `on_down` may name a gutter pool one day; that it does not yet is said in
-/// its own words, as the file may have been written for a later version.
-fn read_on_down(fields: &mut Fields<'_, '_>, reader: &mut Reader<'_>) -> Option<At<OnDown>> {
-    let value = fields.raw("on_down")?;
-    if let DeValue::String(text) = value.get_ref()
-        && text == "error"
-    {
-        return Some(At::new(OnDown::Error, value.span()));
-    }
-    reader.report.error_hint(
-        &value.span(),
-        "this version supports `on_down = \"error\"` alone",
-        Some("requests for a server that is down get an error".to_owned()),
-    );
-    None
-}
-
 /// A server of a pool.
 #[derive(Clone, Debug)]
 pub struct Server {
@@ -258,6 +305,8 @@ pub struct Server {
     pub weight: Option<At<u32>>,
     /// Its name on the ring.
     pub name: Option<At<String>>,
+    /// Whether it is to be treated as down, and where that is said.
+    pub down: Option<At<bool>>,
 }
 
 /// A server with a weight or a name.
@@ -277,6 +326,11 @@ struct ServerTable {
     /// Its name on the ring. Default: its address. A name keeps the keys in
     /// their places when the address changes.
     name: Option<String>,
+    /// Whether it is treated as down whatever it does, and keeps its place on
+    /// the ring, so that no key moves. Default false. Unlike weight 0, its
+    /// requests get what `on_down` says.
+    #[schemars(extend("default" = false))]
+    down: Option<bool>,
 }
 
 impl JsonSchema for Server {
@@ -320,6 +374,7 @@ fn read_server(item: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<S
             text,
             weight: None,
             name: None,
+            down: None,
         });
     };
     let mut fields = Fields::new(table, item.span(), "a server");
@@ -332,6 +387,7 @@ fn read_server(item: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<S
     };
     let weight = fields.bounded(reader, "weight", 0, 65_535);
     let name = fields.optional::<String>(reader, "name");
+    let down = fields.optional::<bool>(reader, "down");
     fields.finish(reader);
     let (address, text) = address?;
     Some(Server {
@@ -339,6 +395,7 @@ fn read_server(item: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<S
         text,
         weight,
         name,
+        down: down.filter(|at| at.value),
     })
 }
 

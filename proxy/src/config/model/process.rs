@@ -50,6 +50,11 @@ pub struct ProxyTable {
     /// 30 s), which ends in SIGKILL.
     #[schemars(extend("default" = TIMEOUT_DRAIN.to_string()))]
     pub timeout_drain: Option<At<Time>>,
+    /// Where this proxy is, in the same words as `zone` in the pools; at most
+    /// 64 letters, digits, `_`, `-` and `.`. Default: nowhere, so that no
+    /// pool is near.
+    #[schemars(with = "Option<String>")]
+    pub zone: Option<At<String>>,
 }
 
 impl ProxyTable {
@@ -61,6 +66,7 @@ impl ProxyTable {
             memory_max: fields.bounded(reader, "memory_max", ByteSize::mib(1), ByteSize(1 << 50)),
             timeout_head: fields.bounded(reader, "timeout_head", Time::millis(1), hour),
             timeout_drain: fields.bounded(reader, "timeout_drain", Time::millis(0), hour),
+            zone: fields.name(reader, "zone"),
         };
         fields.finish(reader);
         table

@@ -1,9 +1,11 @@
 //! The task of a connection: it connects, writes what is queued, and hands out
 //! the replies as they arrive.
 //!
-//! It also keeps time. A request has `request_timeout` from when it was sent,
-//! or from the last sign of life of its reply; when that is over its client is
-//! told, and the connection is retired. A client that does not read makes the
+//! It also keeps time. A request has `queue_timeout` to be written; when that is
+//! over it is taken back and its client told. From then on it has
+//! `request_timeout`, or as long from the last sign of life of its reply; when
+//! that is over its client is told, the server is to blame, and the connection
+//! is retired. A client that does not read makes the
 //! connection pause, because what arrives for it has no place to go; if others
 //! wait behind it, it is cut off before their time is up.
 
@@ -21,9 +23,14 @@ use emberline_protocol::redis::encode::Version;
 use emberline_protocol::{Scan, memcache, redis};
 use tokio::time::{Sleep, timeout};
 
-use super::{Backend, Client, Entry, Fault, OUT_HIGH, Owner, Phase, Touch, Worker, remember};
+use super::{
+    Backend, Client, Entry, Fault, OUT_HIGH, Owner, Phase, Times, Touch, Worker, remember,
+};
 use crate::metrics::Verdict;
 use crate::running::Protocol;
+use crate::server::dispatch::Heard;
+use crate::server::errand::Errand;
+use crate::server::health::Failure;
 use crate::server::socket::Socket;
 
 /// The reply to our own first words may have this size. HELLO's is below 1 KiB.
@@ -49,8 +56,8 @@ pub(super) async fn run(worker: Rc<Worker>, backend: Rc<Backend>) {
     let address = &worker.server(backend.server).address;
     let connected = match timeout(pool.timeout_connect, Socket::connect(address)).await {
         Ok(Ok(socket)) => Ok(socket),
-        Ok(Err(error)) => Err(Fault::Down(error.to_string().into())),
-        Err(_) => Err(Fault::Down("connecting timed out".into())),
+        Ok(Err(error)) => Err((failure_of(&error), error.to_string().into())),
+        Err(_) => Err((Failure::Poor, "connecting timed out".into())),
     };
     worker.tick();
     worker
@@ -60,33 +67,33 @@ pub(super) async fn run(worker: Rc<Worker>, backend: Rc<Backend>) {
         Ok(socket) => {
             let mut link = Link::new(&worker, &backend, socket);
             let end = std::future::poll_fn(|context| link.poll(context)).await;
-            let answered = link.answered;
-            link.account(0);
-            drop(link);
             worker.tick();
+            if let End::Failed(why) = &end {
+                link.end(why);
+            }
+            link.account(0);
             match end {
                 End::Finished => Fault::Lost("the connection was retired".into()),
-                End::Failed(why) if answered => {
-                    worker.lost(backend.server, &why);
-                    Fault::Lost(why)
-                }
-                // A server that accepts and hangs up is as good as down:
-                // without the pause, clients would make a storm of connects.
-                End::Failed(why) => {
-                    worker.failed(backend.server, &why);
-                    Fault::Lost(why)
-                }
+                End::Failed(why) => Fault::Lost(why),
             }
         }
-        Err(fault) => {
-            if let Fault::Down(why) = &fault {
-                worker.failed(backend.server, why);
-            }
-            fault
+        Err((failure, why)) => {
+            worker.failed(backend.server, &why);
+            worker.blame(backend.server, failure, &why);
+            Fault::Connect(why)
         }
     };
     worker.forget(&backend);
     backend.close(&worker, &fault);
+}
+
+/// Whether a connect that failed like this leaves no doubt.
+fn failure_of(error: &io::Error) -> Failure {
+    match error.kind() {
+        // The second is what the absence of a Unix socket looks like.
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Failure::Refused,
+        _ => Failure::Poor,
+    }
 }
 
 enum End {
@@ -132,7 +139,9 @@ struct Link<'a> {
     paused: Option<Rc<Client>>,
     /// Since when.
     paused_at: u64,
-    timeout: Duration,
+    times: Times,
+    /// The server has been blamed for what happened here, or is not to be.
+    blamed: bool,
     /// Since when the server takes nothing of what is to be written.
     blocked: Option<u64>,
     /// Bytes last reported to the worker's account.
@@ -164,7 +173,11 @@ impl<'a> Link<'a> {
             answered: false,
             paused: None,
             paused_at: 0,
-            timeout: pool.timeout_request,
+            times: Times {
+                queue: nanos(pool.health.timeout_queue),
+                response: nanos(pool.timeout_request),
+            },
+            blamed: false,
             overdue: false,
             timer: None,
         }
@@ -184,7 +197,8 @@ impl<'a> Link<'a> {
         }
         // Behind both, as each makes room: replies may have emptied the queue,
         // and then nothing else would wake those who wait for it.
-        if backend.unsent() < OUT_HIGH && !backend.is_full() {
+        backend.load.release();
+        if backend.unsent() < OUT_HIGH {
             backend.release_waiting();
         }
         if let Poll::Ready(why) = self.poll_timeout(context) {
@@ -209,6 +223,7 @@ impl<'a> Link<'a> {
     fn flush(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         let backend = self.backend;
         let mut out = backend.out.borrow_mut();
+        let before = out.written();
         while out.sent < out.bytes.len() {
             match self.socket.poll_write(context, &out.bytes[out.sent..])? {
                 Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -225,14 +240,17 @@ impl<'a> Link<'a> {
             false => None,
         };
         if out.sent == out.bytes.len() {
-            out.bytes.clear();
-            out.sent = 0;
+            out.forget();
             if out.bytes.capacity() > OUT_HIGH {
                 out.bytes.shrink_to(OUT_HIGH);
             }
         } else if out.sent > OUT_HIGH && out.sent * 2 > out.bytes.len() {
-            let sent = std::mem::take(&mut out.sent);
-            out.bytes.drain(..sent);
+            out.forget();
+        }
+        let written = out.written();
+        drop(out);
+        if written != before {
+            backend.note_written(self.worker.now());
         }
         Ok(())
     }
@@ -346,12 +364,19 @@ impl<'a> Link<'a> {
         let Some(mut entry) = self.backend.fifo.borrow_mut().pop_front() else {
             return Ok(());
         };
+        let left = self.backend.fifo.borrow().len();
+        let unwritten = self.backend.unwritten.get();
+        self.backend.unwritten.set(unwritten.min(left));
+        self.backend.load.end(1);
         self.worker.meter.upstream_inflight(self.backend.server, -1);
         self.settle(&mut entry.touch, bytes.len());
         match &mut entry.owner {
             Owner::Handshake(reply) => {
                 reply.extend_from_slice(bytes);
                 if matches!(reply.first(), Some(b'-' | b'!')) {
+                    // An old server has no RESP3. It is well all the same, and
+                    // no client shall be able to eject it by asking for that.
+                    self.blamed |= self.backend.version == Version::Resp3;
                     let reply = String::from_utf8_lossy(&reply[1..]);
                     return Err(format!("it refused the handshake: {}", reply.trim_end()).into());
                 }
@@ -364,11 +389,12 @@ impl<'a> Link<'a> {
             } => {
                 client.deliver(self.worker, *seq, *fragment, bytes, true);
                 self.worker.meter.upstream(self.backend.server, Verdict::Ok);
+                self.worker.heard(self.backend.server, entry.since);
                 if !std::mem::replace(&mut self.answered, true) {
                     self.worker.succeeded(self.backend.server);
                 }
-                let long = self.timeout.as_nanos() / 8;
-                if self.started && u128::from(self.worker.now() - self.began) > long {
+                let long = self.times.response / 8;
+                if self.started && self.worker.now() - self.began > long {
                     self.forgive(client);
                 }
                 if client.is_congested(*seq, CLIENT_FULL) {
@@ -392,6 +418,7 @@ impl<'a> Link<'a> {
                 errand.each_client(Client::release);
             }
             self.worker.meter.upstream(self.backend.server, Verdict::Ok);
+            self.worker.heard(self.backend.server, entry.since);
             if !std::mem::replace(&mut self.answered, true) {
                 self.worker.succeeded(self.backend.server);
             }
@@ -540,23 +567,26 @@ impl<'a> Link<'a> {
 
     /// When a server that takes nothing is given up.
     fn blocked_until(&self) -> Option<u64> {
-        let timeout = nanos(self.timeout);
-        self.blocked.map(|since| since + timeout)
+        self.blocked.map(|since| since + self.times.response)
     }
 
     /// When the entry that waits longest runs out of time.
     fn due(&self) -> Option<u64> {
         let fifo = self.backend.fifo.borrow();
-        let timeout = nanos(self.timeout);
         if let Some(reader) = &self.paused {
-            return self.reader_due(reader, &fifo, timeout);
+            return self.reader_due(reader, &fifo, self.times.response);
         }
         // Entries stand in the order in which they were sent, but a reply that
         // is arriving renews the first one's time: the second may be older.
         let waiting = |entry: &&Entry| !matches!(entry.owner, Owner::Nobody);
-        let oldest = fifo.iter().filter(waiting).take(2).map(|entry| entry.since);
-        let oldest = oldest.min().or(fifo.front().map(|entry| entry.since))?;
-        Some(oldest + timeout)
+        let deadline = |entry: &Entry| self.backend.deadline(entry, self.times);
+        let oldest = fifo.iter().filter(waiting).take(2).map(deadline).min();
+        // Behind those, others may run out of time before they are written.
+        // Two handshakes and one that is partly written may stand before them.
+        let unwritten = fifo.len().saturating_sub(self.backend.unwritten.get());
+        let queued = fifo.range(unwritten..).filter(waiting).take(4);
+        let oldest = queued.map(deadline).chain(oldest).min();
+        oldest.or_else(|| fifo.front().map(deadline))
     }
 
     /// When a client that does not read is cut off for the sake of the first
@@ -594,15 +624,24 @@ impl<'a> Link<'a> {
         Some(patience.max(paced.min(stalled)))
     }
 
+    /// Give up those that are late; ready if all of them are.
     fn expire(&mut self, now: u64) -> Poll<Arc<str>> {
-        let timeout = nanos(self.timeout);
-        self.backend.retire();
+        let (backend, times) = (self.backend, self.times);
+        for entry in backend.withdraw(now, times) {
+            let fault = Fault::Queued(backend.load.inflight());
+            backend.give_up(self.worker, entry, &fault);
+        }
+        let is_late = |entry: &Entry| backend.deadline(entry, times) <= now;
+        if !backend.fifo.borrow().iter().any(is_late) {
+            return Poll::Pending;
+        }
+        backend.retire();
         self.worker.forget(self.backend);
         let text = Fault::Timeout.text(self.worker.server_name(self.backend.server));
         let mut late = Vec::new();
         let mut waiting = 0;
         for entry in self.backend.fifo.borrow_mut().iter_mut() {
-            if entry.since + timeout > now {
+            if backend.deadline(entry, times) > now {
                 waiting += 1;
             } else if !matches!(entry.owner, Owner::Nobody) {
                 let owner = std::mem::replace(&mut entry.owner, Owner::Nobody);
@@ -612,11 +651,16 @@ impl<'a> Link<'a> {
                 late.push(Entry {
                     owner,
                     since: entry.since,
+                    bytes: 0..0,
                     holds: entry.holds,
                     touch: Touch::None,
                 });
                 entry.holds = false;
             }
+        }
+        let why: Arc<str> = "it did not answer in time".into();
+        if !late.is_empty() {
+            self.blame(&why);
         }
         for entry in late {
             self.worker
@@ -624,12 +668,32 @@ impl<'a> Link<'a> {
                 .upstream(self.backend.server, Verdict::Timeout);
             entry.fail(self.worker, &Fault::Timeout, &text);
         }
-        if waiting == 0 {
-            let why: Arc<str> = "it did not answer in time".into();
-            self.worker.lost(self.backend.server, &why);
-            return Poll::Ready(why);
+        match waiting {
+            0 => Poll::Ready(why),
+            _ => Poll::Pending,
         }
-        Poll::Pending
+    }
+
+    /// What happened here speaks against the server: once per connection,
+    /// whatever else happens on it.
+    fn blame(&mut self, why: &Arc<str>) {
+        if !std::mem::replace(&mut self.blamed, true) {
+            self.worker.blame(self.backend.server, Failure::Poor, why);
+        }
+    }
+
+    /// The connection has failed. Who has nothing in flight may hang up.
+    fn end(&mut self, why: &Arc<str>) {
+        let server = self.backend.server;
+        if !self.answered || !self.backend.fifo.borrow().is_empty() {
+            self.blame(why);
+        }
+        match self.answered {
+            true => self.worker.lost(server, why),
+            // A server that accepts and hangs up is as good as down: without
+            // the pause, clients would make a storm of connects.
+            false => self.worker.failed(server, why),
+        }
     }
 }
 

@@ -16,6 +16,10 @@
 //!                                         its last entry ends
 //! ```
 //!
+//! A request waits here twice: until it is written, for `timeout_queue`, and
+//! then for its reply, for `timeout_request`. One that was not written in time
+//! is taken back, as if it had never been queued; nobody is to blame for that.
+//!
 //! A *retired* connection takes no new request; what is in flight may still be
 //! answered. Until then its clients are held: they send nothing further, so
 //! that no later request of theirs can overtake an earlier one.
@@ -24,7 +28,9 @@ mod link;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use emberline_protocol::redis::encode::{self, Version};
@@ -33,6 +39,7 @@ use emberline_routing::ServerId;
 use super::client::Client;
 use super::errand::Errand;
 use super::fault::Fault;
+use super::health::{Load, wait};
 use super::heat::Touch;
 use super::worker::Worker;
 use crate::running::{Pool, Protocol};
@@ -43,12 +50,19 @@ pub const OUT_HIGH: usize = 256 * 1024;
 /// Requests waiting to be written above which clients have to wait.
 const OUT_FULL: usize = 1024 * 1024;
 
+/// The time of a request that is still being uploaded: late enough never to
+/// be over, early enough to be added to.
+const UPLOADING: u64 = u64::MAX / 4;
+
 /// One request whose reply has not come.
 #[derive(Debug)]
 pub struct Entry {
     owner: Owner,
-    /// When it was sent, or last made progress, in the worker's nanoseconds.
+    /// When its last byte was written, or it last made progress; until it is
+    /// written, when it was queued. In the worker's nanoseconds.
     since: u64,
+    /// Where it lies in all that was ever queued on the connection.
+    bytes: Range<u64>,
     /// The owner may send nothing until this entry has ended.
     holds: bool,
     /// The keys that it concerns.
@@ -82,6 +96,7 @@ impl Entry {
                 fragment,
             },
             since: now,
+            bytes: 0..0,
             holds: false,
             touch: Touch::None,
         }
@@ -92,6 +107,7 @@ impl Entry {
         Entry {
             owner: Owner::Errand(Box::new(errand), Vec::new()),
             since: now,
+            bytes: 0..0,
             holds: false,
             touch: Touch::None,
         }
@@ -102,6 +118,7 @@ impl Entry {
         Entry {
             owner: Owner::Nobody,
             since: now,
+            bytes: 0..0,
             holds: false,
             touch: Touch::None,
         }
@@ -116,7 +133,7 @@ impl Entry {
     /// The entry of a request whose bytes are still coming: its time does not
     /// run before [`Backend::settle`].
     pub fn uploading(client: Rc<Client>, seq: u64) -> Entry {
-        Entry::new(client, seq, 0, u64::MAX / 4)
+        Entry::new(client, seq, 0, UPLOADING)
     }
 }
 
@@ -136,8 +153,11 @@ pub struct Backend {
     phase: Cell<Phase>,
     fifo: RefCell<VecDeque<Entry>>,
     out: RefCell<Out>,
-    inflight_max: usize,
-    /// Clients that wait for room in `fifo` or `out`.
+    /// Entries at the end of `fifo` that have not been written whole.
+    unwritten: Cell<usize>,
+    /// What all connections to this server have in flight.
+    load: Rc<Load>,
+    /// Clients that wait for room in `out`.
     waiting: RefCell<Vec<Rc<Client>>>,
     waker: RefCell<Option<Waker>>,
     woken: Cell<bool>,
@@ -147,6 +167,27 @@ pub struct Backend {
 struct Out {
     bytes: Vec<u8>,
     sent: usize,
+    /// What was queued before `bytes`.
+    before: u64,
+}
+
+impl Out {
+    /// Where the next byte will lie in all that was ever queued.
+    fn end(&self) -> u64 {
+        self.before + self.bytes.len() as u64
+    }
+
+    /// How much of all that was ever queued has been written.
+    fn written(&self) -> u64 {
+        self.before + self.sent as u64
+    }
+
+    /// Let go of what was written.
+    fn forget(&mut self) {
+        let sent = std::mem::take(&mut self.sent);
+        self.before += sent as u64;
+        self.bytes.drain(..sent);
+    }
 }
 
 impl Backend {
@@ -159,7 +200,8 @@ impl Backend {
             phase: Cell::new(Phase::Open),
             fifo: RefCell::default(),
             out: RefCell::default(),
-            inflight_max: pool.inflight_max,
+            unwritten: Cell::new(0),
+            load: Rc::clone(worker.health.load(server)),
             waiting: RefCell::default(),
             waker: RefCell::default(),
             woken: Cell::new(false),
@@ -186,7 +228,7 @@ impl Backend {
 
     /// Whether clients should wait before they send more.
     pub fn is_full(&self) -> bool {
-        self.fifo.borrow().len() >= self.inflight_max || self.unsent() >= OUT_FULL
+        self.load.is_full() || self.unsent() >= OUT_FULL
     }
 
     /// Requests in flight.
@@ -200,26 +242,49 @@ impl Backend {
         out.bytes.len() - out.sent
     }
 
-    /// Wake `client` when there is room again.
-    pub fn wait(&self, client: &Rc<Client>) {
-        let mut waiting = self.waiting.borrow_mut();
-        if !waiting.iter().any(|other| Rc::ptr_eq(other, client)) {
-            waiting.push(Rc::clone(client));
+    /// Wake `client` when it [`is_full`](Self::is_full) no longer.
+    pub fn wait_for_room(&self, client: &Rc<Client>) {
+        match self.load.is_full() {
+            true => self.load.wait(client),
+            false => self.wait(client),
         }
+    }
+
+    /// Wake `client` when most of what is queued here has been written.
+    pub fn wait(&self, client: &Rc<Client>) {
+        wait(&self.waiting, client);
+    }
+
+    /// The requests in flight over all connections to its server.
+    pub fn load(&self) -> &Load {
+        &self.load
     }
 
     /// Queue a request: `write` appends its bytes.
     pub fn push(&self, worker: &Worker, entry: Entry, write: impl FnOnce(&mut Vec<u8>)) {
-        write(&mut self.out.borrow_mut().bytes);
         worker.heat.sent(&entry.touch, &worker.meter);
-        self.fifo.borrow_mut().push_back(entry);
+        self.append(entry, write);
         worker.meter.upstream_inflight(self.server, 1);
         self.wake();
+    }
+
+    fn append(&self, mut entry: Entry, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut out = self.out.borrow_mut();
+        let start = out.end();
+        write(&mut out.bytes);
+        entry.bytes = start..out.end();
+        self.fifo.borrow_mut().push_back(entry);
+        self.unwritten.set(self.unwritten.get() + 1);
+        self.load.begin();
     }
 
     /// Queue more bytes of the request that was pushed last.
     pub fn extend(&self, bytes: &[u8]) {
         self.out.borrow_mut().bytes.extend_from_slice(bytes);
+        if let Some(entry) = self.fifo.borrow_mut().back_mut() {
+            entry.bytes.end += bytes.len() as u64;
+            self.unwritten.set(self.unwritten.get().max(1));
+        }
         self.wake();
     }
 
@@ -271,33 +336,10 @@ impl Backend {
     }
 
     fn queue_handshake(&self, worker: &Worker, pool: &Pool) {
-        if pool.protocol == Protocol::Memcached {
-            return;
-        }
-        let user = pool.username.as_deref().unwrap_or("default");
-        let password = pool.password.as_ref().map(|secret| secret.reveal());
-        let database = pool.database.to_string();
-        let mut commands: Vec<Vec<&str>> = Vec::new();
-        match (self.version, password) {
-            (Version::Resp3, Some(password)) => {
-                commands.push(vec!["HELLO", "3", "AUTH", user, password]);
-            }
-            (Version::Resp3, None) => commands.push(vec!["HELLO", "3"]),
-            (Version::Resp2, Some(password)) if pool.username.is_none() => {
-                commands.push(vec!["AUTH", password]);
-            }
-            (Version::Resp2, Some(password)) => commands.push(vec!["AUTH", user, password]),
-            (Version::Resp2, None) => {}
-        }
-        if pool.database != 0 {
-            commands.push(vec!["SELECT", &database]);
-        }
-        for words in commands {
+        for words in first_words(pool, self.version) {
             let entry = Entry {
                 owner: Owner::Handshake(Vec::new()),
-                since: worker.now(),
-                holds: false,
-                touch: Touch::None,
+                ..Entry::unheard(worker.now())
             };
             self.push(worker, entry, |out| {
                 encode::command(out, words.iter().map(|word| word.as_bytes()));
@@ -311,26 +353,139 @@ impl Backend {
         }
     }
 
-    /// The last act: everything in flight gets `fault`.
+    /// What was written lies on the server's side from now on: the time of
+    /// requests that are whole there begins.
+    fn note_written(&self, now: u64) {
+        let written = self.out.borrow().written();
+        let mut fifo = self.fifo.borrow_mut();
+        let (len, mut unwritten) = (fifo.len(), self.unwritten.get());
+        while let Some(entry) = len.checked_sub(unwritten).and_then(|at| fifo.get_mut(at))
+            && entry.bytes.end <= written
+        {
+            if entry.since != UPLOADING {
+                entry.since = now;
+            }
+            unwritten -= 1;
+        }
+        self.unwritten.set(unwritten);
+    }
+
+    /// When this entry has run out of time.
+    fn deadline(&self, entry: &Entry, times: Times) -> u64 {
+        let written = self.out.borrow().written();
+        let wait = if entry.bytes.end <= written {
+            times.response
+        } else if entry.may_withdraw(written) {
+            times.queue
+        } else {
+            times.queue + times.response
+        };
+        entry.since + wait
+    }
+
+    /// Take back the requests that were not written in time: as if they had
+    /// never been queued.
+    fn withdraw(&self, now: u64, times: Times) -> Vec<Entry> {
+        let mut out = self.out.borrow_mut();
+        let mut fifo = self.fifo.borrow_mut();
+        let (written, before) = (out.written(), out.before);
+        let first = fifo.len().saturating_sub(self.unwritten.get());
+        let late = |entry: &Entry| entry.may_withdraw(written) && entry.since + times.queue <= now;
+        if !fifo.range(first..).any(late) {
+            return Vec::new();
+        }
+        // Of these at most the first has been written in part; the rest of it
+        // and all of the others is what is left in `out`.
+        let (mut gone, mut kept) = (Vec::new(), Vec::new());
+        for mut entry in fifo.split_off(first) {
+            if late(&entry) {
+                gone.push(entry);
+                continue;
+            }
+            let start = entry.bytes.start.max(written);
+            let place = |at: u64| usize::try_from(at - before).unwrap_or(usize::MAX);
+            let rest = out.bytes.get(place(start)..place(entry.bytes.end));
+            let moved = written + kept.len() as u64;
+            if entry.bytes.start >= written {
+                entry.bytes.start = moved;
+            }
+            entry.bytes.end = moved + (entry.bytes.end - start);
+            kept.extend_from_slice(rest.unwrap_or_default());
+            fifo.push_back(entry);
+        }
+        let sent = out.sent;
+        out.bytes.truncate(sent);
+        out.bytes.extend_from_slice(&kept);
+        self.unwritten.set(fifo.len() - first);
+        gone
+    }
+
+    /// The last act: everything in flight gets `fault`, or if none of it was
+    /// written, what makes sure that it was not carried out.
     fn close(&self, worker: &Rc<Worker>, fault: &Fault) {
         self.phase.set(Phase::Closed);
         worker
             .heat
             .lost(worker.pool_of_server(self.server), self.server);
         let entries = self.fifo.take();
-        let text = fault.text(worker.server_name(self.server));
-        let inflight = i64::try_from(entries.len()).unwrap_or(i64::MAX);
-        worker.meter.upstream_inflight(self.server, -inflight);
+        let out = self.out.take();
+        self.unwritten.set(0);
+        let unsent = match fault {
+            Fault::Lost(why) => Fault::Connect(Arc::clone(why)),
+            other => other.clone(),
+        };
         for entry in entries {
-            worker.meter.upstream(self.server, fault.verdict());
-            worker
-                .heat
-                .doubted(&entry.touch, worker.now(), &worker.meter);
-            entry.fail(worker, fault, &text);
+            let begun = entry.bytes.start < out.written();
+            self.give_up(worker, entry, if begun { fault } else { &unsent });
         }
-        *self.out.borrow_mut() = Out::default();
         self.release_waiting();
     }
+
+    /// There is no reply to this request, which has left the queue.
+    fn give_up(&self, worker: &Rc<Worker>, entry: Entry, fault: &Fault) {
+        self.load.end(1);
+        self.load.release();
+        worker.meter.upstream_inflight(self.server, -1);
+        worker.meter.upstream(self.server, fault.verdict());
+        let now = worker.now();
+        worker.heat.doubted(&entry.touch, now, &worker.meter);
+        entry.fail(worker, fault, &fault.text(worker.server_name(self.server)));
+    }
+}
+
+/// How long a request may wait to be written, and then for its reply; in
+/// nanoseconds.
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    queue: u64,
+    response: u64,
+}
+
+/// What is said on a new connection before anything else.
+pub fn first_words(pool: &Pool, version: Version) -> Vec<Vec<String>> {
+    if pool.protocol == Protocol::Memcached {
+        return Vec::new();
+    }
+    let user = pool.username.as_deref().unwrap_or("default");
+    let password = pool.password.as_ref().map(|secret| secret.reveal());
+    let database = pool.database.to_string();
+    let mut commands: Vec<Vec<&str>> = Vec::new();
+    match (version, password) {
+        (Version::Resp3, Some(password)) => {
+            commands.push(vec!["HELLO", "3", "AUTH", user, password]);
+        }
+        (Version::Resp3, None) => commands.push(vec!["HELLO", "3"]),
+        (Version::Resp2, Some(password)) if pool.username.is_none() => {
+            commands.push(vec!["AUTH", password]);
+        }
+        (Version::Resp2, Some(password)) => commands.push(vec!["AUTH", user, password]),
+        (Version::Resp2, None) => {}
+    }
+    if pool.database != 0 {
+        commands.push(vec!["SELECT", &database]);
+    }
+    let owned = |words: Vec<&str>| words.into_iter().map(str::to_owned).collect();
+    commands.into_iter().map(owned).collect()
 }
 
 impl Entry {
@@ -380,6 +535,13 @@ impl Entry {
         }
     }
 
+    /// Whether it can be taken back, `written` being how much was written of
+    /// everything: our own first words cannot, nor what nobody waits for.
+    fn may_withdraw(&self, written: u64) -> bool {
+        let waited_for = matches!(self.owner, Owner::Client { .. } | Owner::Errand(..));
+        waited_for && self.bytes.start >= written && !self.bytes.is_empty()
+    }
+
     fn fail(mut self, worker: &Rc<Worker>, fault: &Fault, text: &str) {
         match std::mem::replace(&mut self.owner, Owner::Nobody) {
             Owner::Client {
@@ -418,5 +580,126 @@ pub fn remember(slot: &RefCell<Option<Waker>>, context: &Context<'_>) {
     match &*slot {
         Some(waker) if waker.will_wake(context.waker()) => {}
         _ => *slot = Some(context.waker().clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::gather::Wire;
+
+    const TIMES: Times = Times {
+        queue: 100,
+        response: 1000,
+    };
+
+    /// A connection with these requests, queued a nanosecond apart from 0 on;
+    /// what begins with `#` are our own first words.
+    fn connection(requests: &[&str]) -> Backend {
+        let backend = Backend {
+            server: ServerId(0),
+            version: Version::Resp2,
+            phase: Cell::new(Phase::Open),
+            fifo: RefCell::default(),
+            out: RefCell::default(),
+            unwritten: Cell::new(0),
+            load: Rc::new(Load::new(1024)),
+            waiting: RefCell::default(),
+            waker: RefCell::default(),
+            woken: Cell::new(false),
+        };
+        let client = Rc::new(Client::new(0, 0, 0, Wire::Redis(Version::Resp2)));
+        for (seq, request) in (0..).zip(requests) {
+            let mut entry = Entry::new(Rc::clone(&client), seq, 0, seq);
+            if request.starts_with('#') {
+                entry.owner = Owner::Handshake(Vec::new());
+            }
+            backend.append(entry, |out| out.extend_from_slice(request.as_bytes()));
+        }
+        backend
+    }
+
+    fn write(backend: &Backend, count: usize, now: u64) {
+        backend.out.borrow_mut().sent += count;
+        backend.note_written(now);
+    }
+
+    fn left(backend: &Backend) -> String {
+        let out = backend.out.borrow();
+        String::from_utf8_lossy(&out.bytes[out.sent..]).into_owned()
+    }
+
+    /// Of `requests`, of which so many bytes are written at 50, so many are
+    /// taken back at `now`, and these bytes are left to be written.
+    #[track_caller]
+    fn check(requests: &[&str], written: usize, now: u64, gone: usize, expected: &str) {
+        for forgotten in [false, true] {
+            let backend = connection(requests);
+            write(&backend, written, 50);
+            if forgotten {
+                backend.out.borrow_mut().forget();
+            }
+            assert_eq!(backend.withdraw(now, TIMES).len(), gone);
+            assert_eq!(left(&backend), expected);
+            assert_eq!(backend.fifo.borrow().len(), requests.len() - gone);
+            // Whatever is left is still known to be written when it is.
+            write(&backend, expected.len(), 200);
+            assert_eq!(backend.unwritten.get(), 0);
+            let fifo = backend.fifo.borrow();
+            let ends = fifo.iter().map(|entry| entry.bytes.end);
+            assert_eq!(ends.max(), Some(backend.out.borrow().written()));
+        }
+    }
+
+    #[test]
+    fn what_was_not_written_in_time_is_taken_back() {
+        let three = ["aaaa", "bb", "cccc"];
+        check(&three, 0, 99, 0, "aaaabbcccc");
+        check(&three[..2], 4, 99, 0, "bb");
+        check(&three, 4, 101, 1, "cccc");
+        check(&three, 6, 101, 0, "cccc");
+        check(&three, 10, 500, 0, "");
+    }
+
+    #[test]
+    fn what_is_partly_written_goes_on() {
+        check(&["aaaa", "bb", "cccc"], 2, 101, 1, "aacccc");
+        check(&["aaaa", "bb", "cccc"], 2, 102, 2, "aa");
+        check(&["aaaa", "bb", "cccc"], 5, 102, 1, "b");
+    }
+
+    #[test]
+    fn our_own_first_words_stay() {
+        check(&["#hello", "bb", "cccc"], 0, 102, 2, "#hello");
+        check(&["#hello", "#x", "cc", "d"], 3, 102, 1, "llo#xd");
+    }
+
+    #[test]
+    fn time_runs_from_the_last_byte_written() {
+        let backend = connection(&["aaaa", "bb"]);
+        let deadline = |at: usize| backend.deadline(&backend.fifo.borrow()[at], TIMES);
+        assert_eq!((deadline(0), deadline(1)), (100, 101));
+        write(&backend, 3, 40);
+        assert_eq!((deadline(0), deadline(1)), (1100, 101));
+        write(&backend, 1, 60);
+        assert_eq!((deadline(0), deadline(1)), (1060, 101));
+        write(&backend, 2, 80);
+        assert_eq!((deadline(0), deadline(1)), (1060, 1080));
+    }
+
+    #[test]
+    fn an_upload_has_all_the_time_until_it_is_whole() {
+        let backend = connection(&[]);
+        let client = Rc::new(Client::new(0, 0, 0, Wire::Redis(Version::Resp2)));
+        backend.append(Entry::uploading(client, 0), |_| ());
+        for now in [10, 20] {
+            backend.extend(b"xxxx");
+            write(&backend, 4, now);
+            assert!(backend.deadline(&backend.fifo.borrow()[0], TIMES) > 1 << 60);
+        }
+        backend.extend(b"x");
+        backend.settle(30);
+        write(&backend, 1, 40);
+        assert_eq!(backend.deadline(&backend.fifo.borrow()[0], TIMES), 1040);
     }
 }

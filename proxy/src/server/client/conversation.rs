@@ -12,11 +12,15 @@
 //! a request is unfinished, and the pipeline is lent.
 
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use emberline_protocol::redis::Version;
 use emberline_protocol::{memcache, redis as resp};
-use emberline_routing::PoolId;
+use emberline_routing::{PoolId, ServerId};
+use tokio::time::Sleep;
 use tracing::debug;
 
 use super::split::Splitter;
@@ -26,6 +30,7 @@ use crate::answer::redis::Session;
 use crate::metrics::Verdict;
 use crate::running::{Listener, Protocol};
 use crate::server::backend::{Backend, remember};
+use crate::server::fault::Fault;
 use crate::server::pipeline::{Pipeline, Record, Shape};
 use crate::server::socket::Socket;
 use crate::server::worker::Worker;
@@ -55,6 +60,10 @@ pub(super) struct Conversation {
     pub(super) upload: Option<Box<Upload>>,
     /// Waits for room on this connection.
     pub(super) parked: Option<Rc<Backend>>,
+    /// Until when, or 0: what was read together has waited together.
+    parked_until: u64,
+    /// Ends then, or earlier.
+    patience: Option<Pin<Box<Sleep>>>,
     /// The next request must not be taken up before the last is answered.
     pub(super) barrier: bool,
     /// The client has finished, or the process is on its way out: no more is
@@ -130,6 +139,8 @@ impl Conversation {
             input: None,
             upload: None,
             parked: None,
+            parked_until: 0,
+            patience: None,
             barrier: false,
             finished: false,
             noted: false,
@@ -164,6 +175,7 @@ impl Conversation {
                 // It is not the client that is waited for.
                 self.client.since.set(0);
                 self.account();
+                self.poll_patience(context);
                 return Poll::Pending;
             }
             match self.read(context) {
@@ -259,14 +271,68 @@ impl Conversation {
         }
         self.barrier = false;
         match &self.parked {
-            Some(backend) if backend.is_open() && backend.is_full() => {
-                backend.wait(&self.client);
+            Some(backend)
+                if backend.is_open()
+                    && backend.is_full()
+                    && self.worker.now() < self.parked_until =>
+            {
+                backend.wait_for_room(&self.client);
                 false
             }
             _ => {
                 self.parked = None;
                 true
             }
+        }
+    }
+
+    /// The connection to `server` for the next request, which has to wait if
+    /// there is `None`.
+    ///
+    /// # Errors
+    /// When there is none, or when it has waited for room long enough.
+    pub(super) fn way(
+        &mut self,
+        server: ServerId,
+        version: Version,
+    ) -> Result<Option<Rc<Backend>>, Fault> {
+        let backend = self.worker.backend(server, version, self.client.id)?;
+        self.room(backend)
+    }
+
+    /// The same, of a connection that was found already.
+    pub(super) fn room(&mut self, backend: Rc<Backend>) -> Result<Option<Rc<Backend>>, Fault> {
+        if !backend.is_full() {
+            self.parked_until = 0;
+            return Ok(Some(backend));
+        }
+        let now = self.worker.now();
+        if self.parked_until == 0 {
+            let patience = self.worker.pool_of(backend.server).health.timeout_queue;
+            let nanos = u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX / 4);
+            self.parked_until = now + nanos.min(u64::MAX / 4);
+        }
+        if now >= self.parked_until {
+            return Err(Fault::Queued(backend.load().inflight()));
+        }
+        self.parked = Some(backend);
+        Ok(None)
+    }
+
+    /// Be woken when the request that waits for room has waited long enough.
+    fn poll_patience(&mut self, context: &mut Context<'_>) {
+        if self.parked.is_none() {
+            return;
+        }
+        let left = self.parked_until.saturating_sub(self.worker.now());
+        // The clock may lag behind the timer's by as much as a turn takes.
+        let left = Duration::from_nanos(left) + Duration::from_millis(1);
+        let patience = self
+            .patience
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(left)));
+        if patience.as_mut().poll(context).is_ready() {
+            self.patience = None;
+            context.waker().wake_by_ref();
         }
     }
 
@@ -299,6 +365,9 @@ impl Conversation {
         }
         worker.meter.bytes_in(self.client.listener, count);
         let bytes = &buffer[..count];
+        if self.parked.is_none() {
+            self.parked_until = 0;
+        }
         if self.upload.is_some() {
             self.pump(bytes);
         } else if let Some(input) = &mut self.input {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use emberline_hotkey::{Access, HotKey, KeyHash, Seat};
 use emberline_protocol::redis::encode;
-use emberline_routing::{Target, PoolId, ServerId};
+use emberline_routing::{PoolId, ServerId, Target};
 
 use super::Client;
 use super::conversation::{Conversation, Next};
@@ -58,10 +58,18 @@ impl Conversation {
             return Some(self.wait_for_all());
         }
         let backend = worker.less_busy(&self.client, &worker.copies(read.pool, read.server))?;
-        if backend.is_full() {
-            self.parked = Some(backend);
-            return Some(Next::Wait);
-        }
+        let backend = match self.room(backend) {
+            Ok(Some(backend)) => backend,
+            Ok(None) => return Some(Next::Wait),
+            // Its own server is not read while there are copies.
+            Err(fault) => {
+                let reader = self.seat_reader(read, record);
+                let text = fault.text(worker.server_name(read.server));
+                let Waiter { client, seq, .. } = reader;
+                client.fail(worker, seq, reader.fragment, &text, fault.verdict());
+                return Some(Next::Taken);
+            }
+        };
         let reader = self.seat_reader(read, record);
         worker.push_copy(&backend, reader, &key, read.server);
         Some(Next::Taken)
@@ -141,10 +149,11 @@ impl Conversation {
     ) -> Next {
         let servers = std::iter::once(home).chain(copies.iter().copied());
         let places: Vec<Place> = servers
-            .map(|server| Place::Target(Target::Send(server)))
+            .map(|server| Place::To(Target::Send(server)))
             .collect();
         let touch = std::cell::Cell::new(Some(touch));
         let fragments = Fragments {
+            course: |_, _| None,
             merge: Merge::Main,
             partial: Partial::Error,
             quiet: false,
@@ -266,7 +275,7 @@ impl Worker {
 }
 
 /// Append the request that deletes a copy.
-pub(super) fn forget(protocol: Protocol, key: &[u8], out: &mut Vec<u8>) {
+pub fn forget(protocol: Protocol, key: &[u8], out: &mut Vec<u8>) {
     match protocol {
         Protocol::Redis => encode::command(out, [b"DEL".as_slice(), key].into_iter()),
         Protocol::Memcached => {

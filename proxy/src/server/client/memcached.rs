@@ -6,7 +6,7 @@ use emberline_hotkey::Access;
 use emberline_protocol::Kind;
 use emberline_protocol::memcache::{self, Parser, Recovery, Request, RequestError, Verb};
 use emberline_protocol::redis::Version;
-use emberline_routing::{Ask, Target, PoolId, ServerId};
+use emberline_routing::{Ask, Plan, PoolId, ServerId, Target};
 
 use super::conversation::{Conversation, Next, Parsers, Stop};
 use super::copies::forget;
@@ -18,6 +18,7 @@ use crate::l1;
 use crate::metrics::{Verdict, memcache_command};
 use crate::running::{Listener, Mode, Partial, Protocol};
 use crate::server::backend::Entry;
+use crate::server::dispatch::{Reader, Request as DispatchRequest};
 use crate::server::form::Form;
 use crate::server::gather::{Gather, Merge};
 use crate::server::heat::Touch;
@@ -26,6 +27,9 @@ use crate::server::worker::Worker;
 
 /// What a client is told that uses a command which its listener denies.
 pub const DENIED: &str = "CLIENT_ERROR the command is denied on this listener";
+
+/// What a client is told whose route has no places.
+const NOWHERE: &str = "SERVER_ERROR this listener leads to no server";
 
 /// What a client is told when memory is short.
 pub const OVERLOADED: &str = "SERVER_ERROR the proxy's buffers are full, try again later";
@@ -73,6 +77,18 @@ impl<'a> Frame<'a> {
                 Access::Write
             }
             verb => access_of(verb),
+        }
+    }
+
+    /// Whether its data block takes the place of whatever the key has.
+    fn replaces(&self) -> bool {
+        let joins = |(flag, mode): (u8, &[u8])| {
+            flag == b'M' && matches!(mode.first(), Some(b'A' | b'a' | b'P' | b'p'))
+        };
+        match self.request.verb {
+            Verb::Set | Verb::Add | Verb::Replace | Verb::Cas => true,
+            Verb::MetaSet => !memcache::flags(self.line(), Verb::MetaSet).any(joins),
+            _ => false,
         }
     }
 
@@ -254,7 +270,14 @@ impl Conversation {
     ) -> Next {
         let (request, kind) = (frame.request, frame.request.verb.kind());
         let key = parser.routing_key(frame.bytes, request, 0);
-        let plan = listener.router.plan(&Ask { key, kind });
+        let ask = Ask {
+            size: frame.replaces().then(|| frame.body().len()),
+            ..Ask::new(key, kind)
+        };
+        let plan = worker.plan(listener, self.client.id, &ask);
+        let Some(plan) = plan.target() else {
+            return self.dispatch_memcached(worker, frame, key, plan);
+        };
         let (pool, access) = (worker.pool_of_target(plan), frame.access());
         let hash = self.note(worker, pool, access, key);
         let mut record = self.memcached_record(request, plan);
@@ -321,6 +344,36 @@ impl Conversation {
         self.pass_memcached(worker, frame, parser, plan, record, touch)
     }
 
+    /// Have a plan of more than one place carried out.
+    fn dispatch_memcached(
+        &mut self,
+        worker: &Rc<Worker>,
+        frame: &Frame<'_>,
+        key: &[u8],
+        plan: Plan,
+    ) -> Next {
+        let first = plan.first();
+        if let Some(next) = self.prepare_dispatch(worker, frame.access(), key, first) {
+            return next;
+        }
+        let record = Record {
+            via: Via::Anywhere,
+            ..self.memcached_record(frame.request, first)
+        };
+        let seq = self.push_memcached(frame.request, record);
+        let mut bytes = Vec::new();
+        frame.write(&mut bytes);
+        let reader = Reader {
+            client: Rc::clone(&self.client),
+            seq,
+            fragment: 0,
+        };
+        let limits = &worker.memcache_limits[self.client.listener];
+        let request = DispatchRequest::memcached(frame.request.verb, key, bytes, limits);
+        worker.dispatch(plan, reader, request);
+        Next::Taken
+    }
+
     /// A request with several keys, or with none: a `get` of some kind.
     fn several_memcached(
         &mut self,
@@ -337,7 +390,18 @@ impl Conversation {
         }
         splitter.clear();
         for (number, key) in parser.keys(frame.bytes).enumerate() {
-            let plan = listener.router.plan(&Ask { key, kind });
+            let plan = worker.plan(listener, self.client.id, &Ask::new(key, kind));
+            let Some(plan) = plan.target() else {
+                let first = plan.first().or(listener.router.targets().first().copied());
+                let Some(first) = first else {
+                    return self.refuse_memcached(frame.request, NOWHERE);
+                };
+                if let Some(next) = self.prepare_dispatch(worker, access, key, Some(first)) {
+                    return next;
+                }
+                splitter.put_course(first, plan);
+                continue;
+            };
             let pool = worker.pool_of_target(plan);
             let hash = self.note(worker, pool, access, key);
             let mut place = Place::To(plan);
@@ -390,10 +454,16 @@ impl Conversation {
         }
     }
 
-    pub(super) fn memcached_record(&self, request: &Request, plan: Target) -> Record {
+    pub(super) fn memcached_record(
+        &self,
+        request: &Request,
+        target: impl Into<Option<Target>>,
+    ) -> Record {
         Record {
             command: memcache_command(request.verb),
-            pool: Some(self.worker.pool_of_target(plan).0),
+            pool: target
+                .into()
+                .map(|target| self.worker.pool_of_target(target).0),
             read: request.verb.kind() == Kind::Read,
             started: self.worker.now(),
             via: Via::Server,
@@ -437,12 +507,9 @@ impl Conversation {
                 return Next::Taken;
             }
         };
-        match worker.backend(server, Version::Resp2, self.client.id) {
-            Ok(backend) if backend.is_full() => {
-                self.parked = Some(backend);
-                Next::Wait
-            }
-            Ok(backend) => {
+        match self.way(server, Version::Resp2) {
+            Ok(None) => Next::Wait,
+            Ok(Some(backend)) => {
                 let seq = self.push_memcached(frame.request, record);
                 let entry = Entry::new(Rc::clone(&self.client), seq, 0, worker.now());
                 backend.push(worker, entry.touching(touch), |out| frame.write(out));
@@ -465,7 +532,7 @@ impl Conversation {
         splitter: &Splitter,
     ) -> Next {
         let partial = splitter.places().first().map_or(Partial::Error, |place| {
-            worker.pool(worker.pool_of_target(place.plan())).partial
+            worker.pool(worker.pool_of_target(place.target())).partial
         });
         let fill = |gather: &mut Gather| {
             gather.order(splitter.order());
@@ -486,7 +553,8 @@ impl Conversation {
                 form: frame.form()?,
             })
         };
-        self.scatter_memcached(worker, frame, splitter, how, fill, write, recall)
+        let key = |number: u32| parser.key(frame.bytes, number as usize);
+        self.scatter_memcached(worker, frame, splitter, how, fill, write, recall, key)
     }
 
     /// Hand the request to every server; OK if all of them say so.
@@ -498,15 +566,13 @@ impl Conversation {
     ) -> Next {
         let write = |_, out: &mut Vec<u8>| frame.write(out);
         let how = (Merge::First, Partial::Error);
-        self.scatter_memcached(worker, frame, splitter, how, |_| (), write, |_, _| None)
+        let (fill, recall) = (|_: &mut Gather| (), |_, _| None);
+        self.scatter_memcached(worker, frame, splitter, how, fill, write, recall, |_| b"")
     }
 
     /// Send each fragment to its place: `write` appends it, `recall` is the
-    /// read of the key with a number.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the three closures say what differs"
-    )]
+    /// read of the key with a number, `key` that key.
+    #[expect(clippy::too_many_arguments, reason = "the closures say what differs")]
     fn scatter_memcached<'a>(
         &mut self,
         worker: &Rc<Worker>,
@@ -516,12 +582,16 @@ impl Conversation {
         fill: impl FnOnce(&mut Gather),
         write: impl Fn(usize, &mut Vec<u8>),
         recall: impl Fn(u32, ServerId) -> Option<Read<'a>>,
+        key: impl Fn(u32) -> &'a [u8],
     ) -> Next {
         let Some(first) = splitter.places().first() else {
             return Next::Taken;
         };
         let verb = frame.request.verb;
-        let mut record = self.memcached_record(frame.request, first.plan());
+        if verb.is_for_all() {
+            worker.bury_all();
+        }
+        let mut record = self.memcached_record(frame.request, first.target());
         if access_of(verb) == Access::Write {
             record.via = Via::Anywhere;
         }
@@ -537,7 +607,12 @@ impl Conversation {
                 answer_local(worker, pool, &frame, &keys, reply);
             }
         };
+        let course = |number: u32, bytes: Vec<u8>| {
+            let request = DispatchRequest::memcached(verb, key(number), bytes, limits);
+            Some((splitter.course(number)?.clone(), request))
+        };
         let fragments = Fragments {
+            course,
             merge,
             partial,
             quiet: frame.request.quiet,

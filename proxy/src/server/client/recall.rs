@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use emberline_hotkey::{Access, HotKey, Item, KeyHash, Seat, Token, Value};
-use emberline_routing::{PoolId, ServerId};
+use emberline_routing::{PoolId, ServerId, Target};
 
 use super::conversation::{Conversation, Next};
 use crate::l1::{Ask, encode};
@@ -124,6 +124,30 @@ impl Conversation {
         })
     }
 
+    /// What has to be before a plan of several places is carried out: the
+    /// client's own fetches have ended, the first place has room, and the
+    /// request has been counted; or else, what to do instead.
+    pub(super) fn prepare_dispatch(
+        &mut self,
+        worker: &Rc<Worker>,
+        access: Access,
+        key: &[u8],
+        first: Option<Target>,
+    ) -> Option<Next> {
+        if self.fetch_clashes(worker, None) {
+            return Some(self.wait_for_all());
+        }
+        let first = first?;
+        self.note(worker, worker.pool_of_target(first), access, key);
+        let Target::Send(server) = first else {
+            return None;
+        };
+        let backend = worker.backend(server, self.client.wire().version(), self.client.id);
+        let full = backend.ok().filter(|backend| backend.is_full())?;
+        self.parked = Some(full);
+        Some(Next::Wait)
+    }
+
     /// Take up nothing more before everything is answered.
     pub(super) fn wait_for_all(&mut self) -> Next {
         self.barrier = true;
@@ -192,12 +216,9 @@ impl Conversation {
             None
         });
         let (item, key) = found.flatten()?;
-        let backend = worker.backend(read.server, self.client.wire().version(), self.client.id);
-        let backend = backend.ok()?;
-        if backend.is_full() {
-            self.parked = Some(backend);
+        let Some(backend) = self.way(read.server, self.client.wire().version()).ok()? else {
             return Some(Next::Wait);
-        }
+        };
         let reader = self.seat_reader(read, record);
         let errand = Errand::Revalidate { reader, key, item };
         let entry = Entry::errand(errand, now);
@@ -217,10 +238,11 @@ impl Conversation {
             return None;
         }
         let key = worker.heat.key(read.hash)?;
-        let backend = worker.backend(read.server, self.client.wire().version(), self.client.id);
-        let backend = backend.ok()?;
-        if backend.is_full() {
-            self.parked = Some(backend);
+        if self
+            .way(read.server, self.client.wire().version())
+            .ok()?
+            .is_none()
+        {
             return Some(Next::Wait);
         }
         let reader = self.seat_reader(read, record);
@@ -258,17 +280,12 @@ impl Conversation {
             None => {}
         }
         let backend = match waits {
-            None => Some(
-                worker
-                    .backend(server, self.client.wire().version(), self.client.id)
-                    .ok()?,
-            ),
+            None => match self.way(server, self.client.wire().version()).ok()? {
+                None => return Some(Next::Wait),
+                backend => backend,
+            },
             Some(_) => None,
         };
-        if let Some(backend) = backend.as_ref().filter(|backend| backend.is_full()) {
-            self.parked = Some(Rc::clone(backend));
-            return Some(Next::Wait);
-        }
         let mute = self.mute();
         let owner = Waiter {
             client: Rc::clone(&self.client),

@@ -7,7 +7,7 @@ use emberline_protocol::Kind;
 use emberline_protocol::redis::command::{self, Class, Command, FanOut, KeyError, Split};
 use emberline_protocol::redis::encode::{self, Version};
 use emberline_protocol::redis::request::{Limits, Parser, Request, RequestError, Step};
-use emberline_routing::{Ask, Target, PoolId, ServerId};
+use emberline_routing::{Ask, Plan, PoolId, ServerId, Target};
 
 use super::conversation::{Conversation, Dialogue, Next, Parsers, Stop};
 use super::copies::forget;
@@ -18,6 +18,7 @@ use crate::answer::{self, redis::refuse};
 use crate::metrics::Verdict;
 use crate::running::{Listener, Partial, Protocol};
 use crate::server::backend::Entry;
+use crate::server::dispatch::{Reader, Request as DispatchRequest};
 use crate::server::form::Form;
 use crate::server::gather::{Gather, Merge, Wire};
 use crate::server::heat::Touch;
@@ -325,7 +326,14 @@ impl Conversation {
         key: &[u8],
     ) -> Next {
         let kind = command.kind;
-        let plan = listener.router.plan(&Ask { key, kind });
+        let ask = Ask {
+            size: size_of(command, frame),
+            ..Ask::new(key, kind)
+        };
+        let plan = worker.plan(listener, self.client.id, &ask);
+        let Some(plan) = plan.target() else {
+            return self.dispatch_redis(worker, command, frame, key, plan);
+        };
         let pool = worker.pool_of_target(plan);
         let access = access_of(command);
         let hash = self.note(worker, pool, access, key);
@@ -443,12 +451,9 @@ impl Conversation {
                 return Next::Taken;
             }
         };
-        match worker.backend(server, self.version(), self.client.id) {
-            Ok(backend) if backend.is_full() => {
-                self.parked = Some(backend);
-                Next::Wait
-            }
-            Ok(backend) => {
+        match self.way(server, self.version()) {
+            Ok(None) => Next::Wait,
+            Ok(Some(backend)) => {
                 let mute = self.mute();
                 let seq = self.push(Shape::Plain, mute, record);
                 let entry = Entry::new(Rc::clone(&self.client), seq, 0, worker.now());
@@ -489,11 +494,8 @@ impl Conversation {
             return self.refuse(Some(command), &format!("ERR {error}"));
         }
         let mut plans = keys.iter().map(|&at| {
-            let ask = Ask {
-                key: frame.arg(at),
-                kind: command.kind,
-            };
-            listener.router.plan(&ask)
+            let ask = Ask::new(frame.arg(at), command.kind);
+            worker.plan(listener, self.client.id, &ask)
         });
         let Some(plan) = plans.next() else {
             // A script without keys runs where all such scripts run.
@@ -503,8 +505,44 @@ impl Conversation {
             let text = "CROSSSLOT Keys in request don't hash to the same slot";
             return self.refuse(Some(command), text);
         }
-        let keys = keys.iter().map(|&at| frame.arg(at));
-        self.pass_keys(worker, command, plan, keys, frame)
+        let mut keys = keys.iter().map(|&at| frame.arg(at));
+        match plan.target() {
+            Some(target) => self.pass_keys(worker, command, target, keys, frame),
+            None => {
+                let key = keys.next().unwrap_or_default();
+                self.dispatch_redis(worker, command, frame, key, plan)
+            }
+        }
+    }
+
+    /// Have a plan of more than one place carried out.
+    fn dispatch_redis(
+        &mut self,
+        worker: &Rc<Worker>,
+        command: &'static Command,
+        frame: Frame<'_>,
+        key: &[u8],
+        plan: Plan,
+    ) -> Next {
+        let first = plan.first();
+        if let Some(next) = self.prepare_dispatch(worker, access_of(command), key, first) {
+            return next;
+        }
+        let record = Record {
+            via: Via::Anywhere,
+            ..self.record(Some(command), first)
+        };
+        let mute = self.mute();
+        let seq = self.push(Shape::Plain, mute, record);
+        let mut bytes = Vec::new();
+        frame.write(&mut bytes);
+        let reader = Reader {
+            client: Rc::clone(&self.client),
+            seq,
+            fragment: 0,
+        };
+        worker.dispatch(plan, reader, DispatchRequest::redis(command, key, bytes));
+        Next::Taken
     }
 
     /// Hand a request with several keys to the one place that has them all.
@@ -556,7 +594,18 @@ impl Conversation {
         splitter.clear();
         for (number, at) in (1..frame.parser.len()).step_by(step).enumerate() {
             let (key, kind) = (frame.arg(at), command.kind);
-            let plan = listener.router.plan(&Ask { key, kind });
+            let plan = worker.plan(listener, self.client.id, &Ask::new(key, kind));
+            let Some(plan) = plan.target() else {
+                let Some(first) = plan.first().or(listener.router.targets().first().copied())
+                else {
+                    return self.refuse(Some(command), "ERR this listener leads to no server");
+                };
+                if let Some(next) = self.prepare_dispatch(worker, access, key, Some(first)) {
+                    return next;
+                }
+                splitter.put_course(first, plan);
+                continue;
+            };
             let pool = worker.pool_of_target(plan);
             let hash = self.note(worker, pool, access, key);
             let mut place = Place::To(plan);
@@ -622,11 +671,11 @@ impl Conversation {
             (FanOut::Concat, _) => Merge::Concat,
             (FanOut::RandomKey, _) => Merge::Any,
             (FanOut::Publish, _) => {
-                let ask = Ask {
-                    key: frame.arg(1),
-                    kind: Kind::Other,
+                let ask = Ask::new(frame.arg(1), Kind::Other);
+                let plan = worker.plan(listener, self.client.id, &ask).first();
+                let Some(plan) = plan.or(targets.first().copied()) else {
+                    return self.refuse(Some(command), "ERR this listener leads to no server");
                 };
-                let plan = listener.router.plan(&ask);
                 return self.pass(
                     worker,
                     self.record(Some(command), plan),
@@ -696,7 +745,7 @@ impl Conversation {
         write: impl Fn(usize, &mut Vec<u8>),
         key: impl Fn(u32) -> &'a [u8],
     ) -> Next {
-        let first = splitter.places().first().map(Place::plan);
+        let first = splitter.places().first().map(Place::target);
         // A write that reached only some of its servers is never called a success.
         let partial = match first {
             Some(plan) if command.kind == Kind::Read => {
@@ -716,6 +765,9 @@ impl Conversation {
                 answer_local(worker, pool, &args, version, worker.unix_millis(), reply);
             }
         };
+        if matches!(command.class, Class::FanOut(FanOut::FlushAll)) {
+            worker.bury_all();
+        }
         let access = access_of(command);
         let touch = |fragment: usize, server: ServerId| {
             let keys = splitter.keys(fragment).iter();
@@ -739,7 +791,12 @@ impl Conversation {
                 hash,
             ))
         };
+        let course = |number: u32, bytes: Vec<u8>| {
+            let request = DispatchRequest::redis(command, key(number), bytes);
+            Some((splitter.course(number)?.clone(), request))
+        };
         let fragments = Fragments {
+            course,
             merge,
             partial,
             quiet: false,
@@ -811,6 +868,16 @@ fn tells_value(command: &Command) -> bool {
 /// Whether it is the command that memory answers.
 fn is_get(command: &Command) -> bool {
     command.name == "get"
+}
+
+/// The size of the value that takes the place of whatever the key has.
+fn size_of(command: &Command, frame: Frame<'_>) -> Option<usize> {
+    let at = match command.name {
+        "set" | "setnx" | "getset" => 2,
+        "setex" | "psetex" => 3,
+        _ => return None,
+    };
+    Some(frame.arg(at).len())
 }
 
 /// By how much a command increments, if it does nothing else.

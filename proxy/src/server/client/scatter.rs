@@ -2,13 +2,14 @@
 
 use std::rc::Rc;
 
-use emberline_routing::{Target, PoolId, ServerId};
+use emberline_routing::{Plan, PoolId, ServerId, Target};
 
 use super::conversation::{Conversation, Next};
 use super::recall::{Goal, Read};
 use super::split::Place;
 use crate::running::Partial;
 use crate::server::backend::{Backend, Entry};
+use crate::server::dispatch::{Reader, Request};
 use crate::server::fault::Fault;
 use crate::server::flight::Waiter;
 use crate::server::gather::{Gather, Merge};
@@ -20,7 +21,7 @@ use crate::server::worker::Worker;
 pub type Ways = Vec<Option<Result<Rc<Backend>, Fault>>>;
 
 /// A request to several places: its parts, and how their replies become one.
-pub struct Fragments<F, W, L, T, R> {
+pub struct Fragments<F, W, L, T, R, C> {
     /// How the replies become one.
     pub merge: Merge,
     /// What a read answers when one of the places fails.
@@ -37,17 +38,20 @@ pub struct Fragments<F, W, L, T, R> {
     pub touch: T,
     /// The read of the key with this number on this server.
     pub recall: R,
+    /// The plan of the key with this number, and the request, of which these
+    /// are the bytes, that it is for.
+    pub course: C,
 }
 
 impl Conversation {
     /// Send each fragment to its place. Nothing is sent before every server
     /// has room, so that a request that must wait can be tried again.
-    pub(super) fn scatter<'a, F, W, L, T, R>(
+    pub(super) fn scatter<'a, F, W, L, T, R, C>(
         &mut self,
         worker: &Rc<Worker>,
         places: &[Place],
         record: Record,
-        fragments: Fragments<F, W, L, T, R>,
+        fragments: Fragments<F, W, L, T, R, C>,
     ) -> Next
     where
         F: FnOnce(&mut Gather),
@@ -55,6 +59,7 @@ impl Conversation {
         L: Fn(PoolId, &[u8], &mut Vec<u8>),
         T: Fn(usize, ServerId) -> Touch,
         R: Fn(u32, ServerId) -> Option<Read<'a>>,
+        C: Fn(u32, Vec<u8>) -> Option<(Plan, Request)>,
     {
         let version = self.client.wire.get().version();
         let record = match places.iter().any(Place::is_memory) {
@@ -71,11 +76,9 @@ impl Conversation {
             Place::To(Target::Send(server)) => {
                 Some(worker.backend(*server, version, self.client.id))
             }
-            Place::To(Target::Answer(_)) | Place::Memory { .. } => None,
+            Place::To(Target::Answer(_)) | Place::Memory { .. } | Place::Course { .. } => None,
         }));
-        let full = ways.iter().flatten().flatten().find(|way| way.is_full());
-        let next = if let Some(full) = full {
-            self.parked = Some(Rc::clone(full));
+        let next = if !self.has_room(&mut ways) {
             Next::Wait
         } else {
             let mute = fragments.quiet || self.mute();
@@ -95,6 +98,7 @@ impl Conversation {
                 answer,
                 touch,
                 recall,
+                course,
                 ..
             } = fragments;
             let seq = self.with_pipeline(|pipeline| {
@@ -117,6 +121,18 @@ impl Conversation {
                         answer(pool, &request, &mut reply);
                         self.client.deliver(worker, seq, fragment, &reply, true);
                     }
+                    Place::Course { key, .. } => {
+                        let mut request = Vec::new();
+                        write(&mut request);
+                        if let Some((plan, request)) = course(key, request) {
+                            let reader = Reader {
+                                client: Rc::clone(&self.client),
+                                seq,
+                                fragment,
+                            };
+                            worker.dispatch(plan, reader, request);
+                        }
+                    }
                     Place::Memory { server, key } => {
                         let read = recall(key, server);
                         let target = Goal::Part { seq, fragment };
@@ -137,6 +153,27 @@ impl Conversation {
         ways.clear();
         worker.ways.replace(ways);
         next
+    }
+
+    /// Whether all of these can be sent on, or have waited long enough: those
+    /// without room are then faults.
+    fn has_room(&mut self, ways: &mut Ways) -> bool {
+        let is_full = |way: &Rc<Backend>| way.is_full();
+        let full = ways.iter().flatten().flatten().find(|way| is_full(way));
+        let Some(full) = full.or(ways.iter().flatten().flatten().next()) else {
+            return true;
+        };
+        let fault = match self.room(Rc::clone(full)) {
+            Ok(Some(_)) => return true,
+            Ok(None) => return false,
+            Err(fault) => fault,
+        };
+        for way in ways.iter_mut().flatten() {
+            if way.as_ref().is_ok_and(is_full) {
+                *way = Err(fault.clone());
+            }
+        }
+        true
     }
 
     /// As [`ask_leased`](Self::ask_leased), for a part of a slot.

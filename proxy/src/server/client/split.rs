@@ -1,7 +1,7 @@
 //! Which keys of one request go where.
 
 use emberline_hotkey::KeyHash;
-use emberline_routing::{Target, ServerId};
+use emberline_routing::{Plan, ServerId, Target};
 
 /// Keys of one request that are answered from memory; each has a reply of its
 /// own that has to be put in its place.
@@ -35,9 +35,10 @@ impl Place {
     }
 
     /// Where it would go without memory.
-    pub fn plan(&self) -> Target {
+    pub fn target(&self) -> Target {
         match *self {
-            Place::To(plan) => plan,
+            Place::To(target) => target,
+            Place::Course { first, .. } => first,
             Place::Memory { server, .. } => Target::Send(server),
         }
     }
@@ -62,6 +63,8 @@ pub struct Splitter {
     grouped: Vec<u32>,
     /// Where each fragment's group ends.
     ends: Vec<u32>,
+    /// What is to be done with keys that go to several places each, by number.
+    courses: Vec<(u32, Plan)>,
 }
 
 impl Splitter {
@@ -79,13 +82,27 @@ impl Splitter {
         self.order.clear();
         self.hashes.clear();
         self.ends.clear();
+        self.courses.clear();
+    }
+
+    /// The next key has a plan of its own.
+    pub fn put_course(&mut self, first: Target, plan: Plan) {
+        let key = u32::try_from(self.order.len()).unwrap_or(u32::MAX);
+        self.courses.push((key, plan));
+        self.put(Place::Course { first, key }, None);
+    }
+
+    /// That plan of the key with this number.
+    pub fn course(&self, key: u32) -> Option<&Plan> {
+        let at = self.courses.binary_search_by_key(&key, |(key, _)| *key);
+        at.ok().map(|at| &self.courses[at].1)
     }
 
     /// The next key goes to this place; [`group`](Self::group) after the last.
     pub fn put(&mut self, place: Place, hash: Option<KeyHash>) {
         let known = match place {
             Place::To(plan) => self.plans.iter().find(|(other, _)| *other == plan),
-            Place::Memory { .. } => None,
+            Place::Memory { .. } | Place::Course { .. } => None,
         };
         let fragment = match known {
             Some((_, fragment)) => *fragment,
@@ -106,7 +123,7 @@ impl Splitter {
 
     /// Whether one more key may have a fragment of its own.
     pub fn has_room(&self) -> bool {
-        self.places.len() - self.plans.len() < MEMORY_MAX
+        self.places.len() - self.plans.len() - self.courses.len() < MEMORY_MAX
     }
 
     /// Sort the keys' numbers by fragment: a counting sort.

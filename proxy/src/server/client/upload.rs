@@ -12,7 +12,7 @@ use emberline_protocol::memcache;
 use emberline_protocol::redis::command::{self, Class};
 use emberline_protocol::redis::request::Flow;
 use emberline_protocol::{Scan, redis as resp};
-use emberline_routing::{Ask, Target, ServerId};
+use emberline_routing::{Ask, ServerId, Target};
 
 use super::conversation::{Conversation, Dialogue, Input, Stop};
 use super::memcached::{DENIED, OVERLOADED};
@@ -174,7 +174,10 @@ impl Conversation {
                     let at = command::single_key(command, parser.args_announced()).ok()?;
                     let key = (at < parser.len()).then(|| parser.arg(bytes, at))?;
                     let kind = command.kind;
-                    (listener.router.plan(&Ask { key, kind }), Some(key))
+                    let plan = self
+                        .worker
+                        .plan(listener, self.client.id, &Ask::new(key, kind));
+                    (plan.target()?, Some(key))
                 }
                 Class::SameShard | Class::Split(_) => (sole?, None),
                 _ => return None,
@@ -219,8 +222,12 @@ impl Conversation {
         };
         let kind = request.verb.kind();
         let key = input.memcache.routing_key(bytes, &request, 0);
-        let plan = listener.router.plan(&Ask { key, kind });
-        let hash = self.note(&worker, worker.pool_of_target(plan), Access::Write, key);
+        let plan = worker.plan(listener, self.client.id, &Ask::new(key, kind));
+        // What goes to several places has to be seen whole first, as what is
+        // answered in this process; it is counted then.
+        let target = plan.target();
+        let pool = target.map(|target| worker.pool_of_target(target));
+        let hash = pool.and_then(|pool| self.note(&worker, pool, Access::Write, key));
         let rest = Rest::Bytes(request.len() - request.head);
         let body = bytes.get(request.head..).unwrap_or_default();
         let quiet = request.quiet && request.dialect == memcache::Dialect::Text;
@@ -231,10 +238,10 @@ impl Conversation {
             worker.shed();
             return self.refuse_quietly(quiet, rest, OVERLOADED, body);
         }
-        match plan {
-            Target::Send(server) => match worker.lend_backend(server, resp::Version::Resp2) {
+        match target {
+            Some(Target::Send(server)) => match worker.lend_backend(server, resp::Version::Resp2) {
                 Ok(sink) => {
-                    let record = self.memcached_record(&request, plan);
+                    let record = self.memcached_record(&request, target);
                     let seq = self.push_memcached(&request, record);
                     let entry = Entry::uploading(Rc::clone(&self.client), seq);
                     let touch = hash.map_or(Touch::None, Touch::Write);
@@ -252,14 +259,14 @@ impl Conversation {
                     self.refuse_quietly(quiet, rest, &format!("SERVER_ERROR {text}"), body);
                 }
             },
-            Target::Answer(_) if request.len() > KEPT_MAX => {
+            _ if request.len() > KEPT_MAX => {
                 self.refuse_quietly(quiet, rest, "SERVER_ERROR object too large for cache", body);
             }
-            Target::Answer(_) if !worker.has_room(request.len().saturating_sub(self.accounted)) => {
+            _ if !worker.has_room(request.len().saturating_sub(self.accounted)) => {
                 worker.shed();
                 self.refuse_quietly(quiet, rest, OVERLOADED, body);
             }
-            Target::Answer(_) => self.input = Some(input),
+            _ => self.input = Some(input),
         }
     }
 

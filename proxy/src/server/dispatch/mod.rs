@@ -19,8 +19,11 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
+use emberline_hotkey::KeyHash;
 use emberline_protocol::{Kind, Outcome};
-use emberline_routing::{Act, Canned, Change, Course, Leg, Plan, ServerId, Source, Target};
+use emberline_routing::{
+    Act, Canned, Change, Course, Leg, Plan, ServerId, Source, StateId, Target,
+};
 use tracing::info;
 
 use super::backend::Entry;
@@ -61,6 +64,10 @@ pub struct Dispatch {
     request: Request,
     course: RefCell<Course>,
     replies: RefCell<Vec<Reply>>,
+    /// When it began, in the worker's nanoseconds.
+    since: u64,
+    /// What is sent now is sent because of a failure.
+    retrying: Cell<bool>,
     /// Whose reply is the answer, once that is known and it has not come whole.
     chosen: Cell<Option<Leg>>,
 }
@@ -89,12 +96,18 @@ pub enum Heard {
 impl Worker {
     /// Carry a plan out, and answer `reader`.
     pub fn dispatch(self: &Rc<Worker>, plan: Plan, reader: Reader, request: Request) {
+        if let Some(Target::Send(first)) = plan.first() {
+            self.health
+                .first_try(self.pool_of_server(first), self.now());
+        }
         let course = Course::new(plan, request.kind());
         let dispatch = Rc::new(Dispatch {
             reader,
             request,
             course: RefCell::new(course),
             replies: RefCell::default(),
+            since: self.now(),
+            retrying: Cell::new(false),
             chosen: Cell::new(None),
         });
         dispatch.advance(self, Course::start);
@@ -104,7 +117,10 @@ impl Worker {
 impl Dispatch {
     /// The whole reply of a leg.
     pub fn answered(self: &Rc<Self>, worker: &Rc<Worker>, leg: Leg, reply: &[u8]) {
-        let outcome = self.request.outcome(reply).unwrap_or(Outcome::Error);
+        let change = self.change(leg).unwrap_or_default();
+        let outcome = self.request.outcome(&change, reply);
+        let outcome = outcome.unwrap_or(Outcome::Error);
+        self.remember(worker, &change, Some(outcome));
         if self.chosen.get() == Some(leg) {
             self.chosen.set(None);
             return self.tell(worker, reply);
@@ -137,6 +153,7 @@ impl Dispatch {
             return client.fail(worker, *seq, *fragment, &text, verdict);
         }
         self.keep(leg, |kept| kept.fault = Some((text, verdict)));
+        self.remember(worker, &self.change(leg).unwrap_or_default(), None);
         self.settle(worker, leg, fault.outcome());
     }
 
@@ -149,7 +166,8 @@ impl Dispatch {
         if self.chosen.get().is_none()
             && self.course.borrow().may_answer(leg)
             && !self.request.is_edited_back(self.change(leg).as_ref())
-            && let Some(outcome) = self.request.outcome(reply)
+            && let Some(change) = self.change(leg)
+            && let Some(outcome) = self.request.outcome(&change, reply)
         {
             self.settle(worker, leg, outcome);
         }
@@ -188,7 +206,24 @@ impl Dispatch {
     }
 
     fn settle(self: &Rc<Self>, worker: &Rc<Worker>, leg: Leg, outcome: Outcome) {
+        // Who is known to be down costs nobody anything; who was asked and did
+        // not answer may be so busy that more questions would be its end.
+        let read = self.request.kind() == Kind::Read;
+        self.retrying
+            .set(read && matches!(outcome, Outcome::Timeout | Outcome::Lost));
         self.advance(worker, |course, acts| course.settle(leg, outcome, acts));
+        self.retrying.set(false);
+    }
+
+    /// Whether this leg may be sent: when many servers fail, asking others in
+    /// their place would only make them fail, too.
+    fn may_send(&self, worker: &Worker, target: Target) -> bool {
+        match target {
+            Target::Send(server) if self.retrying.get() => {
+                worker.may_retry(worker.pool_of_server(server))
+            }
+            Target::Send(_) | Target::Answer(_) => true,
+        }
     }
 
     fn advance(
@@ -215,7 +250,13 @@ impl Dispatch {
                     this.advance(&worker, |course, acts| course.elapsed(pause, acts));
                 });
             }
-            Act::Refill { from, to, cap } => self.refill(worker, from, to, cap),
+            Act::Learn { state, hit } => worker.states.learn(state, hit),
+            Act::Refill {
+                from,
+                to,
+                cap,
+                tombstone,
+            } => self.refill(worker, from, to, (cap, tombstone)),
         }
     }
 
@@ -229,7 +270,7 @@ impl Dispatch {
             return;
         };
         if let Some(name) = &change.log {
-            worker.log_request(name, &self.request);
+            self.log(worker, name, change.log_keys);
         }
         match change.delay {
             None => self.send_now(worker, leg),
@@ -250,18 +291,38 @@ impl Dispatch {
         };
         let (change, heard) = (change.clone(), place.may_answer(leg));
         drop(place);
+        if change.withheld {
+            return self.withhold(worker, leg, target);
+        }
+        if self.is_absent(worker, &change) {
+            self.keep(leg, |kept| {
+                let wire = self.reader.client.wire();
+                self.request.canned(&Canned::Null, wire, &mut kept.bytes);
+                kept.whole = true;
+            });
+            return self.settle(worker, leg, Outcome::Miss);
+        }
+        self.bury(worker, &change);
         let mut bytes = worker.scratch.take();
         bytes.clear();
-        let written = self.request.write(&change, worker.unix_millis(), &mut bytes);
+        let written = self
+            .request
+            .write(&change, worker.unix_millis(), &mut bytes);
         match (written, target) {
             (Err(text), _) => {
                 self.keep(leg, |kept| kept.fault = Some((text, Verdict::Refused)));
                 self.settle(worker, leg, Outcome::Error);
             }
+            (Ok(()), _) if !self.may_send(worker, target) => {
+                let text = "too many requests are being tried again".to_owned();
+                self.keep(leg, |kept| kept.fault = Some((text, Verdict::Unavailable)));
+                self.settle(worker, leg, Outcome::Down);
+            }
             (Ok(()), Target::Answer(pool)) => {
                 let mut reply = Vec::new();
                 let version = self.reader.client.wire().version();
-                self.request.answer_local(worker, pool, &bytes, version, &mut reply);
+                self.request
+                    .answer_local(worker, pool, &bytes, version, &mut reply);
                 self.answered(worker, leg, &reply);
             }
             (Ok(()), Target::Send(server)) => {
@@ -369,7 +430,7 @@ impl Dispatch {
             seq,
             fragment,
         } = &self.reader;
-        if let Canned::Error(text) = canned {
+        if let Canned::Error(text) | Canned::Busy(text) = canned {
             return client.fail(worker, *seq, *fragment, text, Verdict::Refused);
         }
         let mut reply = Vec::new();
@@ -395,21 +456,87 @@ impl Dispatch {
         worker: &Rc<Worker>,
         from: Leg,
         to: Vec<(ServerId, Change)>,
-        cap: Option<Duration>,
+        how: (Option<Duration>, Option<StateId>),
     ) {
         let course = self.course.borrow();
         let Some((Target::Send(source), change)) = course.place(from) else {
             return;
         };
         let key = change.key.as_deref().unwrap_or(self.request.key());
-        refill::begin(worker, &self.request, (source, key), to, cap, None);
+        refill::begin(worker, &self.request, (source, key), to, how);
+    }
+}
+
+/// What is remembered of keys beyond one request.
+impl Dispatch {
+    /// The key that is sent, as it is marked for one route.
+    fn mark(&self, worker: &Worker, change: &Change, state: StateId) -> KeyHash {
+        let key = change.key.as_deref().unwrap_or(self.request.key());
+        worker.heat.l1.hasher.hash_in(state.0, key)
+    }
+
+    /// A leg is about to be sent: what it changes is not brought back by copies
+    /// that are under way, and is not absent any more.
+    fn bury(&self, worker: &Worker, change: &Change) {
+        for mark in &change.tombstones {
+            let key = self.mark(worker, change, mark.state);
+            worker.hub.graves.dig(key, worker.now(), mark.life);
+        }
+        self.remember(worker, change, None);
+    }
+
+    /// Whether it is known that a read would find nothing.
+    fn is_absent(&self, worker: &Worker, change: &Change) -> bool {
+        let read = self.request.kind() == Kind::Read;
+        change.absent.filter(|_| read).is_some_and(|absent| {
+            let key = self.mark(worker, change, absent.state);
+            worker.hub.absences.has(key, worker.now())
+        })
+    }
+
+    /// A read has found nothing, or something else has been done to the key.
+    fn remember(&self, worker: &Worker, change: &Change, outcome: Option<Outcome>) {
+        let Some(absent) = change.absent else { return };
+        let (key, now) = (self.mark(worker, change, absent.state), worker.now());
+        match (self.request.kind(), outcome) {
+            (Kind::Read, Some(Outcome::Miss)) => {
+                // Unless somebody has written it since this was asked.
+                if !worker.hub.graves.has(key, self.since) {
+                    worker.hub.absences.dig(key, now, absent.life);
+                }
+            }
+            (Kind::Read, _) => {}
+            _ => {
+                worker.hub.graves.dig(key, now, absent.life);
+                worker.hub.absences.fill_in(key);
+            }
+        }
+    }
+
+    /// It is not sent; nobody answers in time.
+    fn withhold(self: &Rc<Self>, worker: &Rc<Worker>, leg: Leg, target: Target) {
+        let timeout = worker.pool(worker.pool_of_target(target)).timeout_request;
+        let (this, worker) = (Rc::clone(self), Rc::clone(worker));
+        later(timeout, move || {
+            worker.tick();
+            this.failed(&worker, leg, &Fault::Timeout);
+        });
+    }
+
+    fn log(&self, worker: &Worker, route: &str, plain: bool) {
+        let key = match plain {
+            true => self.request.key().escape_ascii().to_string(),
+            false => format!("{:016x}", worker.heat.l1.hasher.hash(self.request.key()).0),
+        };
+        info!(route, key, command = self.request.name(), "request");
     }
 }
 
 impl Worker {
-    fn log_request(&self, name: &str, request: &Request) {
-        let hash = self.heat.l1.hasher.hash(request.key());
-        info!(route = name, key = format!("{:016x}", hash.0), kind = ?request.kind(), "request");
+    /// Everything is about to be deleted: no copy that is under way brings
+    /// anything back.
+    pub fn bury_all(&self) {
+        self.hub.graves.dig_all(self.now(), refill::BURIED);
     }
 }
 

@@ -21,10 +21,12 @@ use std::time::Duration;
 use emberline_hotkey::KeyHash;
 use emberline_protocol::redis::Version;
 use emberline_protocol::{Fetched, memcache, redis};
-use emberline_routing::{Change, ServerId};
+use emberline_routing::{Change, ServerId, StateId};
 
 use super::request::Request;
+use crate::running::Protocol;
 use crate::server::backend::Entry;
+use crate::server::client::forget;
 use crate::server::errand::Errand;
 use crate::server::heat::Touch;
 use crate::server::worker::Worker;
@@ -36,6 +38,9 @@ const COPIED_MAX: usize = 8 * 1024 * 1024;
 /// and the next reader's miss tries again.
 const REFILLS_MAX: usize = 1024;
 
+/// How long "everything was deleted" is remembered.
+pub const BURIED: Duration = Duration::from_secs(2);
+
 /// A copy under way.
 #[derive(Debug)]
 pub struct Refilling {
@@ -46,8 +51,8 @@ pub struct Refilling {
     broken: Cell<bool>,
     to: Vec<(ServerId, Box<[u8]>)>,
     cap: Option<Duration>,
-    /// Under which a delete would be noted, and when the copy was begun.
-    grave: Option<(KeyHash, u64)>,
+    /// Among whose marks a delete would be, and when the copy was begun.
+    tombstone: Option<(StateId, u64)>,
 }
 
 /// A step of it, as an errand.
@@ -73,8 +78,7 @@ pub(super) fn begin(
     request: &Request,
     (source, key): (ServerId, &[u8]),
     to: Vec<(ServerId, Change)>,
-    cap: Option<Duration>,
-    grave: Option<KeyHash>,
+    (cap, tombstone): (Option<Duration>, Option<StateId>),
 ) {
     if worker.refills.get() >= REFILLS_MAX {
         return;
@@ -92,9 +96,12 @@ pub(super) fn begin(
         redis: request.is_redis(),
         replies: RefCell::default(),
         broken: Cell::new(false),
-        to: to.iter().map(|(server, change)| (*server, own(change))).collect(),
+        to: to
+            .iter()
+            .map(|(server, change)| (*server, own(change)))
+            .collect(),
         cap,
-        grave: grave.map(|hash| (hash, worker.now())),
+        tombstone: tombstone.map(|state| (state, worker.now())),
     });
     let mut questions = Vec::new();
     match refilling.redis {
@@ -139,7 +146,7 @@ impl Refilling {
                     true => reply.starts_with(b"-"),
                     false => !reply.starts_with(b"HD"),
                 };
-                if !refused && self.is_deleted(worker) {
+                if !refused && self.is_deleted(worker, &key) {
                     self.delete(worker, server, &key);
                 }
             }
@@ -154,7 +161,7 @@ impl Refilling {
             }
             Step::Fetch { last: false } => self.broken.set(true),
             // It may have been added all the same.
-            Step::Add { server, key } if self.is_deleted(worker) => {
+            Step::Add { server, key } if self.is_deleted(worker, key) => {
                 self.delete(worker, *server, key);
             }
             Step::Add { .. } => {}
@@ -166,8 +173,11 @@ impl Refilling {
         len > COPIED_MAX
     }
 
-    fn is_deleted(&self, worker: &Worker) -> bool {
-        self.grave.is_some_and(|(hash, since)| worker.hub.graves.has(hash, since))
+    fn is_deleted(&self, worker: &Worker, key: &[u8]) -> bool {
+        self.tombstone.is_some_and(|(state, since)| {
+            let key = worker.heat.l1.hasher.hash_in(state.0, key);
+            worker.hub.graves.has(key, since)
+        })
     }
 
     fn add(self: &Rc<Self>, worker: &Rc<Worker>) {
@@ -182,11 +192,9 @@ impl Refilling {
         let Ok(Fetched::Found { copied, .. }) = fetched else {
             return;
         };
-        if self.is_deleted(worker) {
-            return;
-        }
         let payload = replies.get(copied.payload.clone()).unwrap_or_default();
-        for (server, key) in &self.to {
+        let to = self.to.iter();
+        for (server, key) in to.filter(|(_, key)| !self.is_deleted(worker, key)) {
             let mut bytes = Vec::with_capacity(payload.len() + 64);
             match self.redis {
                 true => redis::copy::add(&mut bytes, key, payload, &copied, self.cap),
@@ -202,21 +210,40 @@ impl Refilling {
                 server: *server,
                 key: key.clone(),
             };
-            self.tell(worker, *server, key, Errand::Refill(Rc::clone(self), step), &bytes);
+            self.tell(
+                worker,
+                *server,
+                key,
+                Errand::Refill(Rc::clone(self), step),
+                &bytes,
+            );
         }
     }
 
     fn delete(&self, worker: &Rc<Worker>, server: ServerId, key: &[u8]) {
         let mut bytes = Vec::new();
         match self.redis {
-            true => redis::encode::command(&mut bytes, [b"DEL".as_slice(), key].into_iter()),
-            false => memcache::copy::delete(&mut bytes, key),
+            true => forget(Protocol::Redis, key, &mut bytes),
+            false => forget(Protocol::Memcached, key, &mut bytes),
         }
         self.push(worker, server, key, Entry::unheard(worker.now()), &bytes);
     }
 
-    fn tell(&self, worker: &Rc<Worker>, server: ServerId, key: &[u8], errand: Errand, bytes: &[u8]) {
-        self.push(worker, server, key, Entry::errand(errand, worker.now()), bytes);
+    fn tell(
+        &self,
+        worker: &Rc<Worker>,
+        server: ServerId,
+        key: &[u8],
+        errand: Errand,
+        bytes: &[u8],
+    ) {
+        self.push(
+            worker,
+            server,
+            key,
+            Entry::errand(errand, worker.now()),
+            bytes,
+        );
     }
 
     fn push(&self, worker: &Rc<Worker>, server: ServerId, key: &[u8], entry: Entry, bytes: &[u8]) {
@@ -224,49 +251,69 @@ impl Refilling {
             return;
         };
         let pool = worker.pool_of_server(server);
-        let touch = worker.heat.hash(pool, key).map_or(Touch::None, Touch::Write);
-        backend.push(worker, entry.touching(touch), |out| out.extend_from_slice(bytes));
+        let touch = worker
+            .heat
+            .hash(pool, key)
+            .map_or(Touch::None, Touch::Write);
+        backend.push(worker, entry.touching(touch), |out| {
+            out.extend_from_slice(bytes)
+        });
     }
 }
 
-/// What was deleted a moment ago, for all workers of the process.
+/// What was done to keys a moment ago, for all workers of the process: what was
+/// deleted, or what is known not to be there.
 #[derive(Debug, Default)]
 pub struct Graves {
-    keys: Mutex<Dug>,
+    dug: Mutex<Dug>,
 }
 
 #[derive(Debug, Default)]
 struct Dug {
-    /// When each key was last deleted, and until when that counts.
+    /// When each key was last marked, and until when that counts.
     keys: HashMap<KeyHash, (u64, u64)>,
-    /// When everything was.
+    /// When all of them were.
     all: Option<(u64, u64)>,
     /// Look for those that have passed when there are more.
     tidy_at: usize,
 }
 
 impl Graves {
-    /// A key is about to be deleted; nothing brings it back until then.
-    pub fn dig(&self, key: KeyHash, now: u64, until: u64) {
-        let mut dug = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        dug.keys.insert(key, (now, until));
+    /// Mark a key, from now on and for so long.
+    pub fn dig(&self, key: KeyHash, now: u64, life: Duration) {
+        let mut dug = self.lock();
+        dug.keys.insert(key, (now, now.saturating_add(nanos(life))));
         if dug.keys.len() > dug.tidy_at {
             dug.keys.retain(|_, (_, until)| *until > now);
-            dug.tidy_at = (dug.keys.len() * 2).max(1024);
+            dug.tidy_at = (dug.keys.len() * 2).max(TIDY_MIN);
         }
     }
 
-    /// Everything is about to be deleted.
-    pub fn dig_all(&self, now: u64, until: u64) {
-        let mut dug = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        dug.all = Some((now, until));
+    /// Mark all keys.
+    pub fn dig_all(&self, now: u64, life: Duration) {
+        self.lock().all = Some((now, now.saturating_add(nanos(life))));
     }
 
-    /// Whether a key that was asked for at `since` may have been deleted since,
-    /// or so shortly before that its server may not know yet.
+    /// Forget a key's mark.
+    pub fn fill_in(&self, key: KeyHash) {
+        self.lock().keys.remove(&key);
+    }
+
+    /// Whether a key was marked after `since`, or before and that still counted.
     pub fn has(&self, key: KeyHash, since: u64) -> bool {
-        let dug = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let dug = self.lock();
         let counts = |(at, until): (u64, u64)| at >= since || until > since;
         dug.keys.get(&key).copied().is_some_and(counts) || dug.all.is_some_and(counts)
     }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Dug> {
+        self.dug.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Marks that are kept at least before those that have passed are looked for.
+const TIDY_MIN: usize = 1024;
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 4)
 }

@@ -1,15 +1,17 @@
 //! What a client asked, kept while it is carried out: as it is written to
 //! servers, what their replies mean, and what is said in their place.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use emberline_protocol::memcache::{self, Verb};
+use emberline_protocol::redis::command::lookup;
 use emberline_protocol::redis::encode::{self, Version};
 use emberline_protocol::redis::{self, Command, Step};
 use emberline_protocol::{Edit, Kind, Outcome, TtlRule};
 use emberline_routing::{Canned, Change, PoolId, TtlChange};
 
+use crate::running::Protocol;
+use crate::server::client::forget;
 use crate::server::gather::Wire;
 use crate::server::worker::Worker;
 
@@ -57,6 +59,14 @@ impl Request {
         }
     }
 
+    /// The name of its command.
+    pub fn name(&self) -> &'static str {
+        match &self.what {
+            What::Redis(command) => command.name,
+            What::Memcached { verb, .. } => verb.name(),
+        }
+    }
+
     /// What it does to its key.
     pub fn kind(&self) -> Kind {
         self.kind
@@ -73,8 +83,10 @@ impl Request {
     }
 
     /// What a reply, or its beginning, says; `None` if more is needed.
-    pub fn outcome(&self, reply: &[u8]) -> Option<Outcome> {
+    pub fn outcome(&self, change: &Change, reply: &[u8]) -> Option<Outcome> {
         match &self.what {
+            What::Redis(_) if change.delete => redis::outcome(lookup(b"del"), Kind::Delete, reply),
+            What::Memcached { .. } if change.delete => memcache::outcome(Verb::Delete, reply),
             What::Redis(command) => redis::outcome(Some(command), self.kind, reply),
             What::Memcached { verb, .. } => memcache::outcome(*verb, reply),
         }
@@ -85,6 +97,15 @@ impl Request {
     /// # Errors
     /// Why no server would take it.
     pub fn write(&self, change: &Change, unix_ms: u64, out: &mut Vec<u8>) -> Result<(), String> {
+        if change.delete {
+            let protocol = match self.is_redis() {
+                true => Protocol::Redis,
+                false => Protocol::Memcached,
+            };
+            let key = change.key.as_deref().unwrap_or(self.key());
+            forget(protocol, key, out);
+            return Ok(());
+        }
         if change.key.is_none() && change.ttl.is_none() {
             out.extend_from_slice(&self.bytes);
             return Ok(());
@@ -255,16 +276,5 @@ fn unsaid(verb: Verb, null: bool) -> &'static str {
         (_, Kind::Touch, false) => "TOUCHED",
         (_, Kind::Counter, false) => "0",
         (_, Kind::Delete | Kind::Touch | Kind::Counter, true) => "NOT_FOUND",
-    }
-}
-
-/// What it was, for an error that names the request.
-impl Request {
-    /// The name of its command.
-    pub fn name(&self) -> Cow<'static, str> {
-        match &self.what {
-            What::Redis(command) => command.name.into(),
-            What::Memcached { verb, .. } => verb.name().into(),
-        }
     }
 }

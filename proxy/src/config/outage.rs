@@ -1,0 +1,153 @@
+//! What pools say of servers that fail, checked: gutters, probes, delete logs,
+//! and what this version reads but does not do yet.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+
+use super::model::{OnDown, PoolTable};
+use super::read::At;
+use super::suggest::did_you_mean;
+use super::units::Time;
+use super::{Config, Report};
+
+/// The longest salt, in bytes.
+const SALT_MAX: usize = 64;
+
+/// Check every pool's keys against each other and against other pools.
+pub fn check(config: &Config, report: &mut Report) {
+    let mut told = Told::new();
+    for (name, pool) in &config.pools {
+        check_gutter(config, name, pool, &mut told, report);
+        check_figures(pool, &mut told, report);
+    }
+    check_delete_logs(config, report);
+}
+
+/// Places that an error was told of: what pools take over is told once.
+type Told = HashSet<usize>;
+
+fn once(told: &mut Told, span: &Range<usize>) -> bool {
+    told.insert(span.start)
+}
+
+fn check_gutter(
+    config: &Config,
+    name: &str,
+    pool: &PoolTable,
+    told: &mut Told,
+    report: &mut Report,
+) {
+    let gutter = pool.on_down.as_ref().and_then(|at| at.gutter());
+    let Some(gutter) = gutter else {
+        if let Some(ttl) = &pool.gutter_ttl
+            && once(told, &ttl.span)
+        {
+            let message = format!("`gutter_ttl` has no meaning in pool `{name}`: it has no gutter");
+            report.error(&ttl.span, message);
+        }
+        return;
+    };
+    let Some(spare) = config.pools.get(&gutter.value) else {
+        if once(told, &gutter.span) {
+            let known = config.pools.keys().map(String::as_str);
+            let hint = match report.is_full() {
+                true => None,
+                false => did_you_mean(&gutter.value, known.take(1000)),
+            };
+            let shown: String = gutter.value.chars().take(64).collect();
+            report.error_hint(&gutter.span, format!("there is no pool \"{shown}\""), hint);
+        }
+        return;
+    };
+    let (ours, theirs) = (&pool.protocol, &spare.protocol);
+    let message = if gutter.value == name {
+        format!("pool `{name}` cannot be its own gutter")
+    } else if let (Some(ours), Some(theirs)) = (ours, theirs)
+        && ours.value != theirs.value
+    {
+        let (ours, theirs) = (ours.name(), theirs.name());
+        format!(
+            "pool `{}` speaks {theirs} and pool `{name}` {ours}",
+            gutter.value
+        )
+    } else if spare
+        .on_down
+        .as_ref()
+        .is_some_and(|at| at.gutter().is_some())
+    {
+        format!("pool `{}` is a gutter and has one itself", gutter.value)
+    } else {
+        return;
+    };
+    if once(told, &gutter.span) {
+        report.error(&gutter.span, message);
+    }
+}
+
+fn check_figures(pool: &PoolTable, told: &mut Told, report: &mut Report) {
+    let health = pool.health();
+    let probe = pool.probe_first.as_ref().or(pool.probe_last.as_ref());
+    if health.probe_first > health.probe_last
+        && let Some(at) = probe
+        && once(told, &at.span)
+    {
+        let message = format!(
+            "`probe_first` is {}, above the `probe_last` of {}",
+            Time(health.probe_first),
+            Time(health.probe_last)
+        );
+        report.error(&at.span, message);
+    }
+    if let Some(salt) = &pool.salt
+        && (salt.value.len() > SALT_MAX || salt.value.chars().any(char::is_control))
+        && once(told, &salt.span)
+    {
+        let message =
+            format!("`salt` has more than {SALT_MAX} bytes or a control character among them");
+        report.error(&salt.span, message);
+    }
+}
+
+/// Two pools that append to one file would replay each other's deletes.
+fn check_delete_logs(config: &Config, report: &mut Report) {
+    let mut seen: HashMap<&str, &str> = HashMap::new();
+    for (name, pool) in &config.pools {
+        let Some(log) = &pool.delete_log else {
+            continue;
+        };
+        if let Some(other) = seen.insert(&log.path.value, name) {
+            let message = format!("pools `{other}` and `{name}` cannot share a delete log");
+            report.error(&log.path.span, message);
+        }
+    }
+}
+
+/// Nothing is silently ignored: what is read and not built yet is an error,
+/// each place once. Whoever builds a key takes its line away.
+pub fn refuse_unbuilt(config: &Config, report: &mut Report) {
+    fn span<T>(at: &Option<At<T>>) -> Option<&Range<usize>> {
+        at.as_ref().map(|at| &at.span)
+    }
+    let mut told = Told::new();
+    for (name, pool) in &config.pools {
+        let on_down = pool.on_down.as_ref();
+        let on_down = on_down.filter(|at| at.value != OnDown::Error);
+        let log = pool.delete_log.as_ref().map(|log| &log.span);
+        let servers = pool.servers.as_deref().unwrap_or_default();
+        let down = servers.iter().find_map(|server| server.down.as_ref());
+        let keys = [
+            ("salt", span(&pool.salt)),
+            ("on_down", on_down.map(|at| &at.span)),
+            ("delete_log", log),
+            ("dns", span(&pool.dns)),
+            ("down", down.map(|at| &at.span)),
+        ];
+        for (key, at) in keys {
+            if let Some(at) = at
+                && once(&mut told, at)
+            {
+                report.error(at, format!("pool `{name}`: `{key}` is not built yet"));
+            }
+        }
+    }
+}
