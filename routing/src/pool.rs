@@ -1,5 +1,6 @@
 //! A pool: ordered servers, a hash and a ring.
 
+use crate::hash::murmur64;
 use crate::ring::{self, Order};
 use crate::{
     ByteSign, Distribution, Hash, HashTag, Member, Placement, PoolId, Ring, RingError, ServerId,
@@ -77,11 +78,13 @@ impl Pool {
         self.server_at(self.ring.pick(self.hashed_part(key)))
     }
 
-    /// Another server for this key: of the key with this number behind it.
+    /// Another server for this key, or the same: of the key hashed with this
+    /// salt. (A digit behind the key, as mcrouter has it, moves the weaker
+    /// hashes too little: eight of them may all end at the same server.)
     pub fn server_salted(&self, key: &[u8], salt: u32) -> ServerId {
-        let part = self.hashed_part(key);
-        let salted = [part, salt.to_string().as_bytes()].concat();
-        self.server_at(self.ring.pick(&salted))
+        let salted = murmur64::hash(self.hashed_part(key), salt.into());
+        let salted = format!("{salted:016x}");
+        self.server_at(self.ring.pick(salted.as_bytes()))
     }
 
     /// Its servers in the order in which this key goes to them when others

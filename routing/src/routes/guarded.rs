@@ -34,10 +34,11 @@ pub struct GuardedSpec {
 #[derive(Clone, Debug)]
 pub enum OnDown {
     /// They go to another live server of the pool, found by hashing the key
-    /// with a salt, so many times at the most. What was written there stays
-    /// behind when their own server returns: prefer a gutter.
+    /// with a salt. What was written there stays behind when their own server
+    /// returns: prefer a gutter.
     Rehash {
-        /// How often another salt is tried.
+        /// How often another salt is tried, before the next live server of the
+        /// list takes the key.
         tries: u32,
     },
     /// They go to another pool, where they live for `ttl` at the most, also
@@ -98,7 +99,11 @@ impl Guarded {
         let pool = &self.spec.pool;
         let up = |server: &ServerId| !conditions.upstream.is_ejected(*server);
         let mut salted = (1..=tries).map(|salt| pool.server_salted(ask.placed_by(), salt));
-        let Some(server) = salted.find(up) else {
+        let next = || {
+            let (before, after): (Vec<_>, Vec<_>) = pool.servers().partition(|id| *id < own);
+            after.into_iter().chain(before).find(up)
+        };
+        let Some(server) = salted.find(up).or_else(next) else {
             return Plan::Send(own);
         };
         match ask.kind {
