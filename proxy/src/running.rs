@@ -25,6 +25,9 @@ pub struct Running {
     pub pools: Vec<Pool>,
     /// Indexed by `ServerId`; a pool's servers stand together.
     pub servers: Vec<Server>,
+    /// Indexed by `PoolId`: where a pool's keys are, also where no listener
+    /// reaches it; none for a local pool.
+    pub rings: Vec<Option<Arc<emberline_routing::Pool>>>,
     /// The full admin API.
     pub admin: Option<Bind>,
     /// The read-only status endpoint.

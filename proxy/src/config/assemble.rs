@@ -83,6 +83,7 @@ pub fn assemble(
     Some(Running {
         proxy,
         listeners,
+        rings: pools.rings(),
         pools: pools.pools,
         servers: pools.servers,
         admin: admin(config),
