@@ -155,9 +155,12 @@ async fn deliver(work: &Work, end: &Endpoint, mut items: Vec<Item>) -> usize {
         if items.is_empty() {
             return 0;
         }
+        let Ok(today) = today(pool, end, &items).await else {
+            return items.len();
+        };
         let ask = |out: &mut Vec<u8>| {
             for item in &items {
-                encode_write(work, pool, out, item);
+                encode_write(work, pool, out, item, today);
             }
             items.len()
         };
@@ -185,14 +188,27 @@ async fn deliver(work: &Work, end: &Endpoint, mut items: Vec<Item>) -> usize {
     }
 }
 
+/// The clock of a memcached that is to be given dates; otherwise 0.
+async fn today(pool: &Pool, end: &Endpoint, items: &[Item]) -> Result<u64, Failed> {
+    if pool.protocol == Protocol::Redis || !items.iter().any(memcached::needs_date) {
+        return Ok(0);
+    }
+    let ask = |out: &mut Vec<u8>| {
+        out.extend_from_slice(b"stats\r\n");
+        1
+    };
+    let stats = end.ask(pool, ask).await?;
+    Ok(memcached::statistic(stats.reply(0), "time").unwrap_or(0))
+}
+
 /// What is said to a target about an item: in a dry run, a question.
-fn encode_write(work: &Work, pool: &Pool, out: &mut Vec<u8>, item: &Item) {
+fn encode_write(work: &Work, pool: &Pool, out: &mut Vec<u8>, item: &Item, today: u64) {
     let (now, replace) = (Instant::now(), work.options.replace);
     match (pool.protocol, work.options.dry_run) {
         (Protocol::Redis, true) => redis::look(out, &item.key),
         (Protocol::Redis, false) => redis::write(out, item, now, replace),
         (Protocol::Memcached, true) => memcached::look(out, &item.key),
-        (Protocol::Memcached, false) => memcached::write(out, item, now, replace),
+        (Protocol::Memcached, false) => memcached::write(out, item, now, replace, today),
     }
 }
 

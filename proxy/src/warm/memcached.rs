@@ -4,7 +4,7 @@
 //! server's LRU. Keys that cannot stand in a line go in base64, and an item that
 //! its server knows by base64 is stored so again.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use emberline_protocol::memcache::{self, Got, Ttl, base64, key_ok};
 use tokio::time::Instant;
@@ -50,7 +50,9 @@ pub fn found(key: &[u8], reply: &[u8], asked: Instant) -> Found {
 }
 
 /// Store a copy.
-pub fn write(out: &mut Vec<u8>, item: &Item, now: Instant, replace: bool) {
+///
+/// `today` is the target's own clock, in seconds since 1970; see [`needs_date`].
+pub fn write(out: &mut Vec<u8>, item: &Item, now: Instant, replace: bool, today: u64) {
     out.extend_from_slice(b"ms ");
     let encoded = name(out, &item.key, item.base64);
     let more = match (encoded, replace) {
@@ -62,7 +64,7 @@ pub fn write(out: &mut Vec<u8>, item: &Item, now: Instant, replace: bool) {
     let len = item.data.len();
     out.extend_from_slice(format!(" {len} F{}", item.flags).as_bytes());
     if let Some(left) = item.left(now) {
-        out.extend_from_slice(format!(" T{}", expiry(left, SystemTime::now())).as_bytes());
+        out.extend_from_slice(format!(" T{}", expiry(left, today)).as_bytes());
     }
     out.extend_from_slice(more.as_bytes());
     out.extend_from_slice(b"\r\n");
@@ -72,15 +74,21 @@ pub fn write(out: &mut Vec<u8>, item: &Item, now: Instant, replace: bool) {
 
 /// A time to live as memcached wants it: whole seconds, never 0, which is for
 /// ever, and a date where it would be taken for one.
-fn expiry(left: Duration, now: SystemTime) -> u64 {
+fn expiry(left: Duration, today: u64) -> u64 {
     // Servers count whole seconds: half a one on the way is none.
     let seconds = left.as_millis().saturating_add(500) / 1000;
     let seconds = u64::try_from(seconds).unwrap_or(u64::MAX).max(1);
-    let today = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     match seconds {
         0..=RELATIVE_MAX => seconds,
-        _ => seconds.saturating_add(today.as_secs()),
+        _ => seconds.saturating_add(today),
     }
+}
+
+/// Whether the item's end must be written as a date: then the target is asked
+/// for its clock, which may be two seconds from the true time even on the same
+/// machine, as it counts from when the server was started.
+pub fn needs_date(item: &Item) -> bool {
+    item.left.is_some_and(|left| left.as_secs() >= RELATIVE_MAX)
 }
 
 /// What the reply to [`write`] says.
@@ -213,7 +221,7 @@ mod tests {
     fn copies_keep_flags_time_and_the_form_of_their_key() {
         let check = |item: &Item, replace, said: &str| {
             let mut out = Vec::new();
-            write(&mut out, item, item.asked, replace);
+            write(&mut out, item, item.asked, replace, 0);
             assert_eq!(String::from_utf8(out).unwrap(), said);
         };
         let minute = Some(Duration::from_secs(60));
@@ -228,7 +236,7 @@ mod tests {
 
     #[test]
     fn an_expiry_is_neither_for_ever_nor_a_date_by_mistake() {
-        let now = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        let now = 1_700_000_000;
         let check = |ms, said| assert_eq!(expiry(Duration::from_millis(ms), now), said);
         check(1, 1);
         check(59_800, 60);
