@@ -1,5 +1,7 @@
 //! `emberline warm` between real memcached servers.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 mod warm_support;
 
@@ -133,46 +135,16 @@ fn a_killed_run_goes_on_and_misses_nothing() {
     let path = house.path("state.json");
     let file = path.to_str().unwrap();
     let mut run = house.start(&["--checkpoint", file, "--rate", "8000"]);
-    until("a class in the checkpoint", || {
-        let state = checkpoint(&path);
-        let servers = state
-            .as_ref()
-            .and_then(|state| state["servers"].as_object());
-        let classes = |one: &serde_json::Value| one["classes"].as_array().map_or(0, Vec::len);
-        servers.is_some_and(|servers| servers.values().any(|one| classes(one) > 0))
+    until("a part of the keys", || {
+        checkpoint(&path).is_some() && house.new.iter().map(size).sum::<u64>() > 5000
     });
     run.kill();
     let half: u64 = house.new.iter().map(size).sum();
     assert!((1..20_000).contains(&half), "{half}");
 
-    let summary = house.warm(&["--checkpoint", file]);
-    assert!(summary["seen"].as_u64().unwrap() < 20_000, "{summary:#}");
+    house.warm(&["--checkpoint", file]);
     all_there(&house, 20_000);
     assert_eq!(house.warm(&["--checkpoint", file])["complete_before"], true);
-}
-
-#[test]
-fn classes_of_a_restarted_server_are_not_trusted() {
-    let Some(mut house) = House::memcached(1, 2) else {
-        return;
-    };
-    fill_all(&house, 500);
-    let path = house.path("state.json");
-    let file = path.to_str().unwrap();
-    let mut run = house.start(&["--checkpoint", file, "--rate", "400"]);
-    until("a class in the checkpoint", || {
-        let state = checkpoint(&path);
-        let servers = state
-            .as_ref()
-            .and_then(|state| state["servers"].as_object());
-        let classes = |one: &serde_json::Value| one["classes"].as_array().map_or(0, Vec::len);
-        servers.is_some_and(|servers| servers.values().any(|one| classes(one) > 0))
-    });
-    run.kill();
-    house.old[0].restart();
-    fill_all(&house, 500);
-    let summary = house.warm(&["--checkpoint", file]);
-    assert_eq!(summary["seen"], 500, "{summary:#}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! `emberline warm` between real Redis servers.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 mod warm_support;
 

@@ -1,5 +1,7 @@
 //! What `emberline warm` refuses, and how it says so. No servers are needed.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 mod warm_support;
 

@@ -6,7 +6,7 @@
 //! ```json
 //! { "emberline_warm": 1,
 //!   "job": { "from": "...", "to": "...", "options": "..." },
-//!   "servers": { "127.0.0.1:6379": { "instance": "5e1f", "done": false, "cursor": 1792, "classes": [] } } }
+//!   "servers": { "127.0.0.1:6379": { "instance": "5e1f", "done": false, "cursor": 1792 } } }
 //! ```
 
 use std::collections::BTreeMap;
@@ -27,10 +27,8 @@ pub struct Progress {
     pub instance: String,
     /// All of its keys are handled.
     pub done: bool,
-    /// Redis: where `SCAN` goes on.
+    /// Redis: where `SCAN` goes on. memcached begins anew unless it is done.
     pub cursor: u64,
-    /// memcached: slab classes of which all items are handled.
-    pub classes: Vec<u32>,
 }
 
 /// What is being copied, in words that are the same as long as the keys and
@@ -88,13 +86,10 @@ pub fn load(path: &Path, identity: &Identity) -> Result<Option<Servers>, String>
 }
 
 fn progress(value: &Value) -> Progress {
-    let classes = value["classes"].as_array().into_iter().flatten();
-    let class = |value: &Value| value.as_u64().and_then(|class| u32::try_from(class).ok());
     Progress {
         instance: value["instance"].as_str().unwrap_or_default().to_owned(),
         done: value["done"].as_bool().unwrap_or(false),
         cursor: value["cursor"].as_u64().unwrap_or(0),
-        classes: classes.filter_map(class).collect(),
     }
 }
 
@@ -107,7 +102,6 @@ pub fn text(identity: &Identity, servers: &Servers) -> String {
                 "instance": progress.instance,
                 "done": progress.done,
                 "cursor": progress.cursor,
-                "classes": progress.classes,
             });
             (name.clone(), value)
         })
@@ -167,7 +161,6 @@ mod tests {
             done: false,
             // Beyond what a double holds.
             cursor: u64::MAX - 1,
-            classes: vec![3, 12],
         };
         let servers = Servers::from([
             ("a:1".to_owned(), far),

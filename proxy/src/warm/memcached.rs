@@ -152,18 +152,6 @@ fn digit(byte: u8) -> Option<u8> {
     u8::try_from(digit).ok()
 }
 
-/// The slab classes that hold items, by a reply to `stats items`, ascending.
-pub fn classes(stats: &[u8]) -> Vec<u32> {
-    let mut classes: Vec<u32> = statistics(stats)
-        .filter_map(|(name, value)| {
-            let class = name.strip_prefix("items:")?.strip_suffix(":number")?;
-            (value != "0").then(|| class.parse().ok()).flatten()
-        })
-        .collect();
-    classes.sort_unstable();
-    classes
-}
-
 /// The value of a statistic.
 pub fn statistic(stats: &[u8], wanted: &str) -> Option<u64> {
     let found = statistics(stats).find(|(name, _)| *name == wanted);
@@ -263,10 +251,8 @@ mod tests {
     }
 
     #[test]
-    fn classes_that_hold_something() {
-        let stats = b"STAT items:12:number 4\r\nSTAT items:12:number_hot 0\r\n\
-            STAT items:3:number 1\r\nSTAT items:4:number 0\r\nSTAT time 9\r\nEND\r\n";
-        assert_eq!(classes(stats), [3, 12]);
+    fn statistics_are_found_by_their_whole_name() {
+        let stats = b"STAT pid 4\r\nSTAT uptime\r\nSTAT time 9\r\nEND\r\n";
         assert_eq!(statistic(stats, "time"), Some(9));
         assert_eq!(statistic(stats, "uptime"), None);
     }

@@ -4,6 +4,9 @@
 //! TCP's rule: halve when it hurts, grow by a little while it does not. What
 //! hurts is that the p99 of the last [`WINDOW`] probes is above the limit. Two of
 //! a hundred above it are enough to know, so nobody waits for the other 98.
+//!
+//! This rule finds a limit by crossing it again and again. So that the limit of
+//! the user is kept, the one that is crossed is half of it.
 
 use std::time::Duration;
 
@@ -54,7 +57,7 @@ impl Pace {
     pub fn probed(&mut self, took: Duration) {
         let Some(limit) = self.limit else { return };
         self.seen += 1;
-        self.over += u32::from(took > limit);
+        self.over += u32::from(took > limit / 2);
         if self.over >= OVER {
             self.allowed = (self.allowed / 2).max(ALLOWED_MIN).min(self.most);
             self.halvings += 1;

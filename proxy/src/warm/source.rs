@@ -47,8 +47,7 @@ impl Source {
         options: &Options,
         progress: Progress,
     ) -> Source {
-        let protocol = from.pool().map_or(Protocol::Redis, |pool| pool.protocol);
-        let (walk, frontier) = Walk::new(protocol, &options.prefix, progress.clone());
+        let (walk, frontier) = Walk::new(&options.prefix, progress.clone());
         let most = options.concurrency.saturating_mul(BATCH);
         let probed = Probed::new(&server.address, from.index, options.source_p99, most);
         Source {

@@ -3,12 +3,12 @@
 //! Redis has a cursor, which any later `SCAN` understands as long as the server
 //! lives: every key that is there all the time comes at least once.
 //!
-//! memcached has no such thing: a metadump walks the LRU, whose order changes
-//! while it is read. What stays is the slab class of an item, which only a write
-//! to it changes. So classes are dumped one after the other, and those that are
-//! done need not be dumped again. An item that is written anew in the meantime
-//! may move to a class that is done and be missed, as one that is written after
-//! its copy was made would be stale: whoever copies a pool in use writes to both.
+//! memcached is dumped in the order of its hash table, `metadump hash`. The other
+//! dumps walk the LRU, where the server itself moves items from list to list while
+//! they are read: of a million just stored, a few were missed every time. A dump
+//! cannot be begun in its middle, and no count of lines says where it was: so a
+//! later run begins a server that is not done anew, and what was copied is there
+//! already.
 
 use std::time::Duration;
 
@@ -35,11 +35,8 @@ pub struct Walk {
     state: State,
     /// Redis: where the next page begins.
     cursor: u64,
-    /// memcached: classes begun, in their order; those before the frontier's
-    /// position are done.
-    classes: Vec<u32>,
-    /// memcached: the last of them is still being dumped.
-    inside: bool,
+    /// memcached: keys of this dump so far.
+    dumped: u64,
 }
 
 #[derive(Debug)]
@@ -67,11 +64,8 @@ pub struct Page {
 
 impl Walk {
     /// Go on where a checkpoint ends, or at the beginning.
-    pub fn new(protocol: Protocol, prefix: &[u8], progress: Progress) -> (Walk, Frontier) {
-        let position = match protocol {
-            Protocol::Redis => progress.cursor,
-            Protocol::Memcached => progress.classes.len() as u64,
-        };
+    pub fn new(prefix: &[u8], progress: Progress) -> (Walk, Frontier) {
+        let position = progress.cursor;
         let walk = Walk {
             prefix: prefix.to_vec(),
             instance: progress.instance,
@@ -80,8 +74,7 @@ impl Walk {
                 false => State::Unconnected,
             },
             cursor: progress.cursor,
-            classes: progress.classes,
-            inside: false,
+            dumped: 0,
         };
         (walk, Frontier::new(position))
     }
@@ -93,15 +86,10 @@ impl Walk {
 
     /// What a later run needs to know.
     pub fn progress(&self, frontier: &Frontier) -> Progress {
-        let done = usize::try_from(frontier.position()).unwrap_or(usize::MAX);
         Progress {
             instance: self.instance.clone(),
             done: self.ended() && frontier.is_clear(),
-            cursor: match self.classes.is_empty() {
-                true => frontier.position(),
-                false => 0,
-            },
-            classes: self.classes.iter().take(done).copied().collect(),
+            cursor: frontier.position(),
         }
     }
 
@@ -125,10 +113,6 @@ impl Walk {
                 }
                 Err(fault) => {
                     self.state = State::Unconnected;
-                    // A dump that broke off is begun again with its class.
-                    if std::mem::take(&mut self.inside) {
-                        self.classes.pop();
-                    }
                     end.again(fault).await?;
                 }
             }
@@ -186,82 +170,70 @@ impl Walk {
                 return Ok(None);
             }
             State::Unconnected | State::Scanning(_) => {
-                let mut link = end.open(pool).await?;
-                anew = self.recognise(&mut link).await?;
-                if !self.begin(&mut link).await? {
-                    self.state = State::End;
-                    return Ok(None);
-                }
-                link
+                anew = true;
+                self.dumped = 0;
+                begin_dump(end.open(pool).await?).await?
             }
         };
         let (keys, ended) = some_of_dump(&mut link).await?;
-        self.inside = !ended;
-        if !ended {
-            self.state = State::Dumping(link);
+        self.dumped += keys.len() as u64;
+        if ended && self.dumped == 0 && items(&mut link).await? > 0 {
+            return Err(Fault::Lost(
+                "its metadump is empty and it is not".to_owned(),
+            ));
         }
-        // A class is done when all of its pages are.
-        let position = self.classes.len().saturating_sub(1) as u64;
+        self.state = match ended {
+            true => State::End,
+            false => State::Dumping(link),
+        };
         Ok(Some(Page {
-            position,
+            position: 0,
             keys,
-            next: position + u64::from(ended),
+            next: 0,
             anew,
         }))
     }
+}
 
-    /// Whether this is another server, or another life of it, than before.
-    async fn recognise(&mut self, link: &mut Link) -> Result<bool, Fault> {
+/// Start a dump. While the hash table grows there is none to be had, and there
+/// is one crawler for all who want it.
+async fn begin_dump(mut link: Link) -> Result<Link, Fault> {
+    let started = Instant::now();
+    loop {
         link.output.extend_from_slice(b"stats\r\n");
         let stats = link.ask(1).await?;
-        let number = |name| memcached::statistic(stats.reply(0), name).unwrap_or(0);
-        let born = number("time").saturating_sub(number("uptime"));
-        let instance = format!("{} {born}", number("pid"));
-        let same = instance_is(&self.instance, number("pid"), born);
-        if !same {
-            self.instance = instance;
-            self.classes.clear();
-        }
-        Ok(!same)
-    }
-
-    /// Begin to dump a class that has not been; `false` if there is none.
-    async fn begin(&mut self, link: &mut Link) -> Result<bool, Fault> {
-        link.output.extend_from_slice(b"stats items\r\n");
-        let stats = link.ask(1).await?;
-        let classes = memcached::classes(stats.reply(0));
-        let Some(class) = classes
-            .into_iter()
-            .find(|class| !self.classes.contains(class))
-        else {
-            return Ok(false);
-        };
-        let started = Instant::now();
-        loop {
-            let request = format!("lru_crawler metadump {class}\r\n");
-            link.output.extend_from_slice(request.as_bytes());
+        let mut waits_for = "its hash table to grow".to_owned();
+        if memcached::statistic(stats.reply(0), "hash_is_expanding") != Some(1) {
+            let request = b"lru_crawler metadump hash\r\n";
+            link.output.extend_from_slice(request);
             while !link.input.contains(&b'\n') {
                 link.more().await?;
             }
             if link.input.starts_with(b"key=") || link.input.starts_with(b"END") {
-                self.classes.push(class);
-                self.inside = true;
-                return Ok(true);
+                return Ok(link);
             }
-            let text = format!(
-                "it refused lru_crawler metadump: {}",
-                item::words(&link.input)
-            );
+            let said = item::words(&link.input);
             if !link.input.starts_with(b"BUSY") {
+                let text = format!("it refused lru_crawler metadump hash: {said}");
                 return Err(Fault::Refused(text));
             }
-            if started.elapsed() > CRAWLER {
-                return Err(Fault::Lost(text));
-            }
             link.input.clear();
-            sleep(Duration::from_millis(50)).await;
+            waits_for = format!("its crawler: {said}");
         }
+        if started.elapsed() > CRAWLER {
+            return Err(Fault::Lost(format!("waited too long for {waits_for}")));
+        }
+        sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// How many items a memcached says that it has.
+async fn items(link: &mut Link) -> Result<u64, Fault> {
+    // What is left of the dump's last line.
+    link.input.clear();
+    link.output.extend_from_slice(b"stats\r\n");
+    let stats = link.ask(1).await?;
+    Ok(memcached::statistic(stats.reply(0), "curr_items").unwrap_or(0))
 }
 
 /// About a page of a dump's keys, and whether it has ended.
@@ -292,26 +264,5 @@ async fn some_of_dump(link: &mut Link) -> Result<(Vec<Vec<u8>>, bool), Fault> {
             return Ok((keys, false));
         }
         link.more().await?;
-    }
-}
-
-/// The second of a server's birth is known to one or two.
-fn instance_is(instance: &str, pid: u64, born: u64) -> bool {
-    let mut words = instance.split(' ').map(str::parse::<u64>);
-    let then = (words.next(), words.next());
-    matches!(then, (Some(Ok(then)), Some(Ok(at))) if then == pid && at.abs_diff(born) <= 2)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_server_is_known_again_by_its_process_and_birth() {
-        assert!(instance_is("17 1700000000", 17, 1_700_000_001));
-        assert!(!instance_is("17 1700000000", 18, 1_700_000_000));
-        assert!(!instance_is("17 1700000000", 17, 1_700_000_009));
-        assert!(!instance_is("", 17, 0));
-        assert!(!instance_is("x y", 17, 0));
     }
 }
