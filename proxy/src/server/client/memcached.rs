@@ -352,10 +352,10 @@ impl Conversation {
         key: &[u8],
         plan: Plan,
     ) -> Next {
-        let first = plan.first();
-        if let Some(next) = self.prepare_dispatch(worker, frame.access(), key, first) {
+        if let Some(next) = self.prepare_dispatch(worker, frame.access(), key, &plan) {
             return next;
         }
+        let first = plan.first();
         let record = Record {
             via: Via::Anywhere,
             ..self.memcached_record(frame.request, first)
@@ -396,7 +396,7 @@ impl Conversation {
                 let Some(first) = first else {
                     return self.refuse_memcached(frame.request, NOWHERE);
                 };
-                if let Some(next) = self.prepare_dispatch(worker, access, key, Some(first)) {
+                if let Some(next) = self.prepare_dispatch(worker, access, key, &plan) {
                     return next;
                 }
                 splitter.put_course(first, plan);
