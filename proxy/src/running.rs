@@ -387,6 +387,9 @@ pub struct Server {
     pub name: String,
     /// Where it is.
     pub address: Address,
+    /// The configuration says that it is down: whatever it does, nothing is
+    /// sent to it. It keeps its place on the ring.
+    pub down: bool,
 }
 
 /// Where a server is.

@@ -1083,13 +1083,7 @@ fn what_pools_cannot_mean_is_refused() {
 #[test]
 fn pool_keys_that_are_not_built_are_refused() {
     let base = REST.replace("\"x\"", "\"p\"");
-    for keys in [
-        "salt = 'x'",
-        "on_down = 'rehash'",
-        "on_down = { gutter = 'a' }",
-        "delete_log = 'd'",
-        "dns = 'first'",
-    ] {
+    for keys in ["delete_log = 'd'", "dns = 'first'"] {
         let found = said(&format!(
             "pools.p = {{ protocol = 'redis', servers = ['p:1'], {keys} }}\n{base}"
         ));
@@ -1100,11 +1094,8 @@ fn pool_keys_that_are_not_built_are_refused() {
             "{keys}: {found:?}"
         );
     }
-    let down =
-        "pools.p = { protocol = 'redis', servers = ['p:1', { address = 'p:2', down = true }] }";
-    let found = said(&format!("{down}\n{base}"));
-    assert!(found[0].contains("`down` is not built yet"), "{found:?}");
-    let fine = "pools.p = { protocol = 'redis', servers = ['p:1'], on_down = 'error' }";
+    let fine = "pools.p = { protocol = 'redis', servers = ['p:1', { address = 'p:2', down = true }], \
+                on_down = { gutter = 'a' }, gutter_ttl = '1s', salt = 'x' }";
     assert!(
         !said(&format!("{fine}\n{base}"))
             .iter()

@@ -55,6 +55,7 @@ pub fn assemble(
     }
 
     outage::refuse_unbuilt(config, report);
+    pools.guard(config);
     let mut told = HashSet::new();
     let mut tree = Tree::new(config, &pools.routes);
     let mut listeners = Vec::new();

@@ -94,6 +94,7 @@ fn server(index: u32, servers: u32) -> Server {
             host: format!("10.0.0.{index}"),
             port: 6379,
         },
+        down: false,
     }
 }
 
@@ -114,6 +115,7 @@ fn router(pools: u16, servers: u32) -> Router {
             hash: Hash::Fnv1a_64,
             byte_sign: ByteSign::Signed,
             hash_tag: None,
+            salt: Box::default(),
         };
         Route::Pool(Arc::new(RoutingPool::new(spec).unwrap()))
     };

@@ -100,7 +100,7 @@ pub fn hedged() -> Route {
 pub fn rehash() -> Route {
     GuardedSpec {
         pool: pool_of("m"),
-        on_down: OnDown::Rehash { tries: 8 },
+        on_down: OnDown::Rehash,
     }
     .into()
 }

@@ -34,6 +34,7 @@ pub fn pool_of(name: &str) -> Arc<Pool> {
         distribution: Distribution::Ketama,
         hash: Hash::Fnv1a_64,
         byte_sign: ByteSign::Signed,
+        salt: Box::default(),
         hash_tag: Some(HashTag::BRACES),
     };
     Arc::new(Pool::new(spec).unwrap())

@@ -68,7 +68,8 @@ impl Conversation {
     /// Whether memory may answer this read, whatever it finds there.
     pub(super) fn is_recalled(&self, worker: &Worker, read: &Read<'_>) -> bool {
         let heat = &worker.heat;
-        if heat.is_cold() {
+        // Nothing is fetched from a server that is never to be connected to.
+        if heat.is_cold() || worker.server(read.server).down {
             return false;
         }
         let settings = heat.pool(read.pool);
@@ -141,13 +142,16 @@ impl Conversation {
             self.note(worker, worker.pool_of_target(first), access, key);
         }
         let version = self.client.wire().version();
-        let full = plan.aims().into_iter().find_map(|(target, _)| match target {
-            Target::Send(server) => {
-                let backend = worker.backend(server, version, self.client.id);
-                backend.ok().filter(|backend| backend.is_full())
-            }
-            Target::Answer(_) => None,
-        });
+        let full = plan
+            .aims()
+            .into_iter()
+            .find_map(|(target, _)| match target {
+                Target::Send(server) => {
+                    let backend = worker.backend(server, version, self.client.id);
+                    backend.ok().filter(|backend| backend.is_full())
+                }
+                Target::Answer(_) => None,
+            });
         match full.map(|backend| self.room(backend)) {
             None => {
                 self.parked_until = 0;
