@@ -274,7 +274,7 @@ impl Conversation {
             size: frame.replaces().then(|| frame.body().len()),
             ..Ask::new(key, kind)
         };
-        let plan = worker.plan(listener, self.client.id, &ask);
+        let plan = worker.plan(listener, self.client.origin, &ask);
         let Some(plan) = plan.target() else {
             return self.dispatch_memcached(worker, frame, key, plan);
         };
@@ -390,7 +390,7 @@ impl Conversation {
         }
         splitter.clear();
         for (number, key) in parser.keys(frame.bytes).enumerate() {
-            let plan = worker.plan(listener, self.client.id, &Ask::new(key, kind));
+            let plan = worker.plan(listener, self.client.origin, &Ask::new(key, kind));
             let Some(plan) = plan.target() else {
                 let first = plan.first().or(listener.router.targets().first().copied());
                 let Some(first) = first else {

@@ -176,7 +176,7 @@ impl Conversation {
                     let kind = command.kind;
                     let plan = self
                         .worker
-                        .plan(listener, self.client.id, &Ask::new(key, kind));
+                        .plan(listener, self.client.origin, &Ask::new(key, kind));
                     (plan.target()?, Some(key))
                 }
                 Class::SameShard | Class::Split(_) => (sole?, None),
@@ -222,7 +222,7 @@ impl Conversation {
         };
         let kind = request.verb.kind();
         let key = input.memcache.routing_key(bytes, &request, 0);
-        let plan = worker.plan(listener, self.client.id, &Ask::new(key, kind));
+        let plan = worker.plan(listener, self.client.origin, &Ask::new(key, kind));
         // What goes to several places has to be seen whole first, as what is
         // answered in this process; it is counted then.
         let target = plan.target();
