@@ -256,7 +256,7 @@ impl Worker {
                 Protocol::Memcached => Wire::Memcached,
             };
             let id = self.hub.client_ids.fetch_add(1, Ordering::Relaxed);
-            let client = Rc::new(Client::new(id, origin, seat.key(), listener, wire));
+            let client = Rc::new(Client::new(id, socket.origin(), seat.key(), listener, wire));
             seat.insert(Rc::clone(&client));
             client
         };

@@ -42,8 +42,8 @@ const REPLY_SIZE: usize = ASKED_MAX / 64;
 pub struct Client {
     /// Unique in the process; what `CLIENT ID` answers.
     pub id: u64,
-    /// Stands for its host, the same over all its connections; 0 where there
-    /// is no address.
+    /// Stands for the address that it comes from, in every process alike; its
+    /// port is no part of it.
     pub origin: u64,
     /// Its place in the worker's list.
     pub seat: usize,
