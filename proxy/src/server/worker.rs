@@ -7,7 +7,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,9 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use emberline_protocol::memcache;
 use emberline_protocol::redis::{self as resp, Version};
-use emberline_routing::{
-    Ask, ByteSign, Conditions, Hash, Plan, PoolId, ServerId, States, Target, Upstream,
-};
+use emberline_routing::{Ask, Conditions, Plan, PoolId, ServerId, States, Target, Upstream};
 use slab::Slab;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -246,7 +243,6 @@ impl Worker {
     }
 
     fn admit(self: &Rc<Worker>, socket: Socket, listener: usize) {
-        let origin = socket.peer().map_or(0, |peer| origin_of(peer.ip()));
         self.meter.clients(listener, 1);
         let client = {
             let mut clients = self.clients.borrow_mut();
@@ -602,15 +598,6 @@ impl Worker {
     pub fn shed(&self) {
         self.meter.shed(Shed::Memory);
     }
-}
-
-/// Stands for a client's host; the same in every process.
-fn origin_of(address: IpAddr) -> u64 {
-    let hash = |octets: &[u8]| Hash::Fnv1a_64.hash(octets, ByteSign::Unsigned);
-    u64::from(match address {
-        IpAddr::V4(address) => hash(&address.octets()),
-        IpAddr::V6(address) => hash(&address.octets()),
-    })
 }
 
 impl Upstream for Worker {

@@ -145,6 +145,7 @@ fn home(servers: &[Server], key: &[u8]) -> usize {
                     distribution: Distribution::Ketama,
                     hash: Hash::Fnv1a_64,
                     byte_sign: ByteSign::Signed,
+                    salt: Box::default(),
                     hash_tag: None::<HashTag>,
                 })
                 .unwrap(),
