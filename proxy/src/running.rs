@@ -27,6 +27,9 @@ pub struct Running {
     pub servers: Vec<Server>,
     /// How many routes remember something.
     pub route_states: usize,
+    /// Indexed by `PoolId`: where a pool's keys are, also where no listener
+    /// reaches it; none for a local pool.
+    pub rings: Vec<Option<Arc<emberline_routing::Pool>>>,
     /// The full admin API.
     pub admin: Option<Bind>,
     /// The read-only status endpoint.

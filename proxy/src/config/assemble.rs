@@ -98,6 +98,7 @@ pub fn assemble(
         route_states: tree.states(),
         proxy,
         listeners,
+        rings: pools.rings(),
         pools: pools.pools,
         servers: pools.servers,
         admin: admin(config),

@@ -236,6 +236,15 @@ impl Pools {
         }
     }
 
+    /// By id: where a pool's keys are; none for a local one.
+    pub fn rings(&self) -> Vec<Option<Arc<Placing>>> {
+        let ring = |pool: &running::Pool| match self.routes.get(&pool.name) {
+            Some(Route::Pool(ring)) => Some(Arc::clone(ring)),
+            _ => None,
+        };
+        self.pools.iter().map(ring).collect()
+    }
+
     /// The largest value that any of these pools takes.
     pub fn value_max(&self, ids: &[PoolId]) -> usize {
         let pools = ids
