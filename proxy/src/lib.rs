@@ -15,3 +15,4 @@ pub mod log;
 pub mod metrics;
 pub mod running;
 pub mod server;
+pub mod warm;

@@ -65,6 +65,7 @@ fn server(state: &State, id: u32, weight: Option<u32>) -> Option<Value> {
             Some(_) => Health::Down.name(),
             None => totals.health.name(),
         },
+        "marked_down": server.down,
         "down": trouble.map(|trouble| down(state, ServerId(id), &trouble)),
         "inflight": totals.inflight,
         "requests": totals.requests.iter().sum::<u64>(),

@@ -55,6 +55,7 @@ pub fn assemble(
     }
 
     outage::refuse_unbuilt(config, report);
+    pools.guard(config);
     let mut told = HashSet::new();
     let mut tree = Tree::new(config, &pools.routes);
     let mut listeners = Vec::new();
@@ -97,6 +98,7 @@ pub fn assemble(
         route_states: tree.states(),
         proxy,
         listeners,
+        rings: pools.rings(),
         pools: pools.pools,
         servers: pools.servers,
         admin: admin(config),

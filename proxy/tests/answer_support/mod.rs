@@ -40,6 +40,7 @@ pub fn running(protocol: Protocol, password: Option<&str>) -> Running {
         }],
         pools: Vec::new(),
         servers: Vec::new(),
+        rings: Vec::new(),
         admin: None,
         status: None,
         l1_capacity: 1 << 20,

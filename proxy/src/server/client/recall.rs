@@ -68,7 +68,8 @@ impl Conversation {
     /// Whether memory may answer this read, whatever it finds there.
     pub(super) fn is_recalled(&self, worker: &Worker, read: &Read<'_>) -> bool {
         let heat = &worker.heat;
-        if heat.is_cold() {
+        // Nothing is fetched from a server that is never to be connected to.
+        if heat.is_cold() || worker.server(read.server).down {
             return false;
         }
         let settings = heat.pool(read.pool);

@@ -31,9 +31,15 @@ pub enum Standing {
     Spared,
 }
 
+/// Why a server is down that is said to be.
+const MARKED: &str = "the configuration says so";
+
 /// What is known of a server that is down.
 #[derive(Debug)]
 pub struct Trouble {
+    /// The configuration says that it is down: for ever, and whatever becomes
+    /// of the rest of its pool.
+    pub marked: bool,
     /// When it was found to be down, in nanoseconds of the process's clock.
     pub since: u64,
     /// What it was found by.
@@ -61,9 +67,32 @@ struct PoolPart {
 
 impl Board {
     /// Every server is up.
+    ///
+    /// Those which the configuration says are down are, from the beginning
+    /// (the process's clock starts at 0) and for ever.
     pub fn new(running: &Running) -> Board {
         let pools = running.pools.iter();
-        Board::over(pools.map(|pool| (pool.servers.clone(), pool.health.panic)))
+        let board = Board::over(pools.map(|pool| (pool.servers.clone(), pool.health.panic)));
+        for (id, server) in (0..).zip(&running.servers) {
+            if server.down {
+                board.mark(ServerId(id));
+            }
+        }
+        board
+    }
+
+    /// Say that a server is down for good.
+    fn mark(&self, server: ServerId) {
+        let mut troubles = self.troubles();
+        if let Some(trouble) = troubles.get_mut(server.0 as usize) {
+            *trouble = Some(Arc::new(Trouble {
+                marked: true,
+                since: 0,
+                why: MARKED.into(),
+                next: AtomicU64::new(0),
+            }));
+            self.set(server.0, 1);
+        }
     }
 
     fn over(pools: impl Iterator<Item = (Range<u32>, f64)>) -> Board {
@@ -112,6 +141,7 @@ impl Board {
         match troubles.get_mut(server.0 as usize) {
             Some(trouble @ None) => {
                 *trouble = Some(Arc::new(Trouble {
+                    marked: false,
                     since: now,
                     why: Arc::clone(why),
                     next: AtomicU64::new(0),
@@ -126,7 +156,8 @@ impl Board {
     /// Say that a server is up; what its trouble was, if that is news.
     pub fn restore(&self, server: ServerId) -> Option<Arc<Trouble>> {
         let mut troubles = self.troubles();
-        let trouble = troubles.get_mut(server.0 as usize)?.take()?;
+        let place = troubles.get_mut(server.0 as usize)?;
+        let trouble = place.take_if(|trouble| !trouble.marked)?;
         let word = self.word(server);
         self.set(server.0, (word & !STANDING) + INCIDENT);
         self.judge(server, &troubles);
@@ -140,15 +171,20 @@ impl Board {
         }
     }
 
-    /// What the servers of this one's pool that are down may expect now.
+    /// What the servers of this one's pool that are down may expect now. Those
+    /// that are marked are not counted, neither as down nor as servers: a pool
+    /// panics when it is surprised.
     fn judge(&self, server: ServerId, troubles: &[Option<Arc<Trouble>>]) {
         let mut pools = self.pools.iter();
         let Some(pool) = pools.find(|pool| pool.servers.contains(&server.0)) else {
             return;
         };
-        let is_down = |server: &u32| troubles[*server as usize].is_some();
+        let of = |server: &u32| troubles.get(*server as usize).and_then(Option::as_ref);
+        let is_down = |server: &u32| of(server).is_some_and(|trouble| !trouble.marked);
+        let is_marked = |server: &u32| of(server).is_some_and(|trouble| trouble.marked);
         let down = pool.servers.clone().filter(is_down).count();
-        let standing = match pool.panics(down) {
+        let marked = pool.servers.clone().filter(is_marked).count();
+        let standing = match pool.panics(down, pool.servers.len() - marked) {
             true => 2,
             false => 1,
         };
@@ -179,10 +215,10 @@ impl Board {
 }
 
 impl PoolPart {
-    /// Whether so many servers are too many to be ejected. A single one never
-    /// is: it says nothing about the others, and half of two is one.
-    fn panics(&self, down: usize) -> bool {
-        down > 1 && down as f64 >= self.panic * self.servers.len() as f64
+    /// Whether so many servers of so many are too many to be ejected. A single
+    /// one never is: it says nothing about the others, and half of two is one.
+    fn panics(&self, down: usize, of: usize) -> bool {
+        down > 1 && down as f64 >= self.panic * of as f64
     }
 }
 
@@ -273,6 +309,24 @@ mod tests {
         check(&pair, "x.");
         eject(&pair, 1, 1);
         check(&pair, "!!");
+    }
+
+    #[test]
+    fn what_is_marked_stays_down_and_is_no_part_of_a_panic() {
+        let board = board(&[5]);
+        board.mark(ServerId(0));
+        board.mark(ServerId(1));
+        check(&board, "xx...");
+        assert!(board.restore(ServerId(0)).is_none(), "it is down for good");
+        assert!(!eject(&board, 0, 1), "it is down already");
+        eject(&board, 2, 1);
+        check(&board, "xxx..");
+        // Two of the three that are to be up.
+        eject(&board, 3, 1);
+        check(&board, "xx!!.");
+        board.restore(ServerId(3));
+        check(&board, "xxx..");
+        assert!(board.trouble(ServerId(1)).is_some_and(|why| why.marked));
     }
 
     #[test]
