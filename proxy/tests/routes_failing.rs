@@ -386,7 +386,7 @@ fn failover_inside_a_pool_finds_another_server_for_each_key() {
         let Some(mut house) = House::new(dialect, config, "") else {
             return;
         };
-        let keys: Vec<String> = (0..30).map(|number| format!("key{number}")).collect();
+        let keys: Vec<String> = (0..30).map(|number| format!("{number}:some-key")).collect();
         let lost: Vec<&String> = {
             for key in &keys {
                 house.tell(&format!("client set {key} v -> ok"));

@@ -340,13 +340,13 @@ fn two_tiers_fill_the_near_one_and_write_to_the_far_one() {
         b ttl k                  -> 1000s
         a get k                  -> -
         client get k             -> 1
-        a get k                  ~> 1
+        client get k; a get k    ~> 1
         a ttl k                  -> 100s
         b set k 2                -> ok
         client get k             -> 1      // until the TTL ends
         client set k 3           -> ok
         client get k             -> 3
-        a get k                  ~> 3
+        client get k; a get k    ~> 3      // a delete is remembered for a while
         client incr k            -> 4
         client get k             -> 4
         client mget k no         -> 4 -
@@ -356,7 +356,7 @@ fn two_tiers_fill_the_near_one_and_write_to_the_far_one() {
         client get k             -> -
         memcached: client set f v 1000 7  -> ok
         memcached: client get f           -> v
-        memcached: a flags f              ~> 7
+        memcached: client get f; a flags f  ~> 7
         b set k 5                -> ok
         a kill
         client get k             -> 5

@@ -310,9 +310,16 @@ fn pools_with_a_spare() {
         ",
     );
     let gutter = routes::pool_with_gutter();
-    // Cheap while nothing is known to be down: who fails meanwhile, fails.
-    check(&gutter, "GET k | send m3; m3=timeout; answer m3");
-    check(&gutter, "GET k down=m3 | send g0; g0=hit; answer g0");
+    // As plain as the pool, until it is known that the server is down.
+    check(
+        &gutter,
+        "
+        GET k | send m3; m3=timeout; answer m3
+        SET k | send m3; m3=connect; answer m3
+        GET k down=m3 | send g0; g0=hit; answer g0
+        DEL k | send m3; send g0; g0=done; m3=not_done; answer m3
+        ",
+    );
     let capped = "send g0 (with a TTL of at most 10s); g0=done; answer g0";
     check(&gutter, &format!("SET k down=m3 | {capped}"));
 }

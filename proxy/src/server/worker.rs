@@ -173,7 +173,7 @@ impl Worker {
             parsers: RefCell::default(),
             scratch: RefCell::default(),
             ways: RefCell::default(),
-            states: States::new(running.route_states, seed()),
+            states: States::new(running.route_states, seed()).shared_by(running.proxy.workers),
             refills: Cell::new(0),
             places: running
                 .listeners
@@ -203,6 +203,8 @@ impl Worker {
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut heat = tokio::time::interval(HEAT_TICK);
         heat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // The time of day is known before the first request is planned.
+        self.sweep();
         loop {
             tokio::select! {
                 message = messages.recv() => match message {

@@ -7,6 +7,7 @@
 //!   a kill
 //!   client get k        -> -         nothing there; an error is `! its text`
 //!   b get k             ~> 1         becomes so in a while
+//!   client get k; a get k ~> 1       both, until the second says so
 //!   memcached: ...                   with memcached alone
 //! ```
 //!
@@ -109,8 +110,12 @@ impl House {
         self.proxy.assert_alive();
     }
 
-    /// One line without its expectation.
+    /// One line without its expectation; of several sayings the last counts.
     pub fn perform(&mut self, what: &str) -> String {
+        if let Some((first, rest)) = what.split_once(';') {
+            self.perform(first);
+            return self.perform(rest);
+        }
         let mut words = what.split_whitespace();
         let who = words.next().unwrap();
         let words: Vec<&str> = words.collect();
@@ -168,7 +173,11 @@ fn written(dialect: Dialect, config: &str, servers: &[Server]) -> String {
         } else {
             text += &format!(
                 "[pools.{letter}]\nprotocol = '{protocol}'\nservers = ['{address}']\n\
-                 request_timeout = '1s'\n"
+                 request_timeout = '1s'\n{}",
+                match dialect {
+                    Dialect::Redis => "",
+                    Dialect::Memcached => "value_max = '64MiB'\n",
+                }
             );
         }
     }

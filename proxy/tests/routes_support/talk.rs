@@ -21,8 +21,9 @@ impl Dialect {
 
 /// So many bytes that would show if some were lost or twice there.
 pub fn pattern(len: usize) -> Vec<u8> {
-    let word = |at: usize| (at as u32).wrapping_mul(2_654_435_761).to_le_bytes();
-    let mut bytes: Vec<u8> = (0..len / 4 + 1).flat_map(word).collect();
+    // Its length is a prime: shifted by any buffer's size it is another.
+    let block: Vec<u8> = (0..4099u32).map(|at| (at * at / 7) as u8).collect();
+    let mut bytes = block.repeat(len / block.len() + 1);
     bytes.truncate(len);
     bytes
 }

@@ -147,6 +147,7 @@ fn home(servers: &[Server], key: &[u8]) -> usize {
                     byte_sign: ByteSign::Signed,
                     salt: Box::default(),
                     hash_tag: None::<HashTag>,
+                    salt: Box::default(),
                 })
                 .unwrap(),
             )
