@@ -147,7 +147,6 @@ fn home(servers: &[Server], key: &[u8]) -> usize {
                     byte_sign: ByteSign::Signed,
                     salt: Box::default(),
                     hash_tag: None::<HashTag>,
-                    salt: Box::default(),
                 })
                 .unwrap(),
             )
