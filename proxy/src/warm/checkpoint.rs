@@ -6,7 +6,7 @@
 //! ```json
 //! { "emberline_warm": 1,
 //!   "job": { "from": "...", "to": "...", "options": "..." },
-//!   "servers": { "127.0.0.1:6379": { "instance": "5e1f", "done": false, "cursor": 1792 } } }
+//!   "servers": { "127.0.0.1:6379": { "instance": "5e1f", "done": false, "cursor": 1792, "slices": 0 } } }
 //! ```
 
 use std::collections::BTreeMap;
@@ -27,8 +27,10 @@ pub struct Progress {
     pub instance: String,
     /// All of its keys are handled.
     pub done: bool,
-    /// Redis: where `SCAN` goes on. memcached begins anew unless it is done.
+    /// Redis: where `SCAN` goes on. memcached: slices that are done.
     pub cursor: u64,
+    /// memcached: slices in all; 0: not known.
+    pub slices: u64,
 }
 
 /// What is being copied, in words that are the same as long as the keys and
@@ -90,6 +92,7 @@ fn progress(value: &Value) -> Progress {
         instance: value["instance"].as_str().unwrap_or_default().to_owned(),
         done: value["done"].as_bool().unwrap_or(false),
         cursor: value["cursor"].as_u64().unwrap_or(0),
+        slices: value["slices"].as_u64().unwrap_or(0),
     }
 }
 
@@ -102,6 +105,7 @@ pub fn text(identity: &Identity, servers: &Servers) -> String {
                 "instance": progress.instance,
                 "done": progress.done,
                 "cursor": progress.cursor,
+                "slices": progress.slices,
             });
             (name.clone(), value)
         })
@@ -161,6 +165,7 @@ mod tests {
             done: false,
             // Beyond what a double holds.
             cursor: u64::MAX - 1,
+            slices: 4,
         };
         let servers = Servers::from([
             ("a:1".to_owned(), far),

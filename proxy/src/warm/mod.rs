@@ -19,6 +19,7 @@ mod endpoint;
 mod frontier;
 pub mod hot;
 mod item;
+mod keys;
 mod limit;
 mod link;
 mod memcached;

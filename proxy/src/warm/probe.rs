@@ -150,15 +150,18 @@ async fn ask_on(running: &Running, one: &Probed) -> Result<(), Fault> {
         return Ok(());
     };
     let mut link = Link::open(&one.address, pool).await?;
-    loop {
-        let question: &[u8] = match pool.protocol {
-            Protocol::Redis => b"PING\r\n",
-            Protocol::Memcached => b"version\r\n",
+    for number in 0_u64.. {
+        // `version` takes none of the locks that a memcached's clients wait for:
+        // so keys that are not there are asked for, each behind another lock.
+        let question = match pool.protocol {
+            Protocol::Redis => "PING\r\n".to_owned(),
+            Protocol::Memcached => format!("mg emberline:probe:{number} u v\r\n"),
         };
-        link.output.extend_from_slice(question);
+        link.output.extend_from_slice(question.as_bytes());
         let asked = Instant::now();
         link.ask(1).await?;
         one.record(asked.elapsed());
         sleep(if one.often { OFTEN } else { SELDOM }).await;
     }
+    Ok(())
 }

@@ -5,10 +5,12 @@
 //!
 //! memcached is dumped in the order of its hash table, `metadump hash`. The other
 //! dumps walk the LRU, where the server itself moves items from list to list while
-//! they are read: of a million just stored, a few were missed every time. A dump
-//! cannot be begun in its middle, and no count of lines says where it was: so a
-//! later run begins a server that is not done anew, and what was copied is there
-//! already.
+//! they are read: of a million just stored, a few were missed every time. But while
+//! a reader of this dump is slow, the server holds locks that its other clients
+//! wait for. So a dump is read to its end as fast as it comes, and only then are
+//! values asked for. For what is kept in between not to grow without bound, and for
+//! a later run not to begin at the beginning, there are several dumps, and each
+//! keeps a *slice*: the keys whose hash, one of our own, is in its turn.
 
 use std::time::Duration;
 
@@ -17,12 +19,19 @@ use tokio::time::{Instant, sleep};
 use super::checkpoint::Progress;
 use super::endpoint::{Endpoint, Failed};
 use super::frontier::Frontier;
+use super::keys::Keys;
 use super::link::{Fault, Link};
 use super::{item, memcached, redis};
 use crate::running::{Pool, Protocol};
 
 /// Keys of a page, about.
 const PAGE: usize = 512;
+
+/// Keys of a slice, about: all of them are in memory at once.
+const SLICE: u64 = 16 << 20;
+
+/// Slices at least, so that an interrupted run need not begin at the beginning.
+const SLICES_MIN: u64 = 4;
 
 /// How long another's use of memcached's crawler is waited for.
 const CRAWLER: Duration = Duration::from_secs(60);
@@ -35,16 +44,17 @@ pub struct Walk {
     state: State,
     /// Redis: where the next page begins.
     cursor: u64,
-    /// memcached: keys of this dump so far.
-    dumped: u64,
+    /// memcached: slices, 0 while not known, and the one that is being copied.
+    slices: u64,
+    slice: u64,
+    /// memcached: the slice's keys that are still to come, once it was dumped.
+    keys: Option<Keys>,
 }
 
 #[derive(Debug)]
 enum State {
     Unconnected,
     Scanning(Link),
-    /// A dump whose next bytes are to be read.
-    Dumping(Link),
     End,
 }
 
@@ -74,7 +84,9 @@ impl Walk {
                 false => State::Unconnected,
             },
             cursor: progress.cursor,
-            dumped: 0,
+            slices: progress.slices,
+            slice: progress.cursor,
+            keys: None,
         };
         (walk, Frontier::new(position))
     }
@@ -90,6 +102,7 @@ impl Walk {
             instance: self.instance.clone(),
             done: self.ended() && frontier.is_clear(),
             cursor: frontier.position(),
+            slices: self.slices,
         }
     }
 
@@ -127,7 +140,7 @@ impl Walk {
                 self.state = State::End;
                 return Ok(None);
             }
-            State::Unconnected | State::Dumping(_) => {
+            State::Unconnected => {
                 let mut link = end.open(pool).await?;
                 link.output.extend_from_slice(b"INFO server\r\n");
                 let info = link.ask(1).await?;
@@ -163,36 +176,75 @@ impl Walk {
 
     async fn dump(&mut self, pool: &Pool, end: &Endpoint) -> Result<Option<Page>, Fault> {
         let mut anew = false;
-        let mut link = match std::mem::replace(&mut self.state, State::Unconnected) {
-            State::Dumping(link) => link,
-            State::End => {
+        if self.keys.is_none() {
+            if self.ended() || self.slices > 0 && self.slice >= self.slices {
                 self.state = State::End;
                 return Ok(None);
             }
-            State::Unconnected | State::Scanning(_) => {
-                anew = true;
-                self.dumped = 0;
-                begin_dump(end.open(pool).await?).await?
-            }
+            let mut link = end.open(pool).await?;
+            anew = self.recognise(&mut link).await?;
+            self.keys = Some(self.keys_of(link).await?);
+        }
+        let Some(keys) = &mut self.keys else {
+            return Ok(None);
         };
-        let (keys, ended) = some_of_dump(&mut link).await?;
-        self.dumped += keys.len() as u64;
-        if ended && self.dumped == 0 && items(&mut link).await? > 0 {
+        let page: Vec<Vec<u8>> = keys.by_ref().take(PAGE).collect();
+        let position = self.slice;
+        if keys.is_empty() {
+            self.keys = None;
+            self.slice += 1;
+        }
+        Ok(Some(Page {
+            position,
+            keys: page,
+            next: self.slice,
+            anew,
+        }))
+    }
+
+    /// See how many slices there are to be. Whether this is another server, or
+    /// another life of it, than before.
+    async fn recognise(&mut self, link: &mut Link) -> Result<bool, Fault> {
+        link.output.extend_from_slice(b"stats\r\n");
+        let stats = link.ask(1).await?;
+        let number = |name| memcached::statistic(stats.reply(0), name).unwrap_or(0);
+        let born = number("time").saturating_sub(number("uptime"));
+        let same = self.slices > 0 && instance_is(&self.instance, number("pid"), born);
+        if !same {
+            self.instance = format!("{} {born}", number("pid"));
+            self.slices = number("curr_items").div_ceil(SLICE).max(SLICES_MIN);
+            self.slice = 0;
+        }
+        Ok(!same)
+    }
+
+    /// Dump everything and keep this slice.
+    async fn keys_of(&self, link: Link) -> Result<Keys, Fault> {
+        let mut link = begin_dump(link).await?;
+        let (mut keys, mut dumped) = (Keys::default(), 0_u64);
+        while !read_dump(&mut link.input, |key| {
+            dumped += 1;
+            if slice_of(&key, self.slices) == self.slice {
+                keys.push(&key);
+            }
+        })? {
+            link.more().await?;
+        }
+        if dumped == 0 && items(&mut link).await? > 0 {
             return Err(Fault::Lost(
                 "its metadump is empty and it is not".to_owned(),
             ));
         }
-        self.state = match ended {
-            true => State::End,
-            false => State::Dumping(link),
-        };
-        Ok(Some(Page {
-            position: 0,
-            keys,
-            next: 0,
-            anew,
-        }))
+        Ok(keys)
     }
+}
+
+/// Which of so many slices a key is in: FNV-1a, the same in every run.
+fn slice_of(key: &[u8], slices: u64) -> u64 {
+    let hash = key.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    });
+    (hash >> 32) % slices.max(1)
 }
 
 /// Start a dump. While the hash table grows there is none to be had, and there
@@ -236,33 +288,66 @@ async fn items(link: &mut Link) -> Result<u64, Fault> {
     Ok(memcached::statistic(stats.reply(0), "curr_items").unwrap_or(0))
 }
 
-/// About a page of a dump's keys, and whether it has ended.
-async fn some_of_dump(link: &mut Link) -> Result<(Vec<Vec<u8>>, bool), Fault> {
-    let mut keys = Vec::new();
-    loop {
-        let mut at = 0;
-        while let Some(len) = memchr::memchr(b'\n', link.input.get(at..).unwrap_or_default()) {
-            let line = link.input.get(at..at + len).unwrap_or_default();
-            at += len + 1;
-            if line.trim_ascii_end() == b"END" {
-                return Ok((keys, true));
-            }
-            match memcached::dumped(line) {
-                Some(key) => keys.push(key),
-                None => {
-                    return Err(Fault::Lost(
-                        "its metadump has a line that is none".to_owned(),
-                    ));
-                }
-            }
-            if keys.len() >= PAGE {
-                break;
-            }
+/// Take whole lines of a dump; whether it has ended.
+fn read_dump(input: &mut Vec<u8>, mut each: impl FnMut(Vec<u8>)) -> Result<bool, Fault> {
+    let mut at = 0;
+    while let Some(len) = memchr::memchr(b'\n', input.get(at..).unwrap_or_default()) {
+        let line = input.get(at..at + len).unwrap_or_default();
+        at += len + 1;
+        if line.trim_ascii_end() == b"END" {
+            input.clear();
+            return Ok(true);
         }
-        link.input.drain(..at);
-        if keys.len() >= PAGE {
-            return Ok((keys, false));
+        let key = memcached::dumped(line);
+        each(key.ok_or_else(|| Fault::Lost("its metadump has a line that is none".to_owned()))?);
+    }
+    input.drain(..at);
+    Ok(false)
+}
+
+/// The second of a server's birth is known to one or two.
+fn instance_is(instance: &str, pid: u64, born: u64) -> bool {
+    let mut words = instance.split(' ').map(str::parse::<u64>);
+    let then = (words.next(), words.next());
+    matches!(then, (Some(Ok(then)), Some(Ok(at))) if then == pid && at.abs_diff(born) <= 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_known_again_by_its_process_and_birth() {
+        assert!(instance_is("17 1700000000", 17, 1_700_000_001));
+        assert!(!instance_is("17 1700000000", 18, 1_700_000_000));
+        assert!(!instance_is("17 1700000000", 17, 1_700_000_009));
+        assert!(!instance_is("", 17, 0));
+        assert!(!instance_is("x y", 17, 0));
+    }
+
+    #[test]
+    fn every_key_is_in_one_slice_and_they_are_alike() {
+        let mut counts = [0; 4];
+        for i in 0..4000 {
+            counts[slice_of(format!("key:{i}").as_bytes(), 4) as usize] += 1;
         }
-        link.more().await?;
+        assert!(
+            counts.iter().all(|count| (900..1100).contains(count)),
+            "{counts:?}"
+        );
+    }
+
+    #[test]
+    fn a_dump_is_read_however_it_is_cut() {
+        let dump = b"key=a exp=-1\nkey=b%20c exp=5\r\nEND\r\n";
+        for cut in 0..dump.len() {
+            let (mut input, mut keys) = (dump[..cut].to_vec(), Vec::new());
+            assert_eq!(read_dump(&mut input, |key| keys.push(key)), Ok(false));
+            input.extend_from_slice(&dump[cut..]);
+            assert_eq!(read_dump(&mut input, |key| keys.push(key)), Ok(true));
+            assert_eq!(keys, [b"a".to_vec(), b"b c".to_vec()]);
+        }
+        let mut garbage = b"STAT x 1\r\n".to_vec();
+        assert!(read_dump(&mut garbage, drop).is_err());
     }
 }
