@@ -36,7 +36,6 @@ pub fn pool_of(name: &str) -> Arc<Pool> {
         byte_sign: ByteSign::Signed,
         salt: Box::default(),
         hash_tag: Some(HashTag::BRACES),
-        salt: Box::default(),
     };
     Arc::new(Pool::new(spec).unwrap())
 }
