@@ -239,11 +239,13 @@ impl Walk {
     }
 }
 
-/// Which of so many slices a key is in: FNV-1a, the same in every run.
+/// Which of so many slices a key is in: FNV-1a, the same in every run, and
+/// stirred, or keys that differ in a digit would stay together.
 fn slice_of(key: &[u8], slices: u64) -> u64 {
     let hash = key.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
     });
+    let hash = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (hash >> 32) % slices.max(1)
 }
 
