@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use emberline_hotkey::{Access, HotKey, Item, KeyHash, Seat, Token, Value};
-use emberline_routing::{PoolId, ServerId, Target};
+use emberline_routing::{Plan, PoolId, ServerId};
 
 use super::conversation::{Conversation, Next};
 use crate::l1::{Ask, encode};
@@ -126,27 +126,30 @@ impl Conversation {
     }
 
     /// What has to be before a plan of several places is carried out: the
-    /// client's own fetches have ended, the first place has room, and the
-    /// request has been counted; or else, what to do instead.
+    /// client's own fetches have ended, whoever must be asked has room or has
+    /// been waited for, and the request has been counted; or else, what to do
+    /// instead.
     pub(super) fn prepare_dispatch(
         &mut self,
         worker: &Rc<Worker>,
         access: Access,
         key: &[u8],
-        first: Option<Target>,
+        plan: &Plan,
     ) -> Option<Next> {
         if self.fetch_clashes(worker, None) {
             return Some(self.wait_for_all());
         }
-        let first = first?;
+        let first = plan.first()?;
         self.note(worker, worker.pool_of_target(first), access, key);
-        let Target::Send(server) = first else {
-            return None;
-        };
-        let backend = worker.backend(server, self.client.wire().version(), self.client.id);
-        let full = backend.ok().filter(|backend| backend.is_full())?;
-        self.parked = Some(full);
-        Some(Next::Wait)
+        let (version, id) = (self.client.wire().version(), self.client.id);
+        let way = |server: ServerId| worker.backend(server, version, id).ok();
+        let mut is_full = |server: ServerId| way(server).is_some_and(|way| way.is_full());
+        let full = plan.waits_for(access == Access::Read, &mut is_full);
+        // Who has waited long enough is sent on, and told by its course.
+        match self.room(full.and_then(way)?) {
+            Ok(None) => Some(Next::Wait),
+            Ok(Some(_)) | Err(_) => None,
+        }
     }
 
     /// Take up nothing more before everything is answered.

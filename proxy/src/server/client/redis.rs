@@ -525,7 +525,7 @@ impl Conversation {
         plan: Plan,
     ) -> Next {
         let first = plan.first();
-        if let Some(next) = self.prepare_dispatch(worker, access_of(command), key, first) {
+        if let Some(next) = self.prepare_dispatch(worker, access_of(command), key, &plan) {
             return next;
         }
         let record = Record {
@@ -600,7 +600,7 @@ impl Conversation {
                 else {
                     return self.refuse(Some(command), "ERR this listener leads to no server");
                 };
-                if let Some(next) = self.prepare_dispatch(worker, access, key, Some(first)) {
+                if let Some(next) = self.prepare_dispatch(worker, access, key, &plan) {
                     return next;
                 }
                 splitter.put_course(first, plan);
