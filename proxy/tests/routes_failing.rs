@@ -150,6 +150,33 @@ fn a_frozen_first_replica_is_answered_for_by_the_next() {
 }
 
 #[test]
+fn a_frozen_replica_with_no_room_left_holds_nobody_up() {
+    // What it was asked stays in flight for a minute; others have room.
+    let config = |more: &str| {
+        format!(
+            "{COPIES}{more}
+            [pools.a]
+            protocol = 'PROTOCOL'
+            servers = ['@a']
+            request_timeout = '60s'
+            queue_timeout = '60s'
+            inflight_max = 4"
+        )
+    };
+    for dialect in [Dialect::Redis, Dialect::Memcached] {
+        let reads = config("hedge_after = '20ms'\nwait = 'one'");
+        let Some(mut house) = House::new(dialect, &reads, "") else {
+            return;
+        };
+        house.tell("client set k 1 -> ok\na get k ~> 1\nb get k ~> 1\nc get k ~> 1\na freeze");
+        for number in 0..50 {
+            house.tell("client get k -> 1\nother mget k no -> 1 -");
+            house.tell(&format!("client set new{number} 2 -> ok"));
+        }
+    }
+}
+
+#[test]
 fn a_frozen_replica_is_given_up_and_then_left_alone() {
     let config = format!(
         "{COPIES}

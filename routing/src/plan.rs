@@ -410,6 +410,46 @@ impl Plan {
         }
     }
 
+    /// The server that has to have room before a request with this plan is
+    /// sent, if it has none; a request need not wait for a server that another
+    /// can stand in for. What is not a read waits for the first of a `Try`: to
+    /// write elsewhere because of a busy moment would leave two values.
+    pub fn waits_for(
+        &self,
+        read: bool,
+        is_full: &mut dyn FnMut(ServerId) -> bool,
+    ) -> Option<ServerId> {
+        match self {
+            Plan::Send(server) => Some(*server).filter(|server| is_full(*server)),
+            Plan::Answer(_) | Plan::Reply(_) => None,
+            Plan::Edit(change, _) if change.withheld => None,
+            Plan::Edit(_, plan) => plan.waits_for(read, is_full),
+            Plan::Mirror(mirror) => mirror.main.waits_for(read, is_full),
+            Plan::Try(tries) => {
+                let (first, others) = tries.plans.split_first()?;
+                let full = first.waits_for(read, is_full)?;
+                let free = |plan: &Plan| plan.waits_for(read, is_full).is_none();
+                Some(full).filter(|_| !read || !others.iter().any(free))
+            }
+            Plan::Fan(fan) => {
+                let mut full = fan.plans.iter().map(|plan| plan.waits_for(read, is_full));
+                match fan.answer {
+                    Pick::First => full.next().flatten(),
+                    Pick::Worst | Pick::Every | Pick::FirstOfAll => full.flatten().next(),
+                    Pick::Majority | Pick::Fastest => {
+                        let full: Vec<ServerId> = full.flatten().collect();
+                        let enough = match fan.answer {
+                            Pick::Majority => fan.plans.len().div_ceil(2),
+                            _ => fan.plans.len(),
+                        };
+                        full.first().copied().filter(|_| full.len() >= enough)
+                    }
+                    Pick::Nobody => None,
+                }
+            }
+        }
+    }
+
     /// Whether it cannot be carried out now, as far as is known: what it waits
     /// for is down.
     pub fn is_down(&self, upstream: &dyn Upstream) -> bool {

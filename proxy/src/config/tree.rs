@@ -336,7 +336,11 @@ impl<'c> Tree<'c> {
         Ok(Route::from(routes::RateLimitSpec {
             name,
             child: self.build(&table.child)?,
-            over: Some(self.build(&table.over)?),
+            over: match &table.over {
+                // Its own error says which limit it was.
+                Child::Inline(over) if is_plain_error(over) => None,
+                over => Some(self.build(over)?),
+            },
             reads,
             writes,
             deletes,
@@ -472,6 +476,12 @@ impl<'c> Tree<'c> {
         let own = self.config.proxy.zone.as_ref();
         zone.is_some_and(|zone| own.is_some_and(|own| own.value == zone.value))
     }
+}
+
+/// Whether it is an error that says nothing of its own.
+fn is_plain_error(table: &RouteTable) -> bool {
+    let plain = tables::Error::default().message;
+    matches!(&table.rule, Rule::Error(error) if error.message == plain)
 }
 
 fn outcomes(causes: &[Cause]) -> Outcomes {

@@ -14,14 +14,21 @@
 //! Servers are `a`, `b`, `c` ...; each is a pool of its name unless the
 //! configuration puts it, as `@a`, into another. The listener's route is `top`.
 
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each test binary uses a part of it"
+)]
 #![allow(clippy::unwrap_used)]
 
+mod example;
 mod talk;
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+pub use example::{Example, count, scenario};
 pub use talk::Dialect;
 use talk::perform;
 
@@ -51,6 +58,9 @@ pub struct House {
     pub servers: Vec<Server>,
     pub proxy: Emberline,
     clients: HashMap<String, Client>,
+    /// Other listeners, by the port that the example gives them: their clients
+    /// have it in their names, as in `client:7380`.
+    doors: HashMap<String, SocketAddr>,
 }
 
 impl House {
@@ -77,6 +87,7 @@ impl House {
             servers,
             proxy,
             clients: HashMap::new(),
+            doors: HashMap::new(),
         }
     }
 
@@ -130,20 +141,18 @@ impl House {
             }
             return String::new();
         }
-        let proxy = &self.proxy;
-        let client = self.clients.entry(who.to_owned());
-        perform(
-            self.dialect,
-            client.or_insert_with(|| proxy.client()),
-            &words,
-        )
+        let dialect = self.dialect;
+        perform(dialect, self.client(who), &words)
     }
 
     /// A client by its name in the story.
     pub fn client(&mut self, name: &str) -> &mut Client {
-        let proxy = &self.proxy;
+        let (proxy, doors) = (&self.proxy, &self.doors);
         let client = self.clients.entry(name.to_owned());
-        client.or_insert_with(|| proxy.client())
+        client.or_insert_with(|| match name.split_once(':') {
+            Some((_, port)) => Client::connect(doors[port]),
+            None => proxy.client(),
+        })
     }
 }
 

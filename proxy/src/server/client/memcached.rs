@@ -352,10 +352,10 @@ impl Conversation {
         key: &[u8],
         plan: Plan,
     ) -> Next {
+        let first = plan.first();
         if let Some(next) = self.prepare_dispatch(worker, frame.access(), key, &plan) {
             return next;
         }
-        let first = plan.first();
         let record = Record {
             via: Via::Anywhere,
             ..self.memcached_record(frame.request, first)

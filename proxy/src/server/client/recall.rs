@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use emberline_hotkey::{Access, HotKey, Item, KeyHash, Seat, Token, Value};
-use emberline_routing::{Plan, PoolId, ServerId, Target};
+use emberline_routing::{Plan, PoolId, ServerId};
 
 use super::conversation::{Conversation, Next};
 use crate::l1::{Ask, encode};
@@ -126,8 +126,9 @@ impl Conversation {
     }
 
     /// What has to be before a plan of several places is carried out: the
-    /// client's own fetches have ended, there is room where it goes, and the
-    /// request has been counted; or else, what to do instead.
+    /// client's own fetches have ended, whoever must be asked has room or has
+    /// been waited for, and the request has been counted; or else, what to do
+    /// instead.
     pub(super) fn prepare_dispatch(
         &mut self,
         worker: &Rc<Worker>,
@@ -138,29 +139,16 @@ impl Conversation {
         if self.fetch_clashes(worker, None) {
             return Some(self.wait_for_all());
         }
-        if let Some(first) = plan.first() {
-            self.note(worker, worker.pool_of_target(first), access, key);
-        }
-        let version = self.client.wire().version();
-        let full = plan
-            .aims()
-            .into_iter()
-            .find_map(|(target, _)| match target {
-                Target::Send(server) => {
-                    let backend = worker.backend(server, version, self.client.id);
-                    backend.ok().filter(|backend| backend.is_full())
-                }
-                Target::Answer(_) => None,
-            });
-        match full.map(|backend| self.room(backend)) {
-            None => {
-                self.parked_until = 0;
-                None
-            }
-            Some(Ok(None)) => Some(Next::Wait),
-            // What has waited long enough is refused where there is no room,
-            // and the plan says what then.
-            Some(Ok(Some(_)) | Err(_)) => None,
+        let first = plan.first()?;
+        self.note(worker, worker.pool_of_target(first), access, key);
+        let (version, id) = (self.client.wire().version(), self.client.id);
+        let way = |server: ServerId| worker.backend(server, version, id).ok();
+        let mut is_full = |server: ServerId| way(server).is_some_and(|way| way.is_full());
+        let full = plan.waits_for(access == Access::Read, &mut is_full);
+        // Who has waited long enough is sent on, and told by its course.
+        match self.room(full.and_then(way)?) {
+            Ok(None) => Some(Next::Wait),
+            Ok(Some(_)) | Err(_) => None,
         }
     }
 

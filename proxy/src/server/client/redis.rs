@@ -524,10 +524,10 @@ impl Conversation {
         key: &[u8],
         plan: Plan,
     ) -> Next {
+        let first = plan.first();
         if let Some(next) = self.prepare_dispatch(worker, access_of(command), key, &plan) {
             return next;
         }
-        let first = plan.first();
         let record = Record {
             via: Via::Anywhere,
             ..self.record(Some(command), first)
