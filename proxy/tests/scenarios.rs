@@ -38,7 +38,7 @@ fn s01_a_salt_places_keys_in_another_way() {
             .sum();
         assert_eq!(total, keys.len(), "each key is in one place");
         let mut at_first = |key: &String| house.perform(&format!("a get {key}")) != "-";
-        Some(keys.iter().map(|key| at_first(key)).collect())
+        Some(keys.iter().map(at_first).collect())
     };
     // Names, not addresses, place keys; so both have the same ring.
     let example = || {
