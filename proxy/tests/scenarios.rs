@@ -37,7 +37,7 @@ fn s01_a_salt_places_keys_in_another_way() {
             .iter()
             .sum();
         assert_eq!(total, keys.len(), "each key is in one place");
-        let mut at_first = |key: &String| house.perform(&format!("a get {key}")) != "-";
+        let at_first = |key: &String| house.perform(&format!("a get {key}")) != "-";
         Some(keys.iter().map(at_first).collect())
     };
     // Names, not addresses, place keys; so both have the same ring.
