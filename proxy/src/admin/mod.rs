@@ -24,6 +24,7 @@ use std::time::SystemTime;
 
 use tokio::sync::watch;
 
+use crate::delete_log::Figures;
 use crate::l1::L1;
 use crate::metrics::{Meter, Scrape};
 use crate::running::Running;
@@ -43,6 +44,8 @@ pub struct State {
     pub started: SystemTime,
     /// Which servers are down.
     pub(crate) health: Arc<Board>,
+    /// What metrics show of the pools' delete logs, by pool.
+    pub(crate) delete_logs: Vec<Arc<Figures>>,
     scrape: Scrape,
     ready: AtomicBool,
     draining: AtomicBool,
@@ -57,15 +60,19 @@ impl State {
         started: SystemTime,
     ) -> State {
         let health = Arc::new(Board::new(&running));
+        let logs = running.pools.iter();
+        let delete_logs: Vec<_> = logs.map(|_| Arc::new(Figures::default())).collect();
         State {
             scrape: Scrape::new(
                 running.clone(),
                 meters.clone(),
                 l1.clone(),
                 health.clone(),
+                delete_logs.clone(),
                 started,
             ),
             health,
+            delete_logs,
             running,
             meters,
             l1,

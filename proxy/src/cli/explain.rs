@@ -302,6 +302,11 @@ impl Scene<'_> {
         if let Some(when) = self.listener.router.when_down(placement.server) {
             node.push(Tree::new(format!("while that server is down: {when}")));
         }
+        let written = pool.is_some_and(|pool| pool.delete_log.is_some());
+        if written && asked.kind == Kind::Delete {
+            let what = "written to the delete log if that server does not answer";
+            node.push(Tree::new(what));
+        }
         node.extend(heat);
         node
     }
