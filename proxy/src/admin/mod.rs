@@ -8,6 +8,7 @@
 //! delays no request and a busy worker no probe.
 
 mod api;
+mod explain;
 mod guard;
 mod hotkeys;
 mod listen;
