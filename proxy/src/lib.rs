@@ -8,6 +8,7 @@ pub mod admin;
 pub mod answer;
 pub mod cli;
 pub mod config;
+pub mod delete_log;
 mod glob;
 pub mod l1;
 pub mod local;

@@ -314,6 +314,8 @@ pub struct Pool {
     pub inflight_max: usize,
     /// When a server counts as down, and what then.
     pub health: HealthSettings,
+    /// Where deletes wait that could not be told to their server.
+    pub delete_log: Option<DeleteLog>,
     /// What a read over several servers answers when one of them fails.
     pub partial: Partial,
     /// User for AUTH towards the servers.
@@ -328,6 +330,17 @@ pub struct Pool {
     pub hotkey: Hotkey,
     /// How those are answered from memory.
     pub l1: L1,
+}
+
+/// `delete_log` of a pool.
+#[derive(Clone, Debug)]
+pub struct DeleteLog {
+    /// The file.
+    pub path: PathBuf,
+    /// Bytes that it may have.
+    pub bytes_max: u64,
+    /// How long a delete may wait in it.
+    pub age_max: Duration,
 }
 
 /// When a server counts as down, and what then.

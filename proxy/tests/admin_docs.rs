@@ -6,10 +6,12 @@ mod admin_support;
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 use admin_support::{ask, running, start};
 use emberline::config::{self, Environment, Source};
 use emberline::metrics::{Class, Event, OTHER, Verdict};
+use emberline::running::DeleteLog;
 use emberline_protocol::memcache::Verb;
 use emberline_protocol::redis::command::{COMMANDS, Class as Redis};
 use emberline_routing::PoolId;
@@ -69,7 +71,14 @@ fn the_example_in_the_readme_is_a_configuration() {
 
 #[test]
 fn every_metric_is_listed_and_every_listed_one_exists() {
-    let site = start(running("r", 1, 1));
+    let mut running = running("r", 1, 1);
+    // Shown, and never opened.
+    running.pools[0].delete_log = Some(DeleteLog {
+        path: "deletes.log".into(),
+        bytes_max: 1 << 20,
+        age_max: Duration::from_secs(60),
+    });
+    let site = start(running);
     site.state.meters[0].request(0, None, OTHER, Verdict::Refused);
     site.state.meters[0].latency(PoolId(0), Class::Read, 1);
     site.state.meters[0].event(0, Event::Hit, 1);

@@ -1083,7 +1083,7 @@ fn what_pools_cannot_mean_is_refused() {
 #[test]
 fn pool_keys_that_are_not_built_are_refused() {
     let base = REST.replace("\"x\"", "\"p\"");
-    for keys in ["delete_log = 'd'", "dns = 'first'"] {
+    for keys in ["dns = 'first'"] {
         let found = said(&format!(
             "pools.p = {{ protocol = 'redis', servers = ['p:1'], {keys} }}\n{base}"
         ));
@@ -1095,7 +1095,7 @@ fn pool_keys_that_are_not_built_are_refused() {
         );
     }
     let fine = "pools.p = { protocol = 'redis', servers = ['p:1', { address = 'p:2', down = true }], \
-                on_down = { gutter = 'a' }, gutter_ttl = '1s', salt = 'x' }";
+                on_down = { gutter = 'a' }, gutter_ttl = '1s', salt = 'x', delete_log = 'd' }";
     assert!(
         !said(&format!("{fine}\n{base}"))
             .iter()

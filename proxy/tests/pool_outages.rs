@@ -302,3 +302,58 @@ fn a_salt_is_part_of_what_is_hashed() {
         assert_eq!(place(&by_salt), place(&by_hand));
     }
 }
+
+/// A running proxy knows which servers are up, and where it would go.
+#[test]
+fn explain_live_shows_the_servers_and_the_branch_that_is_taken() {
+    let (Some(mut servers), Some(spare)) = (Server::redis_many(1), Server::redis()) else {
+        return;
+    };
+    let (mut proxy, admin) = proxy(
+        "redis",
+        &format!(
+            "[pools.main]\nprotocol = \"redis\"\nservers = [{}]\n\
+             on_down = {{ gutter = \"spare\" }}\n\
+             [pools.spare]\nprotocol = \"redis\"\nservers = [\"{}\"]\n",
+            list(&servers),
+            spare.address()
+        ),
+    );
+    let explain = |args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_emberline"))
+            .args(["explain", "--live", "--admin", &admin.to_string()])
+            .args(args)
+            .output()
+            .unwrap();
+        let (out, err) = (output.stdout, output.stderr);
+        let text = [out, err].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    };
+    let (code, text) = explain(&["GET k"]);
+    assert_eq!(code, Some(0), "{text}");
+    let up = format!("send to {}, up\n", servers[0].address());
+    assert!(text.contains(&up), "{text}");
+    assert!(!text.contains("taken now"), "{text}");
+
+    servers[0].kill();
+    let mut client = proxy.client();
+    eventually("the gutter does not take over", || {
+        client.call(&["SET", "k", "x"]) == b"+OK\r\n"
+    });
+    let (_, text) = explain(&["GET k"]);
+    let down = format!("send to {}, down for ", servers[0].address());
+    assert!(text.contains(&down), "{text}");
+    assert!(text.contains("Connection refused"), "{text}");
+    assert!(text.contains(&format!("send to {}, up\n", spare.address())));
+    let taken: Vec<&str> = text
+        .lines()
+        .filter(|line| line.ends_with(", taken now"))
+        .collect();
+    assert_eq!(taken.len(), 1, "{text}");
+    assert!(taken[0].contains("pool spare: "), "{text}");
+
+    let (code, text) = explain(&["--listener", "nobody", "GET k"]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("there is no listener `nobody`"), "{text}");
+    proxy.assert_alive();
+}

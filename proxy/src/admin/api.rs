@@ -11,7 +11,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 
 use super::serve::Site;
-use super::{State, hotkeys, report};
+use super::{State, explain, hotkeys, report};
 
 /// The page for people: one file, no build chain, nothing fetched from elsewhere.
 const PAGE: &str = include_str!("page.html");
@@ -27,6 +27,7 @@ pub(super) fn admin(state: Arc<State>) -> Site {
         .route("/", get(page))
         .route("/pools", get(pools))
         .route("/hotkeys", get(hot))
+        .route("/explain", get(explained))
         .route("/config", get(config))
         .route("/stats", get(stats))
         .route("/drain", post(drain))
@@ -91,6 +92,17 @@ async fn hot(
     let given = given.map_err(|_| "the query cannot be read".to_owned());
     match given.and_then(|Query(given)| hotkeys::Query::new(&state, given)) {
         Ok(query) => Json(hotkeys::answer(&state, &query)).into_response(),
+        Err(why) => (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response(),
+    }
+}
+
+async fn explained(
+    Shared(state): Shared<Arc<State>>,
+    given: Result<Query<BTreeMap<String, String>>, QueryRejection>,
+) -> Response {
+    let given = given.map_err(|_| "the query cannot be read".to_owned());
+    match given.and_then(|Query(given)| explain::answer(&state, &given)) {
+        Ok(text) => text.into_response(),
         Err(why) => (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response(),
     }
 }

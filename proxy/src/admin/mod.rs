@@ -8,6 +8,7 @@
 //! delays no request and a busy worker no probe.
 
 mod api;
+mod explain;
 mod guard;
 mod hotkeys;
 mod listen;
@@ -24,6 +25,7 @@ use std::time::SystemTime;
 
 use tokio::sync::watch;
 
+use crate::delete_log::Figures;
 use crate::l1::L1;
 use crate::metrics::{Meter, Scrape};
 use crate::running::Running;
@@ -43,6 +45,8 @@ pub struct State {
     pub started: SystemTime,
     /// Which servers are down.
     pub(crate) health: Arc<Board>,
+    /// What metrics show of the pools' delete logs, by pool.
+    pub(crate) delete_logs: Vec<Arc<Figures>>,
     scrape: Scrape,
     ready: AtomicBool,
     draining: AtomicBool,
@@ -57,15 +61,19 @@ impl State {
         started: SystemTime,
     ) -> State {
         let health = Arc::new(Board::new(&running));
+        let logs = running.pools.iter();
+        let delete_logs: Vec<_> = logs.map(|_| Arc::new(Figures::default())).collect();
         State {
             scrape: Scrape::new(
                 running.clone(),
                 meters.clone(),
                 l1.clone(),
                 health.clone(),
+                delete_logs.clone(),
                 started,
             ),
             health,
+            delete_logs,
             running,
             meters,
             l1,

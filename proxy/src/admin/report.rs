@@ -182,6 +182,11 @@ fn pool_config(running: &Running, pool: &Pool) -> Value {
         "connections": pool.connections,
         "inflight_max": pool.inflight_max,
         "health": settings::health(&pool.health),
+        "delete_log": pool.delete_log.as_ref().map(|log| json!({
+            "path": log.path.display().to_string(),
+            "bytes_max": log.bytes_max,
+            "age_max_ms": log.age_max.as_millis() as u64,
+        })),
         "partial": match pool.partial {
             Partial::Error => "error",
             Partial::Missing => "missing",

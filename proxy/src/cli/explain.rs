@@ -18,11 +18,15 @@ use emberline_routing::{
 };
 
 use super::embedded::Embedded;
-use super::{ConfigFile, load, terminal};
+use super::{ConfigFile, ask, load, terminal};
+use crate::config::model::ADMIN_BIND;
 use crate::running::{Listener, Protocol, Running};
 use crate::server;
 use heat::Use;
 use tree::Tree;
+
+/// How long a running process may take to answer.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Args)]
 pub struct Explain {
@@ -31,12 +35,21 @@ pub struct Explain {
     /// The listener that the request comes in by [default: the first that speaks the request's protocol]
     #[arg(short, long, value_name = "NAME")]
     listener: Option<String>,
+    /// Ask a running Emberline, whose servers may be down at this moment
+    #[arg(long, conflicts_with = "config")]
+    live: bool,
+    /// The admin API to ask: HOST:PORT or unix:/PATH
+    #[arg(long, value_name = "ADDRESS", default_value = ADMIN_BIND, requires = "live")]
+    admin: String,
     /// The request as a client would type it, such as 'GET user:1'
     #[arg(value_name = "REQUEST", required = true, allow_negative_numbers = true)]
     request: Vec<String>,
 }
 
 pub fn run(args: &Explain) -> ExitCode {
+    if args.live {
+        return ask_live(args);
+    }
     let running = match &args.file.config {
         Some(path) => load(path),
         None => Embedded::default().assemble().0.ok_or(ExitCode::FAILURE),
@@ -56,6 +69,32 @@ pub fn run(args: &Explain) -> ExitCode {
         Err(message) => {
             terminal::complain(message);
             ExitCode::from(2)
+        }
+    }
+}
+
+/// What a running process says.
+fn ask_live(args: &Explain) -> ExitCode {
+    let request = ask::encoded(&args.request.join(" "));
+    let mut path = format!("/explain?request={request}");
+    if let Some(listener) = &args.listener {
+        path.push_str("&listener=");
+        path.push_str(&ask::encoded(listener));
+    }
+    match ask::get(&args.admin, &path, TIMEOUT) {
+        Ok(answer) if answer.status == "200" => terminal::print(answer.body.as_bytes()),
+        Ok(answer) if answer.status == "400" => {
+            terminal::complain(answer.body.trim_end());
+            ExitCode::from(2)
+        }
+        Ok(answer) => {
+            let status = answer.status;
+            terminal::complain(format!("{} answers with status {status}", args.admin));
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            terminal::complain(format!("{}: {error}", args.admin));
+            ExitCode::FAILURE
         }
     }
 }
@@ -139,6 +178,9 @@ struct Scene<'r> {
 pub trait Health: Upstream {
     /// A word or two about a server, for who reads where a request goes.
     fn of(&self, server: ServerId) -> Option<String>;
+
+    /// Whether it is known which servers are up at this moment.
+    fn is_live(&self) -> bool;
 }
 
 /// What the configuration says of servers, and nothing else.
@@ -160,6 +202,10 @@ impl Health for Offline<'_> {
     fn of(&self, server: ServerId) -> Option<String> {
         let marked = "marked as down: nothing is sent there";
         self.is_ejected(server).then(|| marked.to_owned())
+    }
+
+    fn is_live(&self) -> bool {
+        false
     }
 }
 
@@ -224,7 +270,19 @@ impl Scene<'_> {
                 }
             }),
             Plan::Edit(change, plan) => several(changed(change), std::slice::from_ref(plan)),
-            Plan::Try(tries) => several(tried(tries), &tries.plans),
+            Plan::Try(tries) => {
+                let is_down = |plan: &Plan| plan.is_down(self.health);
+                let now = tries.plans.iter().position(|plan| !is_down(plan));
+                let mut node = Tree::new(tried(tries));
+                for (number, plan) in tries.plans.iter().enumerate() {
+                    let mut below = self.plan(plan, asked, placements);
+                    if self.health.is_live() && now == Some(number) {
+                        below.say(", taken now");
+                    }
+                    node.push(below);
+                }
+                node
+            }
             Plan::Fan(fan) => several(fanned(fan.answer), &fan.plans),
             Plan::Mirror(mirror) => {
                 let mut node = several(
@@ -294,6 +352,11 @@ impl Scene<'_> {
         node.push(place);
         if let Some(when) = self.listener.router.when_down(placement.server) {
             node.push(Tree::new(format!("while that server is down: {when}")));
+        }
+        let written = pool.is_some_and(|pool| pool.delete_log.is_some());
+        if written && asked.kind == Kind::Delete {
+            let what = "written to the delete log if that server does not answer";
+            node.push(Tree::new(what));
         }
         node.extend(heat);
         node

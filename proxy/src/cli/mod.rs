@@ -7,7 +7,7 @@ mod ask;
 mod check;
 mod demo;
 mod embedded;
-mod explain;
+pub(crate) mod explain;
 mod healthcheck;
 mod hotkeys;
 mod seen;

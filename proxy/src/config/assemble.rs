@@ -33,7 +33,7 @@ pub fn assemble(
     check_counts(config, report);
     check_binds(config, report);
     routes::check(config, report);
-    outage::check(config, report);
+    outage::check(config, environment, report);
     hotkey::check(config, report);
     l1::check(config, report);
     let bus = config.bus.as_ref();

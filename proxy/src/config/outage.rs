@@ -3,24 +3,25 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 
-use super::model::PoolTable;
+use super::model::{DeleteLog, PoolTable};
 use super::read::At;
 use super::suggest::did_you_mean;
 use super::units::Time;
-use super::{Config, Report};
+use super::{Config, Environment, Report};
 
 /// The longest salt, in bytes.
 const SALT_MAX: usize = 64;
 
 /// Check every pool's keys against each other and against other pools.
-pub fn check(config: &Config, report: &mut Report) {
+pub fn check(config: &Config, environment: &Environment<'_>, report: &mut Report) {
     let mut told = Told::new();
     for (name, pool) in &config.pools {
         check_gutter(config, name, pool, &mut told, report);
         check_figures(pool, &mut told, report);
     }
-    check_delete_logs(config, report);
+    check_delete_logs(config, environment, report);
 }
 
 /// Places that an error was told of: what pools take over is told once.
@@ -109,16 +110,58 @@ fn check_figures(pool: &PoolTable, told: &mut Told, report: &mut Report) {
 }
 
 /// Two pools that append to one file would replay each other's deletes.
-fn check_delete_logs(config: &Config, report: &mut Report) {
-    let mut seen: HashMap<&str, &str> = HashMap::new();
+fn check_delete_logs(config: &Config, environment: &Environment<'_>, report: &mut Report) {
+    let mut seen: HashMap<PathBuf, &str> = HashMap::new();
     for (name, pool) in &config.pools {
         let Some(log) = &pool.delete_log else {
             continue;
         };
-        if let Some(other) = seen.insert(&log.path.value, name) {
+        let path = full_path(&log.path.value, environment);
+        warn_of_delete_log(name, pool, log, &path, report);
+        if let Some(other) = seen.insert(path, name) {
             let message = format!("pools `{other}` and `{name}` cannot share a delete log");
             report.error(&log.path.span, message);
         }
+    }
+}
+
+/// What works, but hardly as it is meant.
+fn warn_of_delete_log(
+    name: &str,
+    pool: &PoolTable,
+    log: &DeleteLog,
+    path: &Path,
+    report: &mut Report,
+) {
+    let at = &log.path.span;
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(parent) = parent.filter(|parent| !parent.is_dir()) {
+        let shown = parent.display();
+        report.warning(at, format!("pool `{name}`: there is no directory {shown}"));
+    }
+    if path.starts_with("/tmp") || path.starts_with("/dev/shm") {
+        let message = format!("pool `{name}`: its delete log may not survive a restart");
+        report.warning(at, message);
+    }
+    let probe_last = pool.health().probe_last;
+    if log.age_max <= probe_last {
+        let message = format!(
+            "pool `{name}`: a delete waits for {} at most, and a server that is down is probed \
+             every {}",
+            Time(log.age_max),
+            Time(probe_last)
+        );
+        report.warning(&log.span, message);
+    }
+}
+
+/// Where a file is that a configuration names.
+pub fn full_path(path: &str, environment: &Environment<'_>) -> PathBuf {
+    match &environment.directory {
+        Some(directory) => directory.join(path),
+        None => path.into(),
     }
 }
 
@@ -130,8 +173,7 @@ pub fn refuse_unbuilt(config: &Config, report: &mut Report) {
     }
     let mut told = Told::new();
     for (name, pool) in &config.pools {
-        let log = pool.delete_log.as_ref().map(|log| &log.span);
-        let keys = [("delete_log", log), ("dns", span(&pool.dns))];
+        let keys = [("dns", span(&pool.dns))];
         for (key, at) in keys {
             if let Some(at) = at
                 && once(&mut told, at)

@@ -13,7 +13,7 @@ use emberline_routing::{
 use super::assemble::SERVERS_MAX;
 use super::model::{self, OnDown, PoolKind, PoolTable};
 use super::read::At;
-use super::{Config, Environment, Report, hotkey, l1};
+use super::{Config, Environment, Report, hotkey, l1, outage};
 use crate::local::LocalPool;
 use crate::running::{self, Protocol, Secret};
 
@@ -94,6 +94,11 @@ impl Pools {
                 .as_ref()
                 .map_or(model::INFLIGHT_MAX, |at| at.value),
             health: health(table, timeout_request),
+            delete_log: table.delete_log.as_ref().map(|log| running::DeleteLog {
+                path: outage::full_path(&log.path.value, environment),
+                bytes_max: log.bytes_max,
+                age_max: log.age_max,
+            }),
             partial: table
                 .partial
                 .as_ref()

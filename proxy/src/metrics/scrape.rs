@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::Hash;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -23,6 +24,7 @@ use super::family::Family;
 use super::meter::{Class, Meter, Shed, Verdict};
 use super::totals::{self, Durations};
 use super::{command, memory, process};
+use crate::delete_log;
 use crate::l1::L1;
 use crate::running::Running;
 use crate::server::health::{Board, Standing};
@@ -50,6 +52,7 @@ impl Scrape {
         meters: Vec<Arc<Meter>>,
         l1: Arc<L1>,
         health: Arc<Board>,
+        delete_logs: Vec<Arc<delete_log::Figures>>,
         started: SystemTime,
     ) -> Scrape {
         let registry = Registry::new();
@@ -58,6 +61,7 @@ impl Scrape {
             meters,
             l1,
             health,
+            delete_logs,
             started,
             requests: Mutex::default(),
             histograms: Mutex::default(),
@@ -85,6 +89,7 @@ struct Workers {
     meters: Vec<Arc<Meter>>,
     l1: Arc<L1>,
     health: Arc<Board>,
+    delete_logs: Vec<Arc<delete_log::Figures>>,
     started: SystemTime,
     /// Cells of `emberline_requests_total` that have a series of their own.
     requests: Mutex<HashSet<usize>>,
@@ -105,6 +110,7 @@ impl Collector for Workers {
         families.extend(self.upstreams());
         families.extend(self.clients());
         families.extend(self.config());
+        families.extend(self.delete_logs());
         families.extend(memory::store(&self.l1));
         families.extend(memory::pools(&self.running, &self.l1));
         families.push(memory::events(
@@ -246,6 +252,46 @@ impl Workers {
         probes.push(&[("result", "ok")], answered as f64);
         probes.push(&[("result", "error")], failed as f64);
         [requests, inflight, connects, health, ejections, probes]
+    }
+
+    /// Of the pools that have one.
+    fn delete_logs(&self) -> [Family; 6] {
+        let counter =
+            |name: &str, help| Family::counter(&format!("emberline_delete_log_{name}_total"), help);
+        let gauge = |name: &str, help| Family::gauge(&format!("emberline_delete_log_{name}"), help);
+        let mut appended = counter("appended", "Deletes that were written down.");
+        let mut replayed = counter("replayed", "Deletes that were applied later.");
+        let mut dropped = counter(
+            "dropped",
+            "Deletes that could not be written down, or waited for too long.",
+        );
+        let mut bytes = gauge("bytes", "Bytes of the file.");
+        let mut waiting = gauge("waiting", "Deletes that are not applied yet.");
+        let mut oldest = gauge("oldest_seconds", "How long the oldest of them has waited.");
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = now.unwrap_or_default().as_secs_f64();
+        for (pool, figures) in self.running.pools.iter().zip(&self.delete_logs) {
+            if pool.delete_log.is_none() {
+                continue;
+            }
+            let labels = [("pool", &*pool.name)];
+            let read = |cell: &AtomicU64| cell.load(Ordering::Relaxed) as f64;
+            appended.push(&labels, read(&figures.appended));
+            replayed.push(&labels, read(&figures.replayed));
+            dropped.push(&labels, read(&figures.dropped));
+            bytes.push(&labels, read(&figures.bytes));
+            waiting.push(&labels, read(&figures.waiting));
+            let since = read(&figures.oldest_unix_ms) / 1000.0;
+            oldest.push(
+                &labels,
+                if since > 0.0 {
+                    (now - since).max(0.0)
+                } else {
+                    0.0
+                },
+            );
+        }
+        [appended, replayed, dropped, bytes, waiting, oldest]
     }
 
     fn clients(&self) -> [Family; 4] {

@@ -11,6 +11,7 @@
 //!                                           yes -> missing    no -> asked again
 //!   Leg          a request to one of the places of its plan: the course decides
 //!   Refill       a step of a copy
+//!   Replay       a delete that has waited in a log
 //!   Increments   several clients' INCRBYs in one:
 //!                  a sum -> each its own part     an error -> each alone, in order
 //! ```
@@ -30,6 +31,7 @@ use super::fault::Fault;
 use super::flight::Waiter;
 use super::heat::Touch;
 use super::increment::Batch;
+use super::replay::Replay;
 use super::worker::Worker;
 use crate::l1::encode::{self, Compared};
 use crate::metrics::Event;
@@ -80,6 +82,8 @@ pub enum Errand {
         /// Its client waits for it, or may.
         heard: bool,
     },
+    /// A delete that has waited in a log.
+    Replay(Replay),
     /// A step of a copy that is made behind the readers' backs.
     Refill(Rc<Refilling>, refill::Step),
 }
@@ -93,6 +97,7 @@ impl Errand {
             Errand::Revalidate { .. }
             | Errand::Increments(_)
             | Errand::Leg { .. }
+            | Errand::Replay(_)
             | Errand::Refill(..) => false,
         }
     }
@@ -126,7 +131,7 @@ impl Errand {
             | Errand::Revalidate { reader, .. }
             | Errand::Leased { reader, .. } => Some(reader),
             Errand::Leg { dispatch, .. } => Some(dispatch.waiter()),
-            Errand::Increments(_) | Errand::Refill(..) => None,
+            Errand::Increments(_) | Errand::Replay(_) | Errand::Refill(..) => None,
         }
     }
 
@@ -145,7 +150,7 @@ impl Errand {
                 heard: true,
                 ..
             } => work(dispatch.client()),
-            Errand::Leg { .. } | Errand::Refill(..) => {}
+            Errand::Leg { .. } | Errand::Replay(_) | Errand::Refill(..) => {}
         }
     }
 
@@ -190,6 +195,7 @@ impl Errand {
             }
             Errand::Increments(batch) => batch.answered(worker, reply),
             Errand::Leg { dispatch, leg, .. } => dispatch.answered(worker, leg, reply),
+            Errand::Replay(replay) => replay.answered(worker, reply),
             Errand::Refill(refilling, step) => refilling.answered(worker, step, reply),
         }
     }
@@ -208,6 +214,7 @@ impl Errand {
             }
             Errand::Increments(batch) => batch.failed(worker, fault, text),
             Errand::Leg { dispatch, leg, .. } => dispatch.failed(worker, leg, fault),
+            Errand::Replay(replay) => replay.failed(),
             Errand::Refill(refilling, step) => refilling.failed(worker, &step),
         }
     }

@@ -20,6 +20,9 @@ pub enum Fault {
     },
     /// The configuration says that the server is down: the request was not sent.
     Marked,
+    /// The server has not been told of an earlier delete of the key: the
+    /// request was not sent.
+    Pending,
     /// There was no connection to send it over: connecting failed, now or so
     /// recently that it was not tried again, or the connection ended before
     /// any of the request was written.
@@ -43,6 +46,9 @@ impl Fault {
             Fault::Marked => {
                 format!("server {server} is marked as down in the proxy's configuration")
             }
+            Fault::Pending => {
+                format!("server {server} has not carried out an earlier delete of this key yet")
+            }
             Fault::Connect(why) => format!("server {server} cannot be reached: {why}"),
             Fault::Queued(inflight) => format!(
                 "server {server} has {inflight} requests in flight: this one was not sent in time"
@@ -58,6 +64,7 @@ impl Fault {
             Fault::Timeout => Verdict::Timeout,
             Fault::Down { .. }
             | Fault::Marked
+            | Fault::Pending
             | Fault::Connect(_)
             | Fault::Queued(_)
             | Fault::Lost(_) => Verdict::Unavailable,
@@ -68,7 +75,7 @@ impl Fault {
     /// certainly not been carried out.
     pub fn outcome(&self) -> Outcome {
         match self {
-            Fault::Down { .. } | Fault::Marked => Outcome::Down,
+            Fault::Down { .. } | Fault::Marked | Fault::Pending => Outcome::Down,
             Fault::Connect(_) | Fault::Queued(_) => Outcome::Connect,
             Fault::Timeout => Outcome::Timeout,
             Fault::Lost(_) => Outcome::Lost,
@@ -101,6 +108,11 @@ mod tests {
         check(
             &Fault::Marked,
             "server a:1 is marked as down in the proxy's configuration",
+            Outcome::Down,
+        );
+        check(
+            &Fault::Pending,
+            "server a:1 has not carried out an earlier delete of this key yet",
             Outcome::Down,
         );
         check(

@@ -26,6 +26,7 @@ mod increment;
 mod pipeline;
 mod places;
 mod policy;
+mod replay;
 pub(crate) mod socket;
 mod worker;
 
@@ -46,6 +47,7 @@ use self::dispatch::Graves;
 use self::worker::{Message, Worker};
 use crate::admin::{self, AdminHandle};
 use crate::answer::Figures;
+use crate::delete_log::DeleteLogs;
 use crate::l1::{self, L1};
 use crate::metrics::hotkeys::{self, Hot};
 use crate::metrics::{Meter, Shed};
@@ -65,6 +67,8 @@ pub struct Hub {
     graves: Graves,
     /// What is known not to be there.
     absences: Graves,
+    /// What could not be deleted yet.
+    deletes: DeleteLogs,
     workers: Vec<Seat>,
 }
 
@@ -227,6 +231,7 @@ pub fn start(running: Arc<Running>) -> io::Result<Handle> {
         Arc::clone(&l1),
         SystemTime::now(),
     ));
+    let deletes = DeleteLogs::open(&running, &state.delete_logs)?;
     let admin = admin::spawn(Arc::clone(&state))?;
     let seat = |messages| Seat {
         clients: AtomicUsize::new(0),
@@ -241,6 +246,7 @@ pub fn start(running: Arc<Running>) -> io::Result<Handle> {
         l1,
         graves: Graves::default(),
         absences: Graves::default(),
+        deletes,
         workers: senders.into_iter().map(seat).collect(),
     });
 

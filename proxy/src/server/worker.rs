@@ -30,6 +30,7 @@ use super::heat::{Heat, Touch};
 use super::pipeline::{Pipeline, Record};
 use super::places::places;
 use super::policy::Policy;
+use super::replay;
 use super::socket::Socket;
 use crate::answer::Context;
 use crate::l1::Landed;
@@ -107,6 +108,8 @@ pub struct Worker {
     pub limits_before_auth: resp::Limits,
     /// How large a memcached request may be, by listener.
     pub memcache_limits: Vec<memcache::Limits>,
+    /// Some pool has a delete log.
+    durable: bool,
     epoch: Instant,
     clock: Cell<u64>,
     /// What the wall clock is ahead of `clock`, in milliseconds, as of the last
@@ -168,11 +171,11 @@ impl Worker {
             epoch: hub.l1.epoch,
             health: Health::new(&running, Arc::clone(&hub.state.health)),
             heat: Heat::new(index, Arc::clone(&hub.l1), Arc::clone(&running)),
-            hub,
             read_buffer: RefCell::new(vec![0; READ].into_boxed_slice()),
             parsers: RefCell::default(),
             scratch: RefCell::default(),
             ways: RefCell::default(),
+            durable: !hub.deletes.is_empty(),
             states: States::new(running.route_states, seed()).shared_by(running.proxy.workers),
             refills: Cell::new(0),
             places: running
@@ -193,6 +196,7 @@ impl Worker {
             draining: Cell::new(false),
             random: Cell::new(seed()),
             losses: Limited::new(5),
+            hub,
             running,
         })
     }
@@ -201,6 +205,9 @@ impl Worker {
     pub async fn run(self: Rc<Worker>, mut messages: mpsc::UnboundedReceiver<Message>) {
         let mut sweep = tokio::time::interval(Duration::from_secs(1));
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        if self.durable && self.index == 0 {
+            tokio::task::spawn_local(replay::run(Rc::clone(&self)));
+        }
         let mut heat = tokio::time::interval(HEAT_TICK);
         heat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // The time of day is known before the first request is planned.
@@ -308,6 +315,11 @@ impl Worker {
         self.sweep_flights();
     }
 
+    /// Whether some pool has a delete log.
+    pub fn has_delete_logs(&self) -> bool {
+        self.durable
+    }
+
     /// Whether the process is on its way out.
     pub fn is_draining(&self) -> bool {
         self.draining.get()
@@ -380,7 +392,11 @@ impl Worker {
             unix_ms: now_ms + self.wall_ahead.get(),
             client,
         };
-        listener.router.plan(ask, &conditions)
+        let plan = listener.router.plan(ask, &conditions);
+        match self.durable {
+            false => plan,
+            true => self.mind_deletes(plan, ask),
+        }
     }
 
     /// The pool that a plan leads to.

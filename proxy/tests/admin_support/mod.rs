@@ -76,6 +76,7 @@ fn pool(index: u16, servers: u32) -> Pool {
         connections: 1,
         inflight_max: 1024,
         health: HealthSettings::default(),
+        delete_log: None,
         partial: Partial::Error,
         username: Some("someone".to_owned()),
         password: Some(Secret::new("hunter3".to_owned())),

@@ -62,6 +62,9 @@ pub(super) struct Conversation {
     pub(super) parked: Option<Rc<Backend>>,
     /// Until when, or 0: what was read together has waited together.
     parked_until: u64,
+    /// Until when the request waits for an earlier delete of its key; 0 if it
+    /// does not.
+    pub(super) deleted_until: u64,
     /// Ends then, or earlier.
     patience: Option<Pin<Box<Sleep>>>,
     /// The next request must not be taken up before the last is answered.
@@ -140,6 +143,7 @@ impl Conversation {
             upload: None,
             parked: None,
             parked_until: 0,
+            deleted_until: 0,
             patience: None,
             barrier: false,
             finished: false,

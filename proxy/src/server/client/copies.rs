@@ -14,7 +14,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use emberline_hotkey::{Access, HotKey, KeyHash, Seat};
-use emberline_protocol::redis::encode;
+use emberline_protocol::memcache::{self, Verb};
+use emberline_protocol::redis::command::lookup;
+use emberline_protocol::redis::{self, encode};
+use emberline_protocol::{Kind, Outcome};
 use emberline_routing::{PoolId, ServerId, Target};
 
 use super::Client;
@@ -265,7 +268,7 @@ impl Worker {
         };
         let protocol = self.pool_of(home).protocol;
         for server in self.copies(PoolId(key.pool), home) {
-            let version = emberline_protocol::redis::Version::Resp2;
+            let version = redis::Version::Resp2;
             if let Ok(backend) = self.backend(server, version, 0) {
                 let entry = Entry::unheard(self.now());
                 backend.push(self, entry, |out| forget(protocol, &key.key, out));
@@ -278,10 +281,26 @@ impl Worker {
 pub fn forget(protocol: Protocol, key: &[u8], out: &mut Vec<u8>) {
     match protocol {
         Protocol::Redis => encode::command(out, [b"DEL".as_slice(), key].into_iter()),
+        // It came in base64, and would not be one word.
+        Protocol::Memcached if !memcache::key_ok(key) => {
+            out.extend_from_slice(b"md ");
+            memcache::base64::encode(out, key);
+            out.extend_from_slice(b" b\r\n");
+        }
         Protocol::Memcached => {
             out.extend_from_slice(b"delete ");
             out.extend_from_slice(key);
             out.extend_from_slice(b"\r\n");
         }
+    }
+}
+
+/// What a reply, or its beginning, to such a request says; `None` if more is
+/// needed.
+pub fn forgotten(protocol: Protocol, key: &[u8], reply: &[u8]) -> Option<Outcome> {
+    match protocol {
+        Protocol::Redis => redis::outcome(lookup(b"del"), Kind::Delete, reply),
+        Protocol::Memcached if !memcache::key_ok(key) => memcache::outcome(Verb::MetaDelete, reply),
+        Protocol::Memcached => memcache::outcome(Verb::Delete, reply),
     }
 }

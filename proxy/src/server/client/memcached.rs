@@ -275,6 +275,9 @@ impl Conversation {
             ..Ask::new(key, kind)
         };
         let plan = worker.plan(listener, self.client.origin, &ask);
+        if let Some(next) = self.wait_for_delete(worker, &plan, key) {
+            return next;
+        }
         let Some(plan) = plan.target() else {
             return self.dispatch_memcached(worker, frame, key, plan);
         };
@@ -391,6 +394,9 @@ impl Conversation {
         splitter.clear();
         for (number, key) in parser.keys(frame.bytes).enumerate() {
             let plan = worker.plan(listener, self.client.origin, &Ask::new(key, kind));
+            if let Some(next) = self.wait_for_delete(worker, &plan, key) {
+                return next;
+            }
             let Some(plan) = plan.target() else {
                 let first = plan.first().or(listener.router.targets().first().copied());
                 let Some(first) = first else {

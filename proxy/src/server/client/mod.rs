@@ -9,6 +9,7 @@
 mod conversation;
 mod copies;
 mod memcached;
+mod pending;
 mod recall;
 mod redis;
 mod scatter;
@@ -26,7 +27,7 @@ use super::pipeline::{Delivered, Pipeline};
 use super::worker::Worker;
 use crate::metrics::Verdict;
 pub use conversation::{Parsers, run};
-pub use copies::forget;
+pub use copies::{forget, forgotten};
 pub use scatter::Ways;
 
 /// Bytes of replies that a client may have asked for, going by the size of its

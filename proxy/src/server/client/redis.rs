@@ -331,6 +331,9 @@ impl Conversation {
             ..Ask::new(key, kind)
         };
         let plan = worker.plan(listener, self.client.origin, &ask);
+        if let Some(next) = self.wait_for_delete(worker, &plan, key) {
+            return next;
+        }
         let Some(plan) = plan.target() else {
             return self.dispatch_redis(worker, command, frame, key, plan);
         };
@@ -493,6 +496,15 @@ impl Conversation {
         if let Err(error) = command::keys(command, &frame.request(), &mut keys) {
             return self.refuse(Some(command), &format!("ERR {error}"));
         }
+        if worker.has_delete_logs() {
+            for at in &keys {
+                let ask = Ask::new(frame.arg(*at), command.kind);
+                let plan = worker.plan(listener, self.client.origin, &ask);
+                if let Some(next) = self.wait_for_delete(worker, &plan, frame.arg(*at)) {
+                    return next;
+                }
+            }
+        }
         let mut plans = keys.iter().map(|&at| {
             let ask = Ask::new(frame.arg(at), command.kind);
             worker.plan(listener, self.client.origin, &ask)
@@ -501,7 +513,17 @@ impl Conversation {
             // A script without keys runs where all such scripts run.
             return self.pass_anywhere(worker, listener, command, frame);
         };
-        if plans.any(|other| other != plan) {
+        // A pending key has a plan of its own, to the same place.
+        let differs = plans.find(|other| *other != plan);
+        if let Some(other) = &differs
+            && worker.has_delete_logs()
+            && (other.target().is_none() != plan.target().is_none())
+            && other.first() == plan.first()
+        {
+            let text = "TRYAGAIN an earlier delete of one of the keys is not carried out yet";
+            return self.refuse(Some(command), text);
+        }
+        if differs.is_some() {
             let text = "CROSSSLOT Keys in request don't hash to the same slot";
             return self.refuse(Some(command), text);
         }
@@ -595,6 +617,9 @@ impl Conversation {
         for (number, at) in (1..frame.parser.len()).step_by(step).enumerate() {
             let (key, kind) = (frame.arg(at), command.kind);
             let plan = worker.plan(listener, self.client.origin, &Ask::new(key, kind));
+            if let Some(next) = self.wait_for_delete(worker, &plan, key) {
+                return next;
+            }
             let Some(plan) = plan.target() else {
                 let Some(first) = plan.first().or(listener.router.targets().first().copied())
                 else {

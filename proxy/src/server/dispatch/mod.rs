@@ -12,6 +12,7 @@
 //! sending, keeping replies until one is chosen, and passing it on. A request
 //! whose plan is one place as it came never gets here.
 
+mod durable;
 pub mod refill;
 mod request;
 
@@ -80,6 +81,8 @@ struct Reply {
     whole: bool,
     /// Why there is none.
     fault: Option<(String, Verdict)>,
+    /// It is the proxy's own: a delete that the server has not heard of yet.
+    owed: bool,
 }
 
 /// What is to become of a reply of which more is to come.
@@ -152,9 +155,24 @@ impl Dispatch {
             } = &self.reader;
             return client.fail(worker, *seq, *fragment, &text, verdict);
         }
-        self.keep(leg, |kept| kept.fault = Some((text, verdict)));
-        self.remember(worker, &self.change(leg).unwrap_or_default(), None);
-        self.settle(worker, leg, fault.outcome());
+        if self.write_down(worker, leg, server, fault) {
+            return;
+        }
+        let change = self.change(leg).unwrap_or_default();
+        self.settle_failed(worker, leg, &change, (text, verdict), fault.outcome());
+    }
+
+    fn settle_failed(
+        self: &Rc<Self>,
+        worker: &Rc<Worker>,
+        leg: Leg,
+        change: &Change,
+        said: (String, Verdict),
+        outcome: Outcome,
+    ) {
+        self.keep(leg, |kept| kept.fault = Some(said));
+        self.remember(worker, change, None);
+        self.settle(worker, leg, outcome);
     }
 
     /// More of a leg's reply has come, and it is not whole: `reply` is all of
@@ -354,6 +372,11 @@ impl Dispatch {
             }
             Err(fault) => return self.failed(worker, leg, &fault),
         };
+        let key = change.key.as_deref().unwrap_or(self.request.key());
+        let log = worker.delete_log(server);
+        if log.is_some_and(|log| log.has(server, key)) {
+            return self.failed(worker, leg, &Fault::Pending);
+        }
         let touch = self.touch(worker, server, change);
         let errand = Errand::Leg {
             dispatch: Rc::clone(self),
@@ -389,9 +412,12 @@ impl Dispatch {
         };
         let mut replies = self.replies.borrow_mut();
         let found = replies.iter_mut().find(|reply| reply.leg == leg.0);
-        let reply = found.map(std::mem::take).unwrap_or_default();
-        replies.clear();
+        let mut reply = found.map(std::mem::take).unwrap_or_default();
         drop(replies);
+        if reply.owed {
+            reply.fault = self.unwritten();
+        }
+        self.replies.borrow_mut().clear();
         match reply {
             Reply {
                 fault: Some((text, verdict)),

@@ -4,14 +4,13 @@
 use std::time::Duration;
 
 use emberline_protocol::memcache::{self, Verb};
-use emberline_protocol::redis::command::lookup;
 use emberline_protocol::redis::encode::{self, Version};
 use emberline_protocol::redis::{self, Command, Step};
 use emberline_protocol::{Edit, Kind, Outcome, TtlRule};
 use emberline_routing::{Canned, Change, PoolId, TtlChange};
 
 use crate::running::Protocol;
-use crate::server::client::forget;
+use crate::server::client::{forget, forgotten};
 use crate::server::gather::Wire;
 use crate::server::worker::Worker;
 
@@ -77,6 +76,21 @@ impl Request {
         &self.key
     }
 
+    /// Whether it deletes its key, and its reply tells of nothing else.
+    pub fn is_delete(&self) -> bool {
+        match &self.what {
+            What::Redis(command) => matches!(command.name, "del" | "unlink"),
+            What::Memcached { verb, .. } => verb.kind() == Kind::Delete,
+        }
+    }
+
+    fn protocol(&self) -> Protocol {
+        match self.is_redis() {
+            true => Protocol::Redis,
+            false => Protocol::Memcached,
+        }
+    }
+
     /// Whether it is a Redis command.
     pub fn is_redis(&self) -> bool {
         matches!(self.what, What::Redis(_))
@@ -85,8 +99,10 @@ impl Request {
     /// What a reply, or its beginning, says; `None` if more is needed.
     pub fn outcome(&self, change: &Change, reply: &[u8]) -> Option<Outcome> {
         match &self.what {
-            What::Redis(_) if change.delete => redis::outcome(lookup(b"del"), Kind::Delete, reply),
-            What::Memcached { .. } if change.delete => memcache::outcome(Verb::Delete, reply),
+            _ if change.delete => {
+                let key = change.key.as_deref().unwrap_or(self.key());
+                forgotten(self.protocol(), key, reply)
+            }
             What::Redis(command) => redis::outcome(Some(command), self.kind, reply),
             What::Memcached { verb, .. } => memcache::outcome(*verb, reply),
         }
@@ -98,12 +114,8 @@ impl Request {
     /// Why no server would take it.
     pub fn write(&self, change: &Change, unix_ms: u64, out: &mut Vec<u8>) -> Result<(), String> {
         if change.delete {
-            let protocol = match self.is_redis() {
-                true => Protocol::Redis,
-                false => Protocol::Memcached,
-            };
             let key = change.key.as_deref().unwrap_or(self.key());
-            forget(protocol, key, out);
+            forget(self.protocol(), key, out);
             return Ok(());
         }
         if change.key.is_none() && change.ttl.is_none() {

@@ -1,0 +1,300 @@
+//! The thread that writes: a batch of whatever has been asked meanwhile, one
+//! fsync for all of it, and then the answers.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::oneshot;
+use tracing::{error, warn};
+
+use super::file::LogFile;
+use super::index::Pending;
+use super::record::{GONE_LEN, Record};
+use super::{DeleteLog, Refused};
+use crate::log::Limited;
+
+/// The most that one batch takes.
+const BATCH: usize = 4096;
+
+/// How often old deletes are looked for.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// A log that stays full, or cannot be written, must not fill the other one.
+static REFUSALS: Limited = Limited::new(1);
+
+/// What the thread is asked to do.
+#[derive(Debug)]
+pub enum Job {
+    /// Write a delete.
+    Append {
+        /// Which log's.
+        log: usize,
+        /// Its server's number there.
+        server: u32,
+        /// Its key.
+        key: Arc<[u8]>,
+        /// When it was asked for.
+        unix_ms: u64,
+        /// Told when it is on the disk.
+        answer: oneshot::Sender<Result<(), Refused>>,
+    },
+    /// Write that a delete has been applied.
+    Gone {
+        /// Which log's.
+        log: usize,
+        /// Its server's number there.
+        server: u32,
+        /// Its number.
+        seq: u64,
+        /// Its key.
+        key: Arc<[u8]>,
+    },
+}
+
+/// See the module's description.
+#[derive(Debug)]
+pub struct Writer {
+    logs: Vec<Seat>,
+}
+
+#[derive(Debug)]
+struct Seat {
+    log: Arc<DeleteLog>,
+    file: LogFile,
+    /// The next delete's number.
+    next: u64,
+    batch: Batch,
+}
+
+/// What is to be written at once.
+#[derive(Debug, Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    added: Vec<(u64, Pending, oneshot::Sender<Result<(), Refused>>)>,
+    gone: Vec<(u32, u64, Arc<[u8]>)>,
+}
+
+impl Writer {
+    /// For these logs, in the order of their numbers.
+    pub fn new(logs: Vec<(Arc<DeleteLog>, LogFile, u64)>) -> Writer {
+        let seat = |(log, file, next)| Seat {
+            log,
+            file,
+            next,
+            batch: Batch::default(),
+        };
+        Writer {
+            logs: logs.into_iter().map(seat).collect(),
+        }
+    }
+
+    /// Work until nobody can ask any more.
+    pub fn run(mut self, queue: &Receiver<Job>) {
+        loop {
+            match queue.recv_timeout(SWEEP) {
+                Ok(job) => {
+                    self.take(job);
+                    queue.try_iter().take(BATCH).for_each(|job| self.take(job));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.logs.iter_mut().for_each(Seat::write);
+        }
+    }
+
+    fn take(&mut self, job: Job) {
+        match job {
+            Job::Append {
+                log,
+                server,
+                key,
+                unix_ms,
+                answer,
+            } => {
+                if let Some(seat) = self.logs.get_mut(log) {
+                    let pending = Pending {
+                        server,
+                        key,
+                        unix_ms,
+                    };
+                    seat.add(pending, answer);
+                }
+            }
+            Job::Gone {
+                log,
+                server,
+                seq,
+                key,
+            } => {
+                if let Some(seat) = self.logs.get_mut(log) {
+                    Record::Gone(seq).write(&mut seat.batch.bytes);
+                    seat.batch.gone.push((server, seq, key));
+                }
+            }
+        }
+    }
+}
+
+impl Seat {
+    fn add(&mut self, pending: Pending, answer: oneshot::Sender<Result<(), Refused>>) {
+        let name = self.log.names.get(pending.server as usize);
+        let record = Record::Waits {
+            seq: self.next,
+            unix_ms: pending.unix_ms,
+            server: name.map_or(b"", |name| name.as_bytes()),
+            key: &pending.key,
+        };
+        let before = self.batch.bytes.len();
+        record.write(&mut self.batch.bytes);
+        if !self.fits() && !(self.make_room() && self.fits()) {
+            self.batch.bytes.truncate(before);
+            self.refuse(vec![answer], "the delete log is full");
+            return;
+        }
+        self.batch.added.push((self.next, pending, answer));
+        self.next += 1;
+    }
+
+    /// Whether what is in the file and in the batch is within the bound, and
+    /// what will be written when those that wait are gone.
+    fn fits(&self) -> bool {
+        let waiting = self.log.waiting.load(Ordering::Relaxed) + self.batch.added.len() + 1;
+        let bytes = self.file.len() + self.batch.bytes.len() as u64;
+        bytes + waiting as u64 * GONE_LEN <= self.log.settings.bytes_max
+    }
+
+    /// Throw out of the file what waits no more, if that is most of it: not
+    /// again and again for a few bytes.
+    fn make_room(&mut self) -> bool {
+        let log = Arc::clone(&self.log);
+        let index = log.index();
+        if index.bytes() > self.file.len() / 2 {
+            return false;
+        }
+        match self.file.compact(&index, &log.names) {
+            Ok(()) => true,
+            Err(error) => {
+                self.complain(&error);
+                false
+            }
+        }
+    }
+
+    /// Write the batch, and what has become too old; then say so.
+    fn write(&mut self) {
+        let old = self.too_old();
+        for seq in &old {
+            Record::Gone(*seq).write(&mut self.batch.bytes);
+        }
+        if self.batch.bytes.is_empty() {
+            return;
+        }
+        let Batch { bytes, added, gone } = std::mem::take(&mut self.batch);
+        let written = match self.ends_with(&added, &gone, &old) {
+            true => self.file.clear(),
+            false => self.file.append(&bytes),
+        };
+        if let Err(error) = &written {
+            self.complain(error);
+        }
+        let figures = Arc::clone(&self.log.figures);
+        let mut answers = Vec::with_capacity(added.len());
+        {
+            let mut index = self.log.index();
+            for (server, seq, key) in gone {
+                // It has been applied, whether or not that could be written.
+                index.remove(seq);
+                index.release(server, &key);
+                figures.replayed.fetch_add(1, Ordering::Relaxed);
+            }
+            for seq in &old {
+                index.remove(*seq);
+                figures.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+            for (seq, pending, answer) in added {
+                answers.push(answer);
+                if written.is_ok() {
+                    index.insert(seq, pending);
+                    figures.appended.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+        // The index first: who hears that it is written finds it there.
+        self.log.show(self.file.len());
+        match written {
+            Ok(()) => answers.into_iter().for_each(|answer| {
+                let _ = answer.send(Ok(()));
+            }),
+            Err(error) => {
+                let why = format!("the delete log cannot be written: {error}");
+                self.refuse(answers, &why);
+            }
+        }
+        if !old.is_empty() {
+            warn!(
+                pool = self.log.pool,
+                deletes = old.len(),
+                "deletes have waited for too long and will not be applied"
+            );
+        }
+    }
+
+    /// Whether nothing waits when all of this is done.
+    fn ends_with(
+        &self,
+        added: &[(u64, Pending, oneshot::Sender<Result<(), Refused>>)],
+        gone: &[(u32, u64, Arc<[u8]>)],
+        old: &[u64],
+    ) -> bool {
+        let index = self.log.index();
+        if !added.is_empty() || index.len() > gone.len() + old.len() {
+            return false;
+        }
+        let gone = gone.iter().map(|(_, seq, _)| *seq);
+        let ends: HashSet<u64> = gone.chain(old.iter().copied()).collect();
+        index.iter().all(|(seq, _)| ends.contains(&seq))
+    }
+
+    fn too_old(&self) -> Vec<u64> {
+        if self.log.is_idle() {
+            return Vec::new();
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let oldest = now
+            .unwrap_or_default()
+            .saturating_sub(self.log.settings.age_max);
+        let oldest = u64::try_from(oldest.as_millis()).unwrap_or(u64::MAX);
+        let index = self.log.index();
+        match index.oldest().is_some_and(|first| first < oldest) {
+            true => index.before(oldest),
+            false => Vec::new(),
+        }
+    }
+
+    fn refuse(&self, answers: Vec<oneshot::Sender<Result<(), Refused>>>, why: &str) {
+        if answers.is_empty() {
+            return;
+        }
+        let count = answers.len() as u64;
+        self.log.figures.dropped.fetch_add(count, Ordering::Relaxed);
+        let why: Refused = why.into();
+        for answer in answers {
+            let _ = answer.send(Err(Arc::clone(&why)));
+        }
+        if let Some(skipped) = REFUSALS.admit() {
+            let pool = &self.log.pool;
+            warn!(pool, why = &*why, skipped, "a delete was not written down");
+        }
+    }
+
+    fn complain(&self, error: &io::Error) {
+        if let Some(skipped) = REFUSALS.admit() {
+            error!(pool = self.log.pool, %error, skipped, "the delete log cannot be written");
+        }
+    }
+}

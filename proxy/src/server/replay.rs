@@ -1,0 +1,200 @@
+//! Deletes that have waited in a log, sent to their server when it is up
+//! again; and the requests that must not overtake them.
+//!
+//! Worker 0 goes through the logs a few times a second, and sends what waits
+//! for servers that are not ejected, in order, over one connection. Any worker
+//! that has a request for a pending key sends that key's delete at once, and
+//! lets the request wait.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use emberline_protocol::redis::Version;
+use emberline_protocol::{Kind, Outcome};
+use emberline_routing::{Ask, Change, Plan, ServerId, Target};
+
+use super::backend::Entry;
+use super::client::{forget, forgotten};
+use super::errand::Errand;
+use super::heat::Touch;
+use super::worker::Worker;
+use crate::delete_log::{Claim, DeleteLog};
+
+/// How often the logs are gone through when nothing waits.
+const CALM: Duration = Duration::from_millis(100);
+
+/// The same while deletes are being sent.
+const BUSY: Duration = Duration::from_millis(5);
+
+/// Deletes sent at once to one server.
+const BATCH: usize = 512;
+
+/// Rounds that are left out after one without progress: the server is up, but
+/// says to try later.
+const PATIENCE: u32 = 50;
+
+/// A delete that is on its way to its server. Nobody else may send it.
+#[derive(Debug)]
+pub struct Replay {
+    log: Arc<DeleteLog>,
+    server: ServerId,
+    seq: u64,
+    key: Arc<[u8]>,
+}
+
+impl Replay {
+    /// The server has answered.
+    pub fn answered(self, worker: &Worker, reply: &[u8]) {
+        let protocol = worker.pool_of(self.server).protocol;
+        match forgotten(protocol, &self.key, reply) {
+            Some(Outcome::Done | Outcome::NotDone | Outcome::Miss) => {
+                self.log.gone(self.server, self.seq, self.key);
+            }
+            _ => self.failed(),
+        }
+    }
+
+    /// It has not: the delete waits on.
+    pub fn failed(self) {
+        self.log.release(self.server, &self.key);
+    }
+}
+
+impl Worker {
+    /// The log of deletes that this server could not be told, if its pool has
+    /// one.
+    pub fn delete_log(&self, server: ServerId) -> Option<&Arc<DeleteLog>> {
+        self.hub.deletes.of(self.pool_of_server(server))
+    }
+
+    /// A plan that leads to one place alone, made one that is carried out step
+    /// by step, if it is a delete that may have to be written down, or one is
+    /// pending: nothing goes past that.
+    #[cold]
+    pub fn mind_deletes(&self, plan: Plan, ask: &Ask<'_>) -> Plan {
+        let Some(Target::Send(server)) = plan.target() else {
+            return plan;
+        };
+        let log = self.delete_log(server);
+        match log.is_some_and(|log| ask.kind == Kind::Delete || log.has(server, ask.key)) {
+            true => Plan::Edit(Box::default(), Box::new(plan)),
+            false => plan,
+        }
+    }
+
+    /// Whether a delete of this key waits for a place of the plan that is up;
+    /// has it sent.
+    pub fn brings_deletes(self: &Rc<Worker>, plan: &Plan, key: &[u8]) -> bool {
+        let mut waits = false;
+        for (target, Change { key: changed, .. }) in plan.places() {
+            let Target::Send(server) = target else {
+                continue;
+            };
+            let key = changed.as_deref().unwrap_or(key);
+            let Some(log) = self.delete_log(server) else {
+                continue;
+            };
+            if self.health.is_ejected(server) || !log.has(server, key) {
+                continue;
+            }
+            waits = true;
+            let key: Arc<[u8]> = key.into();
+            if let Claim::Yours(seq) = log.claim(server, &key) {
+                self.replay(Replay {
+                    log: Arc::clone(log),
+                    server,
+                    seq,
+                    key,
+                });
+            }
+        }
+        waits
+    }
+
+    /// Send it; whether there is room for another.
+    fn replay(self: &Rc<Worker>, replay: Replay) -> bool {
+        let (server, key) = (replay.server, Arc::clone(&replay.key));
+        let backend = match self.backend(server, Version::Resp2, 0) {
+            Ok(backend) if !backend.is_full() => backend,
+            _ => {
+                replay.failed();
+                return false;
+            }
+        };
+        let pool = self.pool_of_server(server);
+        let touch = match self.heat.hash(pool, &key) {
+            Some(hash) => {
+                let touch = Touch::Write(hash);
+                self.forget_all_copies(&touch, server);
+                self.heat.told(pool, touch, std::iter::once(&*key))
+            }
+            None => Touch::None,
+        };
+        let protocol = self.pool(pool).protocol;
+        let entry = Entry::errand(Errand::Replay(replay), self.now()).touching(touch);
+        backend.push(self, entry, |out| forget(protocol, &key, out));
+        true
+    }
+}
+
+/// Go through the logs until the process ends.
+pub async fn run(worker: Rc<Worker>) {
+    let mut stuck: HashMap<ServerId, (u64, u32)> = HashMap::new();
+    while !worker.is_draining() {
+        worker.tick();
+        let mut sent = false;
+        for id in 0..worker.running.servers.len() {
+            let server = ServerId(u32::try_from(id).unwrap_or(u32::MAX));
+            let Some(log) = worker.delete_log(server) else {
+                continue;
+            };
+            if log.is_idle() || worker.health.is_ejected(server) || !log.waits_for(server) {
+                continue;
+            }
+            if let Some((_, pause)) = stuck.get_mut(&server)
+                && *pause > 0
+            {
+                *pause -= 1;
+                continue;
+            }
+            let log = Arc::clone(log);
+            sent |= replay_some(&worker, &log, server, &mut stuck);
+        }
+        tokio::time::sleep(if sent { BUSY } else { CALM }).await;
+    }
+}
+
+/// Send the first of what waits for a server.
+fn replay_some(
+    worker: &Rc<Worker>,
+    log: &Arc<DeleteLog>,
+    server: ServerId,
+    stuck: &mut HashMap<ServerId, (u64, u32)>,
+) -> bool {
+    let claimed = log.claim_first(server, BATCH);
+    let Some((first, _)) = claimed.first() else {
+        return false;
+    };
+    // The same as last time: that one was of no use.
+    let pause = match stuck.get(&server) {
+        Some((before, _)) if before == first => PATIENCE,
+        _ => 0,
+    };
+    stuck.insert(server, (*first, pause));
+    let mut room = true;
+    for (seq, key) in claimed {
+        let replay = Replay {
+            log: Arc::clone(log),
+            server,
+            seq,
+            key,
+        };
+        match room {
+            true => room = worker.replay(replay),
+            false => replay.failed(),
+        }
+    }
+    true
+}
