@@ -268,7 +268,7 @@ impl Worker {
         };
         let protocol = self.pool_of(home).protocol;
         for server in self.copies(PoolId(key.pool), home) {
-            let version = emberline_protocol::redis::Version::Resp2;
+            let version = redis::Version::Resp2;
             if let Ok(backend) = self.backend(server, version, 0) {
                 let entry = Entry::unheard(self.now());
                 backend.push(self, entry, |out| forget(protocol, &key.key, out));
