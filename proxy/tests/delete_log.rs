@@ -228,7 +228,7 @@ fn a_killed_proxy_forgets_no_delete() {
     for key in &keys {
         assert_eq!(client.call(&["DEL", key]), b":1\r\n");
     }
-    let mut site = site.kill_and_restart(|_| {});
+    let site = site.kill_and_restart(|_| {});
     assert_eq!(site.metric("waiting"), 50.0);
     assert!(site.metric("oldest_seconds") >= 0.0);
     servers[0].restart();

@@ -26,6 +26,9 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// A log that stays full, or cannot be written, must not fill the other one.
 static REFUSALS: Limited = Limited::new(1);
 
+/// Told when a delete is on the disk, or why it is not.
+type Answer = oneshot::Sender<Result<(), Refused>>;
+
 /// What the thread is asked to do.
 #[derive(Debug)]
 pub enum Job {
@@ -40,7 +43,7 @@ pub enum Job {
         /// When it was asked for.
         unix_ms: u64,
         /// Told when it is on the disk.
-        answer: oneshot::Sender<Result<(), Refused>>,
+        answer: Answer,
     },
     /// Write that a delete has been applied.
     Gone {
@@ -70,11 +73,14 @@ struct Seat {
     batch: Batch,
 }
 
+/// A delete with its number, and who waits for it.
+type Added = (u64, Pending, Answer);
+
 /// What is to be written at once.
 #[derive(Debug, Default)]
 struct Batch {
     bytes: Vec<u8>,
-    added: Vec<(u64, Pending, oneshot::Sender<Result<(), Refused>>)>,
+    added: Vec<Added>,
     gone: Vec<(u32, u64, Arc<[u8]>)>,
 }
 
@@ -141,7 +147,7 @@ impl Writer {
 }
 
 impl Seat {
-    fn add(&mut self, pending: Pending, answer: oneshot::Sender<Result<(), Refused>>) {
+    fn add(&mut self, pending: Pending, answer: Answer) {
         let name = self.log.names.get(pending.server as usize);
         let record = Record::Waits {
             seq: self.next,
@@ -151,7 +157,8 @@ impl Seat {
         };
         let before = self.batch.bytes.len();
         record.write(&mut self.batch.bytes);
-        if !self.fits() && !(self.make_room() && self.fits()) {
+        let fits = self.fits() || self.make_room() && self.fits();
+        if !fits {
             self.batch.bytes.truncate(before);
             self.refuse(vec![answer], "the delete log is full");
             return;
@@ -245,12 +252,7 @@ impl Seat {
     }
 
     /// Whether nothing waits when all of this is done.
-    fn ends_with(
-        &self,
-        added: &[(u64, Pending, oneshot::Sender<Result<(), Refused>>)],
-        gone: &[(u32, u64, Arc<[u8]>)],
-        old: &[u64],
-    ) -> bool {
+    fn ends_with(&self, added: &[Added], gone: &[(u32, u64, Arc<[u8]>)], old: &[u64]) -> bool {
         let index = self.log.index();
         if !added.is_empty() || index.len() > gone.len() + old.len() {
             return false;
@@ -276,7 +278,7 @@ impl Seat {
         }
     }
 
-    fn refuse(&self, answers: Vec<oneshot::Sender<Result<(), Refused>>>, why: &str) {
+    fn refuse(&self, answers: Vec<Answer>, why: &str) {
         if answers.is_empty() {
             return;
         }
