@@ -79,6 +79,7 @@ pub fn pool(protocol: Protocol) -> Pool {
         name: "cache".into(),
         protocol,
         local: None,
+        delete_log: None,
         servers: 0..0,
         timeout_connect: Duration::from_millis(250),
         timeout_request: Duration::from_secs(1),
