@@ -99,6 +99,8 @@ struct Node {
     number: usize,
     what: What,
     verdict: Option<Verdict>,
+    /// Its children are being asked, and not all of them have been.
+    opening: bool,
 }
 
 /// How a node has ended.
@@ -256,6 +258,7 @@ impl Course {
             number,
             what: canned(Canned::Null),
             verdict: None,
+            opening: false,
         });
         let what = match plan {
             Plan::Answer(pool) => self.leg(Target::Answer(pool), change, at),
@@ -352,7 +355,16 @@ impl Course {
             What::Try { .. } => self.next(node, acts),
             What::Fan { children, answer } => {
                 let (children, answer) = (children.clone(), *answer);
+                // Who answers at once must not let a parent go on before the
+                // others have been asked: a write might be sent twice.
+                self.nodes[node].opening = true;
                 children.iter().for_each(|&child| self.begin(child, acts));
+                self.nodes[node].opening = false;
+                for &child in &children {
+                    if let Some(verdict) = self.nodes[child].verdict.clone() {
+                        self.tell_parent(node, child, verdict, acts);
+                    }
+                }
                 if children.is_empty() {
                     self.close(node, Verdict::canned(Canned::Null), acts);
                 } else if answer == Pick::Nobody {
@@ -402,7 +414,7 @@ impl Course {
         }
     }
 
-    /// A node has ended: its parent may have, too.
+    /// A node has ended.
     fn close(&mut self, node: usize, verdict: Verdict, acts: &mut Vec<Act>) {
         if self.nodes[node].verdict.is_some() {
             return;
@@ -418,7 +430,12 @@ impl Course {
         if let What::Mirror { children, .. } = &self.nodes[parent].what {
             self.refill_copies(parent, children, node, acts);
         }
-        if self.nodes[parent].verdict.is_some() {
+        self.tell_parent(parent, node, verdict, acts);
+    }
+
+    /// A child has ended: its parent may have, too.
+    fn tell_parent(&mut self, parent: usize, node: usize, verdict: Verdict, acts: &mut Vec<Act>) {
+        if self.nodes[parent].verdict.is_some() || self.nodes[parent].opening {
             return;
         }
         let ended = match &self.nodes[parent].what {

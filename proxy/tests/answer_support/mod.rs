@@ -86,7 +86,6 @@ pub fn pool(protocol: Protocol) -> Pool {
         connections: 1,
         inflight_max: 1024,
         health: HealthSettings::default(),
-        delete_log: None,
         partial: Partial::Error,
         username: None,
         password: None,
