@@ -81,13 +81,14 @@ async fn readyz(Shared(state): Shared<Arc<State>>) -> (StatusCode, String) {
 }
 
 async fn pools(Shared(state): Shared<Arc<State>>) -> impl IntoResponse {
-    Json(report::pools(&state))
+    Json(report::pools(&state.view()))
 }
 
 async fn hot(
     Shared(state): Shared<Arc<State>>,
     given: Result<Query<BTreeMap<String, String>>, QueryRejection>,
 ) -> Response {
+    let state = state.view();
     let given = given.map_err(|_| "the query cannot be read".to_owned());
     match given.and_then(|Query(given)| hotkeys::Query::new(&state, given)) {
         Ok(query) => Json(hotkeys::answer(&state, &query)).into_response(),
@@ -96,11 +97,11 @@ async fn hot(
 }
 
 async fn config(Shared(state): Shared<Arc<State>>) -> impl IntoResponse {
-    Json(report::config(&state.running))
+    Json(report::config(&state.view().running))
 }
 
 async fn stats(Shared(state): Shared<Arc<State>>) -> impl IntoResponse {
-    Json(report::stats(&state))
+    Json(report::stats(&state.view()))
 }
 
 /// Tell balancers to go elsewhere; clients that are connected or still come

@@ -35,10 +35,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use emberline_hotkey::{Board, Held, HotKey, HotSet, KeyHash, KeyHasher, Pulse, Store, Token};
-use emberline_routing::ServerId;
+use emberline_routing::{PoolId, ServerId};
 use tokio::sync::mpsc;
 
 use crate::running::Running;
+use crate::shelf::Shelf;
 use doubts::Doubts;
 pub use fetch::{Asked, Fetch, Said};
 pub use links::{LinkState, Links};
@@ -54,7 +55,7 @@ pub struct L1 {
     /// Their items.
     pub store: Store,
     /// By `ServerId`: whether its items may be served.
-    pub pulses: Box<[Pulse]>,
+    pub pulses: Shelf<Pulse>,
     /// How the thread's connections are.
     pub links: Links,
     /// What the clock of the process counts from.
@@ -147,15 +148,15 @@ impl L1 {
     pub fn new(running: &Running) -> (Arc<L1>, mpsc::UnboundedReceiver<Ask>) {
         let (asks, asked) = mpsc::unbounded_channel();
         let (hasher, board) = (KeyHasher::random(), Board::default());
-        for (pool, settings) in (0..).zip(&running.pools) {
+        for (PoolId(pool), settings) in running.pools() {
             board.always(&hasher, pool, &settings.hotkey.always);
         }
         let l1 = L1 {
             hasher,
             board,
             store: Store::new(running.l1_capacity),
-            pulses: running.servers.iter().map(|_| Pulse::default()).collect(),
-            links: Links::new(running.servers.len()),
+            pulses: Shelf::new(running.servers.places()),
+            links: Links::new(running.servers.places()),
             epoch: Instant::now(),
             asks,
             doubts: Mutex::default(),

@@ -66,7 +66,7 @@ struct Keeper {
 
 impl Keeper {
     fn new(desk: Rc<Desk>) -> Keeper {
-        let links = desk.running.servers.iter().map(|_| None).collect();
+        let links = desk.running.servers.all().map(|_| None).collect();
         Keeper {
             spares: Vec::new(),
             copying: Copying::new(Rc::clone(&desk)),

@@ -181,6 +181,6 @@ pub fn turn_away(protocol: Protocol, message: &Message) {
     let _ = match message {
         Message::Client(stream, _) => (&*stream).write(text),
         Message::Local(stream, _) => (&*stream).write(text),
-        Message::Landed(_) | Message::Drain => Ok(0),
+        Message::Landed(_) | Message::Reload(_) | Message::Drain => Ok(0),
     };
 }

@@ -55,10 +55,7 @@ pub use places::places;
 /// What the threads of one process share.
 #[derive(Debug)]
 pub struct Hub {
-    running: Arc<Running>,
     state: Arc<admin::State>,
-    /// The acceptor's own cells.
-    meter: Arc<Meter>,
     client_ids: AtomicU64,
     l1: Arc<L1>,
     /// What was deleted a moment ago.
@@ -80,11 +77,12 @@ struct Seat {
 impl Hub {
     /// Give a new client to the worker with the fewest.
     fn admit(&self, listener: usize, message: Message) {
+        let generation = self.state.current().load();
         let load = |seat: &&Seat| seat.clients.load(Ordering::Relaxed);
         let total: usize = self.workers.iter().map(|seat| load(&seat)).sum();
         let seat = self.workers.iter().min_by_key(load);
         match seat {
-            Some(seat) if total < self.running.proxy.clients_max => {
+            Some(seat) if total < generation.running.proxy.clients_max => {
                 seat.clients.fetch_add(1, Ordering::Relaxed);
                 if seat.messages.send(message).is_err() {
                     seat.clients.fetch_sub(1, Ordering::Relaxed);
@@ -92,8 +90,12 @@ impl Hub {
                 }
             }
             _ => {
-                self.meter.shed(Shed::Clients);
-                acceptor::turn_away(self.running.listeners[listener].protocol, &message);
+                // The acceptor's own cells.
+                if let Some(meter) = generation.meters.get(self.workers.len()) {
+                    meter.shed(Shed::Clients);
+                }
+                let listener = &generation.running.listeners[listener];
+                acceptor::turn_away(listener.protocol, &message);
             }
         }
     }
@@ -131,13 +133,14 @@ impl Hub {
             .workers
             .iter()
             .map(|seat| seat.buffered.load(Ordering::Relaxed));
-        figures::gather(&self.state, buffered.sum())
+        figures::gather(&self.state.view(), buffered.sum())
     }
 
     /// The hot keys of the pools that a listener leads to.
     fn hotkeys(&self, listener: usize) -> Vec<Hot> {
-        let pools = self.running.listeners[listener].router.pools();
-        hotkeys::list(&self.l1, &self.running, |pool| pools.contains(&pool))
+        let running = self.state.view().running;
+        let pools = running.listeners[listener].router.pools();
+        hotkeys::list(&self.l1, &running, |pool| pools.contains(&pool))
     }
 }
 
@@ -168,7 +171,7 @@ impl Handle {
     /// no longer than the configured time.
     pub fn shutdown(mut self) {
         self.drain();
-        let deadline = std::time::Instant::now() + self.hub.running.proxy.timeout_drain;
+        let deadline = std::time::Instant::now() + self.hub.state.view().running.proxy.timeout_drain;
         for thread in self.workers.drain(..) {
             while !thread.is_finished() {
                 if std::time::Instant::now() > deadline {
@@ -234,9 +237,7 @@ pub fn start(running: Arc<Running>) -> io::Result<Handle> {
         messages,
     };
     let hub = Arc::new(Hub {
-        running,
         state: Arc::clone(&state),
-        meter: Arc::clone(&meters[count]),
         client_ids: AtomicU64::new(1),
         l1,
         graves: Graves::default(),
@@ -246,7 +247,7 @@ pub fn start(running: Arc<Running>) -> io::Result<Handle> {
 
     let told = Arc::clone(&hub);
     l1::spawn(
-        Arc::clone(&hub.running),
+        running,
         Arc::clone(&hub.l1),
         Arc::clone(&meters[count + 1]),
         asked,

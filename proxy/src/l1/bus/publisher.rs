@@ -10,11 +10,11 @@ use super::conversation::{Conversation, Item, Next, text};
 use super::pending::Pending;
 use super::{HEARTBEAT, PATIENCE, Write, complain, notice};
 use crate::l1::peer::Backoff;
-use crate::running::{Bus, Pool};
+use crate::running::{Bus, Pool, Slots};
 
 /// See the module's description.
 pub(super) struct Publisher<'a> {
-    pub(super) pools: &'a [Pool],
+    pub(super) pools: &'a Slots<Pool>,
     pub(super) bus: &'a Bus,
     pub(super) sender: u128,
     pub(super) writes: UnboundedReceiver<Write>,

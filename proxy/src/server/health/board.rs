@@ -8,13 +8,13 @@
 //!
 //! No clock: `now` is an argument, in nanoseconds of the process's own.
 
-use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use emberline_routing::ServerId;
 
 use crate::running::Running;
+use crate::shelf::Shelf;
 
 /// The part of a word that is a [`Standing`]; the rest counts incidents.
 const STANDING: u64 = 0b11;
@@ -45,16 +45,22 @@ pub struct Trouble {
 /// See the module's description.
 #[derive(Debug)]
 pub struct Board {
-    words: Box<[AtomicU64]>,
-    pools: Box<[PoolPart]>,
+    words: Shelf<AtomicU64>,
+    ledger: Mutex<Ledger>,
+}
+
+/// What is looked at when something changes.
+#[derive(Debug, Default)]
+struct Ledger {
+    pools: Vec<PoolPart>,
     /// By server.
-    troubles: Mutex<Box<[Option<Arc<Trouble>>]>>,
+    troubles: Vec<Option<Arc<Trouble>>>,
 }
 
 /// Servers of which only a part may be ejected.
 #[derive(Debug)]
 struct PoolPart {
-    servers: Range<u32>,
+    servers: Vec<ServerId>,
     /// From which share of servers that are down it panics.
     panic: f64,
 }
@@ -63,19 +69,41 @@ impl Board {
     /// Every server is up.
     pub fn new(running: &Running) -> Board {
         let pools = running.pools.iter();
-        Board::over(pools.map(|pool| (pool.servers.clone(), pool.health.panic)))
+        let pools = pools.map(|pool| (pool.servers.clone(), pool.health.panic));
+        Board::over(running.servers.places(), pools)
     }
 
-    fn over(pools: impl Iterator<Item = (Range<u32>, f64)>) -> Board {
-        let pools: Box<[PoolPart]> = pools
+    fn over(servers: usize, pools: impl Iterator<Item = (Vec<ServerId>, f64)>) -> Board {
+        let board = Board {
+            words: Shelf::new(0),
+            ledger: Mutex::default(),
+        };
+        board.grow(servers, pools);
+        board
+    }
+
+    /// The servers are others. Those that are `new`, and those that have gone,
+    /// have nothing to do with what was known of their numbers.
+    pub fn follow(&self, running: &Running, new: impl Fn(usize) -> bool) {
+        for server in 0..running.servers.places() {
+            if new(server) || running.servers.is_gone(server) {
+                self.restore(ServerId(u32::try_from(server).unwrap_or(u32::MAX)));
+            }
+        }
+        let pools = running.pools.iter();
+        let pools = pools.map(|pool| (pool.servers.clone(), pool.health.panic));
+        self.grow(running.servers.places(), pools);
+    }
+
+    fn grow(&self, servers: usize, pools: impl Iterator<Item = (Vec<ServerId>, f64)>) {
+        self.words.grow(servers);
+        let mut ledger = self.ledger();
+        let count = ledger.troubles.len().max(servers);
+        ledger.troubles.resize(count, None);
+        ledger.pools = pools
             .map(|(servers, panic)| PoolPart { servers, panic })
             .collect();
-        let count = pools.iter().map(|pool| pool.servers.end).max().unwrap_or(0);
-        Board {
-            words: (0..count).map(|_| AtomicU64::new(0)).collect(),
-            pools,
-            troubles: Mutex::new((0..count).map(|_| None).collect()),
-        }
+        ledger.pools.iter().for_each(|pool| self.judge(pool, &ledger));
     }
 
     /// What this server's health means for a request.
@@ -96,7 +124,7 @@ impl Board {
 
     /// What is known of it, if it is down.
     pub fn trouble(&self, server: ServerId) -> Option<Arc<Trouble>> {
-        self.troubles().get(server.0 as usize)?.clone()
+        self.ledger().troubles.get(server.0 as usize)?.clone()
     }
 
     /// Whether the answer to a question of `asked` says that this server,
@@ -108,8 +136,8 @@ impl Board {
 
     /// Say that a server is down; whether that is news.
     pub fn eject(&self, server: ServerId, why: &Arc<str>, now: u64) -> bool {
-        let mut troubles = self.troubles();
-        match troubles.get_mut(server.0 as usize) {
+        let mut ledger = self.ledger();
+        match ledger.troubles.get_mut(server.0 as usize) {
             Some(trouble @ None) => {
                 *trouble = Some(Arc::new(Trouble {
                     since: now,
@@ -119,17 +147,17 @@ impl Board {
             }
             Some(Some(_)) | None => return false,
         }
-        self.judge(server, &troubles);
+        self.judge_around(server, &ledger);
         true
     }
 
     /// Say that a server is up; what its trouble was, if that is news.
     pub fn restore(&self, server: ServerId) -> Option<Arc<Trouble>> {
-        let mut troubles = self.troubles();
-        let trouble = troubles.get_mut(server.0 as usize)?.take()?;
+        let mut ledger = self.ledger();
+        let trouble = ledger.troubles.get_mut(server.0 as usize)?.take()?;
         let word = self.word(server);
         self.set(server.0, (word & !STANDING) + INCIDENT);
-        self.judge(server, &troubles);
+        self.judge_around(server, &ledger);
         Some(trouble)
     }
 
@@ -140,21 +168,27 @@ impl Board {
         }
     }
 
-    /// What the servers of this one's pool that are down may expect now.
-    fn judge(&self, server: ServerId, troubles: &[Option<Arc<Trouble>>]) {
-        let mut pools = self.pools.iter();
-        let Some(pool) = pools.find(|pool| pool.servers.contains(&server.0)) else {
-            return;
+    fn judge_around(&self, server: ServerId, ledger: &Ledger) {
+        let mut pools = ledger.pools.iter();
+        if let Some(pool) = pools.find(|pool| pool.servers.contains(&server)) {
+            self.judge(pool, ledger);
+        }
+    }
+
+    /// What the servers of a pool that are down may expect now.
+    fn judge(&self, pool: &PoolPart, ledger: &Ledger) {
+        let is_down = |server: &&ServerId| {
+            let trouble = ledger.troubles.get(server.0 as usize);
+            trouble.is_some_and(Option::is_some)
         };
-        let is_down = |server: &u32| troubles[*server as usize].is_some();
-        let down = pool.servers.clone().filter(is_down).count();
-        let standing = match pool.panics(down) {
+        let down = || pool.servers.iter().filter(is_down);
+        let standing = match pool.panics(down().count()) {
             true => 2,
             false => 1,
         };
-        for server in pool.servers.clone().filter(is_down) {
-            let word = self.word(ServerId(server));
-            self.set(server, (word & !STANDING) | standing);
+        for server in down() {
+            let word = self.word(*server);
+            self.set(server.0, (word & !STANDING) | standing);
         }
     }
 
@@ -173,8 +207,8 @@ impl Board {
     }
 
     /// Whoever panicked here has left a list that is still true.
-    fn troubles(&self) -> MutexGuard<'_, Box<[Option<Arc<Trouble>>]>> {
-        self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -199,12 +233,12 @@ mod tests {
 
     /// Pools of so many servers that panic when half of them are down.
     fn board(pools: &[u32]) -> Board {
-        let mut end = 0;
-        Board::over(pools.iter().map(|count| {
-            let begin = end;
-            end += count;
-            (begin..end, 0.5)
-        }))
+        let mut ids = (0..).map(ServerId);
+        let pools: Vec<_> = pools
+            .iter()
+            .map(|count| (ids.by_ref().take(*count as usize).collect(), 0.5))
+            .collect();
+        Board::over(pools.iter().map(|(ids, _): &(Vec<_>, _)| ids.len()).sum(), pools.into_iter())
     }
 
     fn eject(board: &Board, server: u32, now: u64) -> bool {
@@ -214,7 +248,7 @@ mod tests {
     /// The servers of a board: `.` up, `x` ejected, `!` spared.
     #[track_caller]
     fn check(board: &Board, expected: &str) {
-        let shown: String = (0..board.words.len() as u32)
+        let shown: String = (0..board.ledger().troubles.len() as u32)
             .map(|server| match board.standing(ServerId(server)) {
                 Standing::Up => '.',
                 Standing::Ejected => 'x',
