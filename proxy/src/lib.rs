@@ -8,7 +8,7 @@ pub mod admin;
 pub mod answer;
 pub mod cli;
 pub mod config;
-mod generation;
+pub mod generation;
 mod glob;
 pub mod l1;
 pub mod local;

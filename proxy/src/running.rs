@@ -4,6 +4,7 @@
 //! `config` turns text into a [`Running`] and nothing else does; after that
 //! nothing is optional that must be there and nothing is looked up by name.
 
+mod changes;
 mod slots;
 
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use emberline_routing::{PoolId, Router, ServerId};
 
 use crate::local::LocalPool;
+pub use changes::Changes;
 pub use slots::{GRACE, Slots};
 
 /// Everything the process runs on.

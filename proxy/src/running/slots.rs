@@ -87,6 +87,11 @@ impl<T> Slots<T> {
         self.present(at).is_none()
     }
 
+    /// How long ago it has gone, if it has.
+    pub fn gone_for(&self, at: usize) -> Option<Duration> {
+        Some(self.0.get(at)?.gone?.elapsed())
+    }
+
     /// Everything that has not gone.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.numbered().map(|(_, value)| value)

@@ -28,6 +28,7 @@ use emberline_routing::{PoolId, ServerId, Target};
 
 use super::flight::Flight;
 use super::increment::Queues;
+use crate::generation::Generation;
 use crate::l1::{Ask, L1};
 use crate::metrics::{Event, Meter};
 use crate::running::{Hotkey, Mode, Pool, Running};
@@ -77,6 +78,8 @@ pub struct Heat {
     /// What the workers share.
     pub l1: Arc<L1>,
     running: Arc<Running>,
+    /// Which generation that is.
+    generation: u64,
     /// By pool. One that has gone keeps what it was: requests may be in flight
     /// that know it.
     pools: Box<[PoolHeat]>,
@@ -216,10 +219,12 @@ impl PoolHeat {
 
 impl Heat {
     /// A worker that has seen nothing.
-    pub fn new(worker: usize, l1: Arc<L1>, running: Arc<Running>) -> Heat {
+    pub fn new(worker: usize, l1: Arc<L1>, generation: &Generation) -> Heat {
+        let running = Arc::clone(&generation.running);
         let pools = pools(&running);
         Heat {
             l1,
+            generation: generation.number,
             serves: pools.iter().any(PoolHeat::serves),
             pools,
             live: live(&running),
@@ -238,7 +243,8 @@ impl Heat {
 
     /// The same thread's heat when it runs on something else. Eyes on pools that
     /// look for the same stay open.
-    pub fn next(&self, running: Arc<Running>) -> Heat {
+    pub fn next(&self, generation: &Generation) -> Heat {
+        let running = Arc::clone(&generation.running);
         let pools = pools(&running);
         let mut before = self.watches.borrow_mut();
         let watches = running.pools.all().enumerate().map(|(at, pool)| {
@@ -248,6 +254,7 @@ impl Heat {
         });
         Heat {
             l1: Arc::clone(&self.l1),
+            generation: generation.number,
             serves: pools.iter().any(PoolHeat::serves),
             pools,
             live: live(&running),
@@ -260,8 +267,13 @@ impl Heat {
             spares: RefCell::new(self.spares.take()),
             worker: self.worker,
             workers: self.workers,
-            running: Arc::clone(&running),
+            running,
         }
+    }
+
+    /// Ask the L1's thread for what this configuration has led to.
+    pub fn ask(&self, ask: Ask) {
+        self.l1.ask_under(self.generation, ask);
     }
 
     /// What the configuration says of a pool.

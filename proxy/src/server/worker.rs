@@ -12,9 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use emberline_hotkey::KeyHash;
 use emberline_protocol::memcache;
 use emberline_protocol::redis::{self as resp, Version};
-use emberline_routing::{Ask, Conditions, Plan, PoolId, ServerId, States, Target, Upstream};
+use emberline_routing::{Ask, Conditions, Plan, PoolId, ServerId, StateId, States, Target, Upstream};
 use slab::Slab;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -103,6 +104,8 @@ pub struct Worker {
     pub ways: Rc<RefCell<Ways>>,
     /// What routes remember.
     pub states: Rc<States>,
+    /// How often that was all forgotten.
+    era: u16,
     /// Copies that are being made behind the readers' backs.
     pub refills: Rc<Cell<usize>>,
     /// Everywhere that keys of each listener may be.
@@ -214,13 +217,14 @@ impl Worker {
             seats: running.servers.all().map(|_| Rc::default()).collect(),
             meter,
             health: Health::new(&running, Arc::clone(&hub.state.health)),
-            heat: Heat::new(index, Arc::clone(&hub.l1), Arc::clone(&running)),
+            heat: Heat::new(index, Arc::clone(&hub.l1), &generation),
             hub,
             read_buffer: Rc::new(RefCell::new(vec![0; READ].into_boxed_slice())),
             parsers: Rc::default(),
             scratch: Rc::default(),
             ways: Rc::default(),
             states: Rc::new(States::new(running.route_states, seed())),
+            era: 0,
             refills: Rc::default(),
             places: everywhere(&running),
             policies: running.listeners.all().map(Policy::new).collect(),
@@ -243,9 +247,15 @@ impl Worker {
             true => self.seats.get(at).map_or_else(Rc::default, Rc::clone),
             false => Rc::default(),
         };
-        let states = match old.routes == running.routes {
-            true => Rc::clone(&self.states),
-            false => Rc::new(States::new(running.route_states, seed())),
+        // Routes that remember something are numbered: when there are others, a
+        // number would mean another one.
+        let (states, era) = match old.routes == running.routes {
+            true => (Rc::clone(&self.states), self.era),
+            false => {
+                self.bury_all();
+                let states = States::new(running.route_states, seed());
+                (Rc::new(states), self.era.wrapping_add(1))
+            }
         };
         let meter = generation.meters.get(self.index);
         let worker = Rc::new(Worker {
@@ -254,13 +264,14 @@ impl Worker {
             seats: (0..running.servers.places()).map(seat).collect(),
             meter: Arc::clone(meter.unwrap_or(&self.meter)),
             health: self.health.next(old, &running),
-            heat: self.heat.next(Arc::clone(&running)),
+            heat: self.heat.next(generation),
             hub: Arc::clone(&self.hub),
             read_buffer: Rc::clone(&self.read_buffer),
             parsers: Rc::clone(&self.parsers),
             scratch: Rc::clone(&self.scratch),
             ways: Rc::clone(&self.ways),
             states,
+            era,
             refills: Rc::clone(&self.refills),
             places: everywhere(&running),
             policies: running.listeners.all().map(Policy::new).collect(),
@@ -283,6 +294,16 @@ impl Worker {
         for (at, seat) in before.seats.iter().enumerate() {
             let kept = self.seats.get(at).is_some_and(|kept| Rc::ptr_eq(kept, seat));
             if !kept || !before.running.keeps_terms(&self.running, at) {
+                seat.retire();
+            }
+        }
+    }
+
+    /// A request may have opened a connection to a server that has gone, if it
+    /// was in flight when that happened.
+    fn retire_gone(&self) {
+        for (at, seat) in self.seats.iter().enumerate() {
+            if self.running.servers.is_gone(at) {
                 seat.retire();
             }
         }
@@ -388,8 +409,14 @@ impl Worker {
         let ahead = self.unix_millis().saturating_sub(self.now() / 1_000_000);
         self.thread.wall_ahead.set(ahead);
         self.hub.report(self.index, self.thread.held.get());
+        self.retire_gone();
         let limit = nanos(self.running.proxy.timeout_head);
+        let patience = self.running.proxy.timeout_drain;
         for (_, client) in self.thread.clients.borrow().iter() {
+            let listeners = &self.running.listeners;
+            if listeners.gone_for(client.listener).is_some_and(|gone| gone > patience) {
+                client.kill("its listener is not there any more");
+            }
             if client
                 .waits_since()
                 .is_some_and(|since| since + limit < self.now())
@@ -442,6 +469,13 @@ impl Worker {
         x ^= x << 17;
         self.thread.random.set(x);
         x
+    }
+
+    /// A key as it is marked for one route: for that one alone, and not for one
+    /// that has its number after a reload.
+    pub fn mark(&self, state: StateId, key: &[u8]) -> KeyHash {
+        let salt = self.era.wrapping_mul(0x9e37);
+        self.heat.l1.hasher.hash_in(state.0 ^ salt, key)
     }
 
     /// A server's settings.

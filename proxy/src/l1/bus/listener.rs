@@ -77,7 +77,7 @@ impl Listener<'_> {
     /// questions keep fresh are none of the bus's business, except where
     /// `tracking` has fallen back to `ttl`; so that is turned, too.
     fn turn(&self) {
-        for pool in self.desk.running.pools.iter() {
+        for pool in self.desk.newest().pools.iter() {
             if matches!(pool.l1.mode, Mode::Ttl | Mode::Tracking) {
                 let servers = pool.servers.iter();
                 servers.for_each(|server| self.desk.turn(*server));
@@ -137,7 +137,8 @@ impl Listener<'_> {
 
     /// Index of the pool with this name; another proxy may have others.
     fn pool(&self, name: &[u8]) -> Option<u16> {
-        let mut pools = self.desk.running.pools();
+        let running = self.desk.newest();
+        let mut pools = running.pools();
         let found = pools.find(|(_, pool)| pool.name.as_bytes() == name)?;
         Some(found.0.0)
     }
