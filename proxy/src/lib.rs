@@ -14,6 +14,7 @@ pub mod l1;
 pub mod local;
 pub mod log;
 pub mod metrics;
+pub mod reload;
 pub mod running;
 mod shelf;
 pub mod server;

@@ -12,6 +12,7 @@ use axum::{Json, Router};
 
 use super::serve::Site;
 use super::{State, hotkeys, report};
+use crate::reload::Outcome;
 
 /// The page for people: one file, no build chain, nothing fetched from elsewhere.
 const PAGE: &str = include_str!("page.html");
@@ -29,6 +30,7 @@ pub(super) fn admin(state: Arc<State>) -> Site {
         .route("/hotkeys", get(hot))
         .route("/config", get(config))
         .route("/stats", get(stats))
+        .route("/reload", post(reload))
         .route("/drain", post(drain))
         .merge(probes())
         .with_state(state);
@@ -102,6 +104,18 @@ async fn config(Shared(state): Shared<Arc<State>>) -> impl IntoResponse {
 
 async fn stats(Shared(state): Shared<Arc<State>>) -> impl IntoResponse {
     Json(report::stats(&state.view()))
+}
+
+/// Go on under what the file says now; answered when every thread was told, or
+/// with everything that is wrong with it.
+async fn reload(Shared(state): Shared<Arc<State>>) -> (StatusCode, String) {
+    let reloads = Arc::clone(state.reloads());
+    // A large configuration takes a while, and others want to be answered.
+    match tokio::task::spawn_blocking(move || reloads.reload()).await {
+        Ok(Outcome::Done(text)) => (StatusCode::OK, text),
+        Ok(Outcome::Refused(text)) => (StatusCode::UNPROCESSABLE_ENTITY, text),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    }
 }
 
 /// Tell balancers to go elsewhere; clients that are connected or still come

@@ -27,6 +27,7 @@ use tokio::sync::watch;
 use crate::generation::{Current, Generation};
 use crate::l1::L1;
 use crate::metrics::{Meter, Scrape};
+use crate::reload::Reloads;
 use crate::running::Running;
 use crate::server::health::Board;
 use listen::Socket;
@@ -42,6 +43,7 @@ pub struct State {
     /// Which servers are down.
     pub(crate) health: Arc<Board>,
     scrape: Scrape,
+    reloads: Arc<Reloads>,
     ready: AtomicBool,
     draining: AtomicBool,
 }
@@ -56,13 +58,15 @@ impl State {
     ) -> State {
         let health = Arc::new(Board::new(&running));
         let current = Arc::new(Current::new(running, meters));
+        let reloads = Arc::new(Reloads::new(started));
         State {
             scrape: Scrape::new(
                 current.clone(),
                 l1.clone(),
                 health.clone(),
-                started,
+                reloads.clone(),
             ),
+            reloads,
             health,
             current,
             l1,
@@ -85,6 +89,11 @@ impl State {
             started: self.started,
             state: self,
         }
+    }
+
+    /// How reloads went, and the way to ask for one.
+    pub fn reloads(&self) -> &Arc<Reloads> {
+        &self.reloads
     }
 
     /// The generation that is served.

@@ -12,7 +12,6 @@
 use std::collections::{BTreeMap, HashSet};
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
 
 use emberline_routing::PoolId;
 use prometheus::core::{Collector, Desc};
@@ -26,6 +25,7 @@ use super::totals::{self, Durations};
 use super::{command, memory, process};
 use crate::l1::L1;
 use crate::generation::{Current, Generation};
+use crate::reload::Reloads;
 use crate::server::health::{Board, Standing};
 
 /// Series of `emberline_requests_total`, those of `other` included.
@@ -44,20 +44,19 @@ pub struct Scrape {
 }
 
 impl Scrape {
-    /// A scrape over the meters of all workers. `started` is when the
-    /// configuration was loaded.
+    /// A scrape over the meters of all workers.
     pub(crate) fn new(
         current: Arc<Current>,
         l1: Arc<L1>,
         health: Arc<Board>,
-        started: SystemTime,
+        reloads: Arc<Reloads>,
     ) -> Scrape {
         let registry = Registry::new();
         let workers = Workers {
             current,
             l1,
             health,
-            started,
+            reloads,
             requests: Mutex::default(),
             histograms: Mutex::default(),
             events: Mutex::default(),
@@ -83,7 +82,7 @@ struct Workers {
     current: Arc<Current>,
     l1: Arc<L1>,
     health: Arc<Board>,
-    started: SystemTime,
+    reloads: Arc<Reloads>,
     /// What of `emberline_requests_total` has a series of its own.
     requests: Mutex<HashSet<(Spot, Verdict)>>,
     /// Pools and classes that have a histogram of their own.
@@ -291,20 +290,30 @@ impl Now<'_> {
         family
     }
 
-    /// A process that runs has loaded its configuration: there is no reload yet that could fail.
-    fn config(&self) -> [Family; 2] {
+    /// How the last reload went. What a process starts with counts as one.
+    fn config(&self) -> [Family; 4] {
+        let reloads = &self.of.reloads;
         let mut successful = Family::gauge(
             "emberline_config_last_reload_successful",
             "1 if the newest configuration is the one that runs.",
         );
-        successful.push(&[], 1.0);
+        successful.push(&[], f64::from(u8::from(reloads.successful())));
         let mut loaded = Family::gauge(
             "emberline_config_last_reload_success_timestamp_seconds",
             "When the running configuration was loaded, in seconds since the Unix epoch.",
         );
-        let since_epoch = self.of.started.duration_since(SystemTime::UNIX_EPOCH);
-        loaded.push(&[], since_epoch.unwrap_or_default().as_secs_f64());
-        [successful, loaded]
+        loaded.push(&[], reloads.loaded());
+        let mut tried = Family::gauge(
+            "emberline_config_last_reload_timestamp_seconds",
+            "When a configuration was last loaded or refused, in seconds since the Unix epoch.",
+        );
+        tried.push(&[], reloads.tried());
+        let mut hash = Family::gauge(
+            "emberline_config_hash",
+            "What the file of the running configuration holds, as a number; 0 without a file.",
+        );
+        hash.push(&[], reloads.print() as f64);
+        [successful, loaded, tried, hash]
     }
 }
 

@@ -123,9 +123,10 @@ fn lines(old: &Running, new: &Running) -> Vec<Change> {
             moved,
         });
     };
-    for (at, pool) in old.pools.numbered().filter(|(at, _)| new.pools.is_gone(*at) || !old.keeps_pool(new, *at)) {
-        let _ = at;
-        line("pool", &pool.name, How::Removed, String::new(), None);
+    for (at, pool) in old.pools.numbered() {
+        if new.pools.is_gone(at) || !old.keeps_pool(new, at) {
+            line("pool", &pool.name, How::Removed, String::new(), None);
+        }
     }
     for (at, pool) in new.pools.numbered() {
         let before = old.pools.present(at).filter(|_| old.keeps_pool(new, at));
@@ -135,7 +136,8 @@ fn lines(old: &Running, new: &Running) -> Vec<Change> {
         };
         let mut details = servers(old, new, before, pool);
         details.extend(placing(old, new, at));
-        details.extend(differences(before, pool).into_iter().map(str::to_owned));
+        let settings = differences(before, pool).into_iter();
+        details.extend(settings.filter(|what| *what != SERVERS).map(str::to_owned));
         let moved = match (placement_of(old, at), placement_of(new, at)) {
             (Some(old), Some(new)) if words(old) != words(new) => Some(old.share_moved(new)),
             _ => None,
@@ -183,6 +185,9 @@ fn lines(old: &Running, new: &Running) -> Vec<Change> {
     lines
 }
 
+/// Told server by server.
+const SERVERS: &str = "servers";
+
 /// Servers that came and went.
 fn servers(old: &Running, new: &Running, before: &Pool, pool: &Pool) -> Vec<String> {
     let name = |running: &Running, server: &ServerId| {
@@ -228,7 +233,7 @@ fn differences(old: &Pool, new: &Pool) -> Vec<&'static str> {
     let limits = |pool: &Pool| (pool.connections, pool.inflight_max, pool.value_max);
     [
         (store(old) != store(new), "capacity (its keys are gone)"),
-        (old.servers != new.servers, "servers"),
+        (old.servers != new.servers, SERVERS),
         (
             (old.timeout_connect, old.timeout_request) != (new.timeout_connect, new.timeout_request),
             "timeouts",

@@ -14,6 +14,7 @@ mod acceptor;
 mod backend;
 mod client;
 mod dispatch;
+mod doors;
 mod errand;
 mod fault;
 mod figures;
@@ -41,15 +42,16 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
-use self::acceptor::{Bound, SocketFile};
 use self::dispatch::Graves;
+use self::doors::Doors;
 use self::worker::{Message, Worker};
 use crate::admin::{self, AdminHandle};
 use crate::answer::Figures;
 use crate::l1::{self, L1};
 use crate::metrics::hotkeys::{self, Hot};
 use crate::metrics::{Meter, Shed};
-use crate::running::{Bind, Running};
+use crate::reload::{self, Adopt, Adopted, Origin};
+use crate::running::{Bind, Changes, Running};
 pub use places::places;
 
 /// What the threads of one process share.
@@ -62,6 +64,8 @@ pub struct Hub {
     graves: Graves,
     /// What is known not to be there.
     absences: Graves,
+    /// Where clients come in.
+    doors: Doors,
     workers: Vec<Seat>,
 }
 
@@ -144,13 +148,47 @@ impl Hub {
     }
 }
 
+/// What the thread that watches the file changes.
+struct Process(Arc<Hub>);
+
+impl Adopt for Process {
+    fn running(&self) -> Arc<Running> {
+        self.0.state.view().running
+    }
+
+    /// In this order, so that nobody ever meets what is not there yet: sockets,
+    /// since they may fail; tables that are shared; the L1's thread, which
+    /// forgets what may be wrong from now on; the workers, each between two
+    /// turns; and at last new clients.
+    fn adopt(&self, mut next: Running) -> io::Result<Adopted> {
+        let hub = &self.0;
+        let old = hub.state.current().load();
+        let restart = reload::keep_what_is_fixed(&old.running, &mut next);
+        let opened = hub.doors.bind(&next)?;
+        let changes = Changes::between(&old.running, &next);
+        let generation = Arc::new(old.next(next));
+        let running = &generation.running;
+        let is_new = |at| !old.running.keeps_server(running, at);
+        hub.state.health.follow(running, is_new);
+        let (done, forgotten) = std::sync::mpsc::channel();
+        hub.l1.ask(l1::Ask::Reload(Arc::clone(&generation), done));
+        // It answers, unless it has ended, and then it serves nothing.
+        let _ = forgotten.recv();
+        hub.state.current().replace(Arc::clone(&generation));
+        for index in 0..hub.workers.len() {
+            hub.tell(index, Message::Reload(Arc::clone(&generation)));
+        }
+        hub.doors.follow(running, opened);
+        Ok(Adopted { changes, restart })
+    }
+}
+
 /// A running data plane.
 #[derive(Debug)]
 pub struct Handle {
     hub: Arc<Hub>,
     addresses: Vec<(String, Bind)>,
-    files: Vec<SocketFile>,
-    stop: Option<oneshot::Sender<()>>,
+    reload: Option<JoinHandle<()>>,
     acceptor: Option<JoinHandle<()>>,
     workers: Vec<JoinHandle<()>>,
     _admin: AdminHandle,
@@ -187,12 +225,13 @@ impl Handle {
     /// Stop accepting and let the workers end when their clients are served.
     /// The acceptor goes first: no client may be handed over behind the word.
     fn drain(&mut self) {
-        self.stop.take();
+        self.hub.state.reloads().stop(self.reload.take());
+        self.hub.doors.close();
         if let Some(acceptor) = self.acceptor.take() {
             let _ = acceptor.join();
         }
         self.hub.drain();
-        self.files.iter().for_each(SocketFile::remove);
+        self.hub.doors.remove_files();
     }
 }
 
@@ -202,20 +241,16 @@ impl Handle {
 /// When an address cannot be bound or a thread cannot be started; the text
 /// names which.
 pub fn start(running: Arc<Running>) -> io::Result<Handle> {
-    let bound: Vec<Bound> = running
-        .listeners
-        .iter()
-        .map(Bound::new)
-        .collect::<io::Result<_>>()?;
-    let names = running
-        .listeners
-        .iter()
-        .map(|listener| listener.name.clone());
-    let addresses: Vec<(String, Bind)> = names
-        .zip(&bound)
-        .map(|(name, bound)| Ok((name, bound.address()?)))
-        .collect::<io::Result<_>>()?;
+    start_from(running, None)
+}
 
+/// The same, and go on under what the file at `origin` says when it changes.
+///
+/// # Errors
+/// As for [`start`].
+pub fn start_from(running: Arc<Running>, origin: Option<Origin>) -> io::Result<Handle> {
+    let doors = Doors::new();
+    let opened = doors.bind(&running)?;
     let count = running.proxy.workers.max(1);
     let (senders, receivers): (Vec<_>, Vec<_>) =
         (0..count).map(|_| mpsc::unbounded_channel()).unzip();
@@ -242,12 +277,13 @@ pub fn start(running: Arc<Running>) -> io::Result<Handle> {
         l1,
         graves: Graves::default(),
         absences: Graves::default(),
+        doors,
         workers: senders.into_iter().map(seat).collect(),
     });
 
     let told = Arc::clone(&hub);
     l1::spawn(
-        running,
+        Arc::clone(&running),
         Arc::clone(&hub.l1),
         Arc::clone(&meters[count + 1]),
         asked,
@@ -260,23 +296,18 @@ pub fn start(running: Arc<Running>) -> io::Result<Handle> {
             Worker::new(index, hub, meter).run(messages)
         })?);
     }
-    let (stop, stopped) = oneshot::channel::<()>();
-    let accepting = Arc::clone(&hub);
-    let acceptor = spawn_local("acceptor".to_owned(), move || async move {
-        for (index, bound) in bound.into_iter().enumerate() {
-            tokio::task::spawn_local(acceptor::accept(Arc::clone(&accepting), index, bound));
-        }
-        let _ = stopped.await;
-    })?;
+    let acceptor = hub.doors.spawn(Arc::clone(&hub))?;
+    hub.doors.follow(&running, opened);
+    let addresses = hub.doors.addresses()?.into_iter();
+    let addresses = addresses.map(|(at, bind)| (running.listeners[at].name.clone(), bind));
+    let reload = origin
+        .map(|origin| reload::spawn(origin, Arc::clone(state.reloads()), Process(Arc::clone(&hub))))
+        .transpose()?;
     state.set_ready();
     Ok(Handle {
         hub,
-        files: addresses
-            .iter()
-            .filter_map(|(_, address)| SocketFile::of(address))
-            .collect(),
-        addresses,
-        stop: Some(stop),
+        addresses: addresses.collect(),
+        reload,
         acceptor: Some(acceptor),
         workers,
         _admin: admin,
@@ -307,21 +338,25 @@ where
 ///
 /// # Errors
 /// As for [`start`].
-pub fn serve(running: Arc<Running>) -> io::Result<ExitCode> {
+pub fn serve(running: Arc<Running>, origin: Option<Origin>) -> io::Result<ExitCode> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let handle = start(running)?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        let handle = start_from(running, origin)?;
         for (name, address) in handle.addresses() {
             match address {
                 Bind::Tcp(address) => info!(listener = name, %address, "listening"),
                 Bind::Unix(path) => info!(listener = name, path = %path.display(), "listening"),
             }
         }
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hangup.recv() => handle.state().reloads().reload_soon(),
+            }
         }
         info!("stopping: answering what is in flight");
         let (finished, wait) = oneshot::channel();
