@@ -16,5 +16,5 @@ pub mod log;
 pub mod metrics;
 pub mod reload;
 pub mod running;
-mod shelf;
 pub mod server;
+mod shelf;

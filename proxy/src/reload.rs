@@ -297,7 +297,10 @@ impl<P: Adopt> Watch<P> {
         };
         self.seen = print;
         if let Outcome::Refused(why) = &outcome {
-            error!("the configuration was refused, the old one goes on:\n{}", why.trim_end());
+            error!(
+                "the configuration was refused, the old one goes on:\n{}",
+                why.trim_end()
+            );
         }
         self.reloads.note(&outcome, print);
         outcome
@@ -352,10 +355,20 @@ pub fn keep_what_is_fixed(old: &Running, next: &mut Running) -> Vec<&'static str
     }
     let (was, is) = (&old.proxy, &mut next.proxy);
     fix(&mut keys, "proxy.workers", &was.workers, &mut is.workers);
-    fix(&mut keys, "proxy.memory_max", &was.memory_max, &mut is.memory_max);
+    fix(
+        &mut keys,
+        "proxy.memory_max",
+        &was.memory_max,
+        &mut is.memory_max,
+    );
     fix(&mut keys, "admin.bind", &old.admin, &mut next.admin);
     fix(&mut keys, "status.bind", &old.status, &mut next.status);
-    fix(&mut keys, "l1.capacity", &old.l1_capacity, &mut next.l1_capacity);
+    fix(
+        &mut keys,
+        "l1.capacity",
+        &old.l1_capacity,
+        &mut next.l1_capacity,
+    );
     fix(&mut keys, "bus", &old.bus, &mut next.bus);
     keys
 }

@@ -60,12 +60,7 @@ impl State {
         let current = Arc::new(Current::new(running, meters));
         let reloads = Arc::new(Reloads::new(started));
         State {
-            scrape: Scrape::new(
-                current.clone(),
-                l1.clone(),
-                health.clone(),
-                reloads.clone(),
-            ),
+            scrape: Scrape::new(current.clone(), l1.clone(), health.clone(), reloads.clone()),
             reloads,
             health,
             current,

@@ -15,37 +15,34 @@ use crate::server::health::{Standing, Trouble};
 
 /// Every pool with its servers and their figures.
 pub(super) fn pools(state: &View<'_>) -> Value {
-    let pools = state
-        .running
-        .pools()
-        .map(|(id, pool)| {
-            let requests = totals::requests(&state.meters, |at| at == Some(id));
-            let routers = state
-                .running
-                .listeners
-                .iter()
-                .map(|listener| &listener.router);
-            let spec = routers
-                .filter_map(|router| router.pool(id))
-                .map(placement::Pool::spec)
-                .next();
-            let servers = pool.servers.iter().enumerate().filter_map(|(index, &id)| {
-                let weight = spec.and_then(|spec| Some(spec.members.get(index)?.weight));
-                server(state, id, weight)
-            });
-            json!({
-                "name": pool.name,
-                "protocol": pool.protocol.name(),
-                "kind": if pool.local.is_some() { "local" } else { "servers" },
-                "distribution": spec.map(|spec| spec.distribution.to_string()),
-                "hash": spec.map(|spec| spec.hash.to_string()),
-                "requests": requests.iter().sum::<u64>(),
-                "errors": errors(&requests),
-                "latency": latency(&pool_durations(state, id)),
-                "latency_counts": pool_durations(state, id).counts(),
-                "servers": servers.collect::<Vec<_>>(),
-            })
+    let pools = state.running.pools().map(|(id, pool)| {
+        let requests = totals::requests(&state.meters, |at| at == Some(id));
+        let routers = state
+            .running
+            .listeners
+            .iter()
+            .map(|listener| &listener.router);
+        let spec = routers
+            .filter_map(|router| router.pool(id))
+            .map(placement::Pool::spec)
+            .next();
+        let servers = pool.servers.iter().enumerate().filter_map(|(index, &id)| {
+            let weight = spec.and_then(|spec| Some(spec.members.get(index)?.weight));
+            server(state, id, weight)
         });
+        json!({
+            "name": pool.name,
+            "protocol": pool.protocol.name(),
+            "kind": if pool.local.is_some() { "local" } else { "servers" },
+            "distribution": spec.map(|spec| spec.distribution.to_string()),
+            "hash": spec.map(|spec| spec.hash.to_string()),
+            "requests": requests.iter().sum::<u64>(),
+            "errors": errors(&requests),
+            "latency": latency(&pool_durations(state, id)),
+            "latency_counts": pool_durations(state, id).counts(),
+            "servers": servers.collect::<Vec<_>>(),
+        })
+    });
     // For who polls: the quantiles of the time between come from differences.
     let bounds = totals::duration_bounds().map(|bound| (bound * 1e9).round() / 1e6);
     json!({

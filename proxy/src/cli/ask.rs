@@ -113,7 +113,11 @@ fn exchange(
     deadline: Instant,
 ) -> io::Result<Vec<u8>> {
     stream.limit(left(deadline)?)?;
-    let length = if method == "GET" { "" } else { "Content-Length: 0\r\n" };
+    let length = if method == "GET" {
+        ""
+    } else {
+        "Content-Length: 0\r\n"
+    };
     let request =
         format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{length}Connection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;

@@ -126,7 +126,8 @@ fn described(config: &Config) -> Vec<(String, String)> {
     let routes = config.routes.iter();
     let routes = routes.map(|(name, table)| (name.clone(), words(&table.value.rule)));
     let listeners = config.listeners.iter();
-    let listeners = listeners.map(|(name, table)| (format!("listener {name}"), words(&table.route)));
+    let listeners =
+        listeners.map(|(name, table)| (format!("listener {name}"), words(&table.route)));
     routes.chain(listeners).collect()
 }
 

@@ -88,8 +88,8 @@ impl Pools {
         };
         let (capacity, value_max) = (table.capacity.as_ref(), table.value_max.as_ref());
         let capacity = capacity.map_or(model::CAPACITY, |at| at.value).0;
-        let local = (kind == PoolKind::Local && !report.has_errors())
-            .then(|| self.local(place, capacity));
+        let local =
+            (kind == PoolKind::Local && !report.has_errors()).then(|| self.local(place, capacity));
         let connect = table.connect_timeout.as_ref();
         let request = table.request_timeout.as_ref();
         let timeout_request = request.map_or(model::REQUEST_TIMEOUT, |at| at.value).0;

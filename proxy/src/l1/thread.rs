@@ -178,7 +178,10 @@ impl Keeper {
         for (PoolId(id), pool) in new.pools() {
             let before = old.running.pools.get(usize::from(id));
             let before = before.map_or(&[][..], |pool| &pool.hotkey.always);
-            for key in before.iter().filter(|key| !pool.hotkey.always.contains(key)) {
+            for key in before
+                .iter()
+                .filter(|key| !pool.hotkey.always.contains(key))
+            {
                 l1.board.demote(l1.hasher.hash_in(id, key));
             }
             l1.board.always(&l1.hasher, id, &pool.hotkey.always);

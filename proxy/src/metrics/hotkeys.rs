@@ -396,23 +396,24 @@ pub fn bytes(amount: f64) -> String {
 pub fn pools(l1: &L1, running: &Running, meters: &[impl AsRef<Meter>], hot: &[Hot]) -> Vec<Warmth> {
     let items = items(l1);
     let pools = running.pools();
-    pools.map(|(id, pool)| {
-        let own = || hot.iter().filter(|hot| hot.pool == id);
-        let kept = own().filter_map(|hot| items.get(&hot.hash));
-        let (count, bytes) = kept.fold((0, 0), |(count, bytes), item| {
-            (count + 1, bytes + u64::from(item.weight()))
-        });
-        Warmth {
-            pool: id,
-            mode: pool.l1.mode,
-            promoted: own().count() as u64,
-            items: count,
-            bytes,
-            events: events(meters, id.0),
-            saving: Saving::of(own()),
-        }
-    })
-    .collect()
+    pools
+        .map(|(id, pool)| {
+            let own = || hot.iter().filter(|hot| hot.pool == id);
+            let kept = own().filter_map(|hot| items.get(&hot.hash));
+            let (count, bytes) = kept.fold((0, 0), |(count, bytes), item| {
+                (count + 1, bytes + u64::from(item.weight()))
+            });
+            Warmth {
+                pool: id,
+                mode: pool.l1.mode,
+                promoted: own().count() as u64,
+                items: count,
+                bytes,
+                events: events(meters, id.0),
+                saving: Saving::of(own()),
+            }
+        })
+        .collect()
 }
 
 /// What happened to a pool's promoted keys so far, over all threads, in the

@@ -294,10 +294,14 @@ impl Meter {
                 self.pools.get(at).filter(|_| old.keeps_pool(running, at))
             }),
             upstreams: fill(running.servers.places(), |at| {
-                self.upstreams.get(at).filter(|_| old.keeps_server(running, at))
+                self.upstreams
+                    .get(at)
+                    .filter(|_| old.keeps_server(running, at))
             }),
             clients: fill(running.listeners.places(), |at| {
-                self.clients.get(at).filter(|_| old.keeps_listener(running, at))
+                self.clients
+                    .get(at)
+                    .filter(|_| old.keeps_listener(running, at))
             }),
             sheds: Arc::clone(&self.sheds),
         }

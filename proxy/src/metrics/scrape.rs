@@ -23,8 +23,8 @@ use super::meter::{Class, Shed, Verdict};
 use super::requests::Spot;
 use super::totals::{self, Durations};
 use super::{command, memory, process};
-use crate::l1::L1;
 use crate::generation::{Current, Generation};
+use crate::l1::L1;
 use crate::reload::Reloads;
 use crate::server::health::{Board, Standing};
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use emberline_routing::{self as placement, PoolId, ServerId};
 
-use super::{Listener, Pool, Running};
+use super::{HealthSettings, Listener, Pool, Running};
 
 /// See the module's description.
 #[derive(Debug)]
@@ -148,7 +148,9 @@ fn lines(old: &Running, new: &Running) -> Vec<Change> {
     }
     let routes = |running: &Running| -> Vec<(String, String)> {
         let all = running.routes.iter();
-        all.filter(|(name, _)| !name.contains(' ')).cloned().collect()
+        all.filter(|(name, _)| !name.contains(' '))
+            .cloned()
+            .collect()
     };
     let (before, now) = (routes(old), routes(new));
     for (name, words) in &before {
@@ -167,17 +169,32 @@ fn lines(old: &Running, new: &Running) -> Vec<Change> {
     }
     for (at, listener) in old.listeners.numbered() {
         if new.listeners.is_gone(at) || !old.keeps_listener(new, at) {
-            line("listener", &listener.name, How::Removed, String::new(), None);
+            line(
+                "listener",
+                &listener.name,
+                How::Removed,
+                String::new(),
+                None,
+            );
         }
     }
     for (at, listener) in new.listeners.numbered() {
-        let before = old.listeners.present(at).filter(|_| old.keeps_listener(new, at));
+        let before = old
+            .listeners
+            .present(at)
+            .filter(|_| old.keeps_listener(new, at));
         match before {
             None => line("listener", &listener.name, How::Added, String::new(), None),
             Some(before) => {
                 let details = admission(old, new, before, listener);
                 if !details.is_empty() {
-                    line("listener", &listener.name, How::Changed, details.join(", "), None);
+                    line(
+                        "listener",
+                        &listener.name,
+                        How::Changed,
+                        details.join(", "),
+                        None,
+                    );
                 }
             }
         }
@@ -194,8 +211,14 @@ fn servers(old: &Running, new: &Running, before: &Pool, pool: &Pool) -> Vec<Stri
         let server = running.servers.get(server.0 as usize);
         server.map_or_else(String::new, |server| server.name.clone())
     };
-    let gone = before.servers.iter().filter(|id| !pool.servers.contains(id));
-    let came = pool.servers.iter().filter(|id| !before.servers.contains(id));
+    let gone = before
+        .servers
+        .iter()
+        .filter(|id| !pool.servers.contains(id));
+    let came = pool
+        .servers
+        .iter()
+        .filter(|id| !before.servers.contains(id));
     let came = came.map(|id| format!("server {} added", name(new, id)));
     let gone = gone.map(|id| format!("server {} removed", name(old, id)));
     came.chain(gone).collect()
@@ -218,7 +241,10 @@ fn placing(old: &Running, new: &Running, at: usize) -> Vec<String> {
         }
     }
     let rules = |spec: &placement::PoolSpec| {
-        format!("{:?}", (spec.distribution, spec.hash, spec.byte_sign, &spec.hash_tag))
+        format!(
+            "{:?}",
+            (spec.distribution, spec.hash, spec.byte_sign, &spec.hash_tag)
+        )
     };
     if rules(old) != rules(new) {
         details.push("hash or distribution".to_owned());
@@ -231,15 +257,20 @@ fn differences(old: &Pool, new: &Pool) -> Vec<&'static str> {
     let store = |pool: &Pool| pool.local.as_ref().map(Arc::as_ptr);
     let login = |pool: &Pool| (pool.username.clone(), pool.password.clone(), pool.database);
     let limits = |pool: &Pool| (pool.connections, pool.inflight_max, pool.value_max);
+    let timeouts = |pool: &Pool| {
+        let queue = pool.health.timeout_queue;
+        (pool.timeout_connect, pool.timeout_request, queue)
+    };
+    let health = HealthSettings {
+        timeout_queue: old.health.timeout_queue,
+        ..new.health.clone()
+    };
     [
         (store(old) != store(new), "capacity (its keys are gone)"),
         (old.servers != new.servers, SERVERS),
-        (
-            (old.timeout_connect, old.timeout_request) != (new.timeout_connect, new.timeout_request),
-            "timeouts",
-        ),
+        (timeouts(old) != timeouts(new), "timeouts"),
         (limits(old) != limits(new), "limits"),
-        (old.health != new.health, "health"),
+        (old.health != health, "health"),
         (old.partial != new.partial, "partial"),
         (login(old) != login(new), "credentials or database"),
         (old.hotkey != new.hotkey, "hotkey"),
@@ -260,7 +291,9 @@ fn admission(
     let key = format!("listener {}", listener.name);
     let route = |running: &Running| {
         let mut routes = running.routes.iter();
-        routes.find(|(name, _)| *name == key).map(|(_, words)| words.clone())
+        routes
+            .find(|(name, _)| *name == key)
+            .map(|(_, words)| words.clone())
     };
     [
         (route(old) != route(new), "route"),

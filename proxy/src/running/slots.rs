@@ -167,10 +167,13 @@ mod tests {
             }
             table = next;
         }
-        let shown = table.all().enumerate().map(|(at, name)| match table.is_gone(at) {
-            true => format!("({name})"),
-            false => name.clone(),
-        });
+        let shown = table
+            .all()
+            .enumerate()
+            .map(|(at, name)| match table.is_gone(at) {
+                true => format!("({name})"),
+                false => name.clone(),
+            });
         assert_eq!(shown.collect::<Vec<_>>().join(" "), expected);
     }
 

@@ -55,8 +55,19 @@ impl Doors {
     /// # Errors
     /// When an address cannot be used; nothing was opened then.
     pub fn bind(&self, new: &Running) -> io::Result<Opened> {
-        let open = self.open();
         let mut opened = Opened::default();
+        match self.bind_into(new, &mut opened) {
+            Ok(()) => Ok(opened),
+            Err(error) => {
+                let files = opened.0.into_iter().filter_map(|(_, door)| door.file);
+                files.for_each(|file| file.remove());
+                Err(error)
+            }
+        }
+    }
+
+    fn bind_into(&self, new: &Running, opened: &mut Opened) -> io::Result<()> {
+        let open = self.open();
         for (at, listener) in new.listeners.numbered() {
             let stays = |at: &usize| {
                 let before = open.get(at).map(|door| &door.bound);
@@ -65,15 +76,24 @@ impl Doors {
             if stays(&at) {
                 continue;
             }
-            let heir = open.values().find(|door| door.bound.bind() == &listener.bind);
+            let heir = open
+                .values()
+                .find(|door| door.bound.bind() == &listener.bind);
             let bound = match heir {
                 Some(door) => door.bound.another()?,
                 None => Bound::new(listener)?,
             };
-            let file = bound.address().ok().and_then(|address| SocketFile::of(&address));
+            let file = match heir {
+                // It belongs to who has it until that goes.
+                Some(_) => None,
+                None => bound
+                    .address()
+                    .ok()
+                    .and_then(|address| SocketFile::of(&address)),
+            };
             opened.0.push((at, Door { bound, file }));
         }
-        Ok(opened)
+        Ok(())
     }
 
     /// Accept from what was opened, and no longer from what `new` does not have.
@@ -96,9 +116,14 @@ impl Doors {
         }
         for (at, door) in closed {
             self.say(Word::Close(at));
-            let heir = open.values().any(|other| other.bound.bind() == door.bound.bind());
-            if let Some(file) = door.file.filter(|_| !heir) {
-                file.remove();
+            let mut others = open.values_mut();
+            match others.find(|other| other.bound.bind() == door.bound.bind()) {
+                Some(heir) => heir.file = door.file,
+                None => {
+                    if let Some(file) = door.file {
+                        file.remove();
+                    }
+                }
             }
         }
     }

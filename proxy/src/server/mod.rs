@@ -209,7 +209,8 @@ impl Handle {
     /// no longer than the configured time.
     pub fn shutdown(mut self) {
         self.drain();
-        let deadline = std::time::Instant::now() + self.hub.state.view().running.proxy.timeout_drain;
+        let deadline =
+            std::time::Instant::now() + self.hub.state.view().running.proxy.timeout_drain;
         for thread in self.workers.drain(..) {
             while !thread.is_finished() {
                 if std::time::Instant::now() > deadline {
@@ -301,7 +302,13 @@ pub fn start_from(running: Arc<Running>, origin: Option<Origin>) -> io::Result<H
     let addresses = hub.doors.addresses()?.into_iter();
     let addresses = addresses.map(|(at, bind)| (running.listeners[at].name.clone(), bind));
     let reload = origin
-        .map(|origin| reload::spawn(origin, Arc::clone(state.reloads()), Process(Arc::clone(&hub))))
+        .map(|origin| {
+            reload::spawn(
+                origin,
+                Arc::clone(state.reloads()),
+                Process(Arc::clone(&hub)),
+            )
+        })
         .transpose()?;
     state.set_ready();
     Ok(Handle {

@@ -15,7 +15,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use emberline_hotkey::KeyHash;
 use emberline_protocol::memcache;
 use emberline_protocol::redis::{self as resp, Version};
-use emberline_routing::{Ask, Conditions, Plan, PoolId, ServerId, StateId, States, Target, Upstream};
+use emberline_routing::{
+    Ask, Conditions, Plan, PoolId, ServerId, StateId, States, Target, Upstream,
+};
 use slab::Slab;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -172,15 +174,23 @@ impl Seat {
     fn retire(&self) {
         let connections = self.connections.take().into_iter().flatten();
         let spares = self.spares.take();
-        connections.chain(spares).for_each(|backend| backend.retire());
+        connections
+            .chain(spares)
+            .for_each(|backend| backend.retire());
         self.failures.set(0);
         self.pause.take();
     }
 
     fn wake(&self) {
         let connections = self.connections.borrow();
-        connections.iter().flatten().for_each(|backend| backend.wake());
-        self.spares.borrow().iter().for_each(|backend| backend.wake());
+        connections
+            .iter()
+            .flatten()
+            .for_each(|backend| backend.wake());
+        self.spares
+            .borrow()
+            .iter()
+            .for_each(|backend| backend.wake());
     }
 }
 
@@ -292,7 +302,10 @@ impl Worker {
     /// now, take no new requests.
     fn retire_strangers(&self, before: &Worker) {
         for (at, seat) in before.seats.iter().enumerate() {
-            let kept = self.seats.get(at).is_some_and(|kept| Rc::ptr_eq(kept, seat));
+            let kept = self
+                .seats
+                .get(at)
+                .is_some_and(|kept| Rc::ptr_eq(kept, seat));
             if !kept || !before.running.keeps_terms(&self.running, at) {
                 seat.retire();
             }
@@ -414,7 +427,10 @@ impl Worker {
         let patience = self.running.proxy.timeout_drain;
         for (_, client) in self.thread.clients.borrow().iter() {
             let listeners = &self.running.listeners;
-            if listeners.gone_for(client.listener).is_some_and(|gone| gone > patience) {
+            if listeners
+                .gone_for(client.listener)
+                .is_some_and(|gone| gone > patience)
+            {
                 client.kill("its listener is not there any more");
             }
             if client
@@ -575,7 +591,8 @@ impl Worker {
 
     /// Account for buffers that have grown or shrunk.
     pub fn account(&self, before: usize, after: usize) {
-        self.thread.held
+        self.thread
+            .held
             .set((self.thread.held.get() + after).saturating_sub(before));
     }
 
@@ -758,7 +775,9 @@ impl Upstream for Worker {
 /// Everywhere that keys of each listener may be.
 fn everywhere(running: &Running) -> Vec<Vec<Target>> {
     let listeners = running.listeners.all();
-    listeners.map(|listener| places(running, listener)).collect()
+    listeners
+        .map(|listener| places(running, listener))
+        .collect()
 }
 
 fn nanos(duration: Duration) -> u64 {

@@ -103,7 +103,10 @@ impl Board {
         ledger.pools = pools
             .map(|(servers, panic)| PoolPart { servers, panic })
             .collect();
-        ledger.pools.iter().for_each(|pool| self.judge(pool, &ledger));
+        ledger
+            .pools
+            .iter()
+            .for_each(|pool| self.judge(pool, &ledger));
     }
 
     /// What this server's health means for a request.
@@ -238,7 +241,10 @@ mod tests {
             .iter()
             .map(|count| (ids.by_ref().take(*count as usize).collect(), 0.5))
             .collect();
-        Board::over(pools.iter().map(|(ids, _): &(Vec<_>, _)| ids.len()).sum(), pools.into_iter())
+        Board::over(
+            pools.iter().map(|(ids, _): &(Vec<_>, _)| ids.len()).sum(),
+            pools.into_iter(),
+        )
     }
 
     fn eject(board: &Board, server: u32, now: u64) -> bool {

@@ -92,7 +92,11 @@ impl Health {
     pub fn new(running: &Running, board: Arc<Board>) -> Health {
         Health {
             board,
-            seats: running.servers.all().map(|server| seat(running, server)).collect(),
+            seats: running
+                .servers
+                .all()
+                .map(|server| seat(running, server))
+                .collect(),
             budgets: running.pools.all().map(budget).collect(),
         }
     }
