@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use support::{Client, Emberline, Server, command, free_port, setting};
+use support::{Client, Emberline, Random, Server, command, free_port, setting};
 
 const KEYS: usize = 200;
 
@@ -243,6 +243,87 @@ fn pools_weights_and_routes_change_under_load() {
         "{memory} bytes after {}",
         settled.1
     );
+}
+
+/// Another configuration each time: which pools there are, over which servers,
+/// with which weights; what the listener leads to; a pool that was never there
+/// before and never will be again.
+fn weather(random: &mut Random, servers: &[Server], number: usize) -> String {
+    let some = |name: &str, random: &mut Random| {
+        let first = random.below(servers.len());
+        let count = random.within(1, servers.len());
+        let chosen = servers.iter().cycle().skip(first).take(count);
+        let chosen: Vec<_> = chosen
+            .map(|server| (server, random.within(1, 4) as u32))
+            .collect();
+        let more = *random.pick(&[
+            "",
+            "distribution = \"rendezvous\"",
+            "connections = 2",
+            "request_timeout = \"3s\"",
+            "l1 = { mode = \"ttl\" }\nhotkey = { always = [\"k:1\", \"k:2\"] }",
+        ]);
+        pool(name, &chosen, more)
+    };
+    let fresh = format!("fresh-{number}");
+    let pools = some("a", random) + &some("b", random) + &some(&fresh, random);
+    let (route, routes) = match random.below(5) {
+        0 => ("a", String::new()),
+        1 => ("b", String::new()),
+        2 => (
+            "by",
+            format!(
+                "[routes.by]\ntype = \"prefix\"\ndefault = \"a\"\nchildren = {{ \"k:1\" = \"{fresh}\" }}\n"
+            ),
+        ),
+        3 => (
+            "by",
+            "[routes.by]\ntype = \"failover\"\nchildren = [\"b\", \"a\"]\n".to_owned(),
+        ),
+        _ => (
+            "all",
+            "[routes.all]\ntype = \"replicas\"\nchildren = [\"a\", \"b\"]\n".to_owned(),
+        ),
+    };
+    listener("main", "REDIS_BIND", &format!("route = \"{route}\"")) + &pools + &routes
+}
+
+/// `scripts/reload-storm` makes it a long one, and prints its figures.
+#[test]
+fn a_storm_of_reloads_fails_nothing() {
+    let Some(servers) = Server::redis_many(4) else {
+        return;
+    };
+    fill(&servers);
+    let seconds = setting("EMBERLINE_STORM_SECONDS", 4);
+    let mut random = Random::new(setting("EMBERLINE_STORM_SEED", 1));
+    let site = Site::start(&weather(&mut random, &servers, 0));
+    let load = Load::start(8, site.proxy.redis_address());
+    let begin = Instant::now();
+    let mut reloads = 0;
+    let (mut settled, mut slowest) = (None, Duration::ZERO);
+    while begin.elapsed() < Duration::from_secs(seconds) {
+        let asked = Instant::now();
+        site.reload(&weather(&mut random, &servers, reloads));
+        slowest = slowest.max(asked.elapsed());
+        reloads += 1;
+        if begin.elapsed() > Duration::from_secs(seconds) / 4 {
+            settled.get_or_insert((site.proxy.memory(), site.proxy.descriptors()));
+        }
+        std::thread::sleep(Duration::from_millis(100).saturating_sub(asked.elapsed()));
+    }
+    let (memory, descriptors) = (site.proxy.memory(), site.proxy.descriptors());
+    let requests = load.asked.load(Ordering::Relaxed);
+    load.end();
+    let (memory_before, descriptors_before) = settled.unwrap();
+    println!(
+        "{reloads} reloads in {seconds} s, the slowest {slowest:.1?}; {requests} requests, none failed, \
+         none wrong; after a quarter and at the end {memory_before} and {memory} bytes resident, \
+         {descriptors_before} and {descriptors} descriptors"
+    );
+    assert!(memory < memory_before + (16 << 20));
+    // How many connections there are depends on the last configuration.
+    assert!(descriptors < descriptors_before + 48);
 }
 
 #[test]
