@@ -47,6 +47,19 @@ pub struct Running {
 }
 
 impl Running {
+    /// How long a request may still know what a reload has removed: as long as
+    /// one may be in flight, and a client stay.
+    pub fn grace(&self) -> Duration {
+        let times = |pool: &Pool| {
+            pool.health
+                .timeout_queue
+                .saturating_add(pool.timeout_request)
+        };
+        let longest = self.pools.all().map(times).max().unwrap_or_default();
+        let longest = longest.max(self.proxy.timeout_drain);
+        GRACE.saturating_add(longest.saturating_mul(2))
+    }
+
     /// The pools with their ids.
     pub fn pools(&self) -> impl Iterator<Item = (PoolId, &Pool)> {
         let id = |at| PoolId(u16::try_from(at).unwrap_or(u16::MAX));
@@ -358,7 +371,7 @@ pub struct Listener {
 }
 
 /// `[pools.NAME]`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Pool {
     /// The table's name.
     pub name: String,

@@ -70,9 +70,9 @@ fn the_example_in_the_readme_is_a_configuration() {
 #[test]
 fn every_metric_is_listed_and_every_listed_one_exists() {
     let site = start(running("r", 1, 1));
-    site.state.meters[0].request(0, None, OTHER, Verdict::Refused);
-    site.state.meters[0].latency(PoolId(0), Class::Read, 1);
-    site.state.meters[0].event(0, Event::Hit, 1);
+    site.state.view().meters[0].request(0, None, OTHER, Verdict::Refused);
+    site.state.view().meters[0].latency(PoolId(0), Class::Read, 1);
+    site.state.view().meters[0].event(0, Event::Hit, 1);
     let (_, text) = ask(site.status(), "GET", "/metrics");
     let exist: BTreeSet<_> = text
         .lines()

@@ -40,7 +40,7 @@ fn ready_means_bound_and_not_draining() {
 #[test]
 fn pools_and_stats_tell_what_the_meters_counted() {
     let site = start(running("r", 2, 2));
-    for meter in &site.state.meters {
+    for meter in &*site.state.view().meters {
         meter.clients(0, 3);
         meter.clients(0, -1);
         meter.bytes_in(0, 100);
@@ -53,7 +53,7 @@ fn pools_and_stats_tell_what_the_meters_counted() {
         meter.upstream_connect(ServerId(3), false);
         meter.shed(Shed::Memory);
     }
-    site.state.meters[1].upstream_connect(ServerId(2), true);
+    site.state.view().meters[1].upstream_connect(ServerId(2), true);
 
     let pools = json(&ask(site.admin(), "GET", "/pools").1);
     let pool = &pools["pools"][1];

@@ -546,6 +546,25 @@ fn listeners_come_and_go() {
 }
 
 #[test]
+fn an_in_process_pool_keeps_its_keys() {
+    let local = |more: &str| {
+        let main = listener("main", "REDIS_BIND", "route = \"a\"");
+        main + &format!("[pools.a]\nprotocol = \"redis\"\nkind = \"local\"\n{more}\n")
+    };
+    let site = Site::start(&local(""));
+    let mut client = site.proxy.client();
+    assert_eq!(client.call(&["SET", "x", "1"]), b"+OK\r\n");
+    site.reload(&(local("") + "[pools.b]\nprotocol = \"redis\"\nkind = \"local\"\n"));
+    assert_eq!(client.call(&["GET", "x"]), b"$1\r\n1\r\n");
+    let told = site.reload(&local("capacity = \"5MiB\""));
+    assert!(
+        told.contains("pool a changed: capacity (its keys are gone)\n"),
+        "{told}"
+    );
+    assert_eq!(client.call(&["GET", "x"]), b"$-1\r\n");
+}
+
+#[test]
 fn memory_forgets_what_another_server_said() {
     let Some(servers) = Server::redis_many(2) else {
         return;

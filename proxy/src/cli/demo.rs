@@ -96,9 +96,7 @@ fn start(page: AdminBind, rate: u32) -> io::Result<Handle> {
     running.visibility = Visibility::Plain;
     let reads = f64::from(rate) / running.pools.len().max(1) as f64;
     for at in 0..running.pools.places() {
-        let Some(pool) = running.pools.get_mut(at) else {
-            continue;
-        };
+        let pool = &mut running.pools[at];
         pool.hotkey.threshold = ((reads * HOT_SHARE) as u64).max(5);
     }
     server::start(Arc::new(running))

@@ -11,7 +11,7 @@ use super::model::{self, AdminBind, Listener, PoolTable};
 use super::pools::Pools;
 use super::tree::Tree;
 use super::{Config, Environment, Report, address, bus, commands, hotkey, l1, outage, routes};
-use crate::running::{self, Bind, Protocol, Running, Slots};
+use crate::running::{self, Bind, GRACE, Protocol, Running, Slots};
 
 /// Servers of all pools together. Rings of more take seconds and hundreds of
 /// megabytes to build.
@@ -62,6 +62,7 @@ pub fn assemble(
     outage::refuse_unbuilt(config, report);
     let mut told = HashSet::new();
     let mut tree = Tree::new(config, &pools.routes);
+    let grace = predecessor.map_or(GRACE, Running::grace);
     let mut listeners =
         predecessor.map_or_else(Slots::default, |old| Slots::after(&old.listeners, now));
     for ((name, table), (_, admission)) in config.listeners.iter().zip(admitted) {
@@ -79,7 +80,7 @@ pub fn assemble(
                 let router = Router::new(root);
                 let value_max = pools.value_max(router.pools());
                 // What listens elsewhere, or for others, is another listener.
-                let place = listeners.place(now, |old: &running::Listener| {
+                let place = listeners.place(now, grace, |old: &running::Listener| {
                     old.name == *name && old.protocol == protocol.value && old.bind == bind.value
                 });
                 let listener = running::Listener {

@@ -14,7 +14,7 @@ use super::model::{self, PoolKind, PoolTable};
 use super::read::At;
 use super::{Config, Environment, Report, hotkey, l1};
 use crate::local::LocalPool;
-use crate::running::{self, Protocol, Running, Secret, Slots};
+use crate::running::{self, GRACE, Protocol, Running, Secret, Slots};
 
 /// The pools as they are numbered.
 pub struct Pools {
@@ -23,6 +23,7 @@ pub struct Pools {
     /// By id.
     pub servers: Slots<running::Server>,
     now: Instant,
+    grace: Duration,
     /// What a reference to each pool becomes.
     pub routes: HashMap<String, Route>,
     /// Passwords by their places: one that many pools take over is fetched,
@@ -37,6 +38,7 @@ impl Pools {
             pools: predecessor.map_or_else(Slots::default, |old| Slots::after(&old.pools, now)),
             servers: predecessor.map_or_else(Slots::default, |old| Slots::after(&old.servers, now)),
             now,
+            grace: predecessor.map_or(GRACE, Running::grace),
             routes: HashMap::new(),
             passwords: HashMap::new(),
         }
@@ -64,7 +66,7 @@ impl Pools {
         }
 
         // What speaks another protocol, or has no servers any more, is another pool.
-        let place = self.pools.place(self.now, |old| {
+        let place = self.pools.place(self.now, self.grace, |old| {
             let is_local = kind == PoolKind::Local;
             old.name == name && Some(old.protocol) == protocol && old.local.is_some() == is_local
         });
@@ -229,7 +231,7 @@ impl Pools {
             address: server.address.value.clone(),
         };
         let same = |old: &running::Server| old.pool == pool && old.name == server.name;
-        let place = self.servers.place(self.now, same);
+        let place = self.servers.place(self.now, self.grace, same);
         self.servers.put(place, server);
         ServerId(u32::try_from(place).unwrap_or(u32::MAX))
     }

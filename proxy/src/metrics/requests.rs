@@ -27,9 +27,12 @@ struct Block {
     protocol: Protocol,
     /// Place by `PoolId`; `None` cannot be reached. Place 0 is "no pool".
     places: Box<[Option<u16>]>,
-    /// By place: the pool, and five counters for each command.
-    rows: Box<[(Option<PoolId>, Arc<[Counter]>)]>,
+    /// By place.
+    rows: Box<[(Option<PoolId>, Row)]>,
 }
+
+/// Five counters for each command.
+type Row = Arc<[Counter]>;
 
 /// The names' indexes of one command's counters, for the scrape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -124,14 +127,14 @@ impl Requests {
         })
     }
 
-    fn row(&self, listener: usize, pool: Option<PoolId>) -> Option<Arc<[Counter]>> {
+    fn row(&self, listener: usize, pool: Option<PoolId>) -> Option<Row> {
         let mut rows = self.0.get(listener)?.rows.iter();
         rows.find(|(of, _)| *of == pool)
             .map(|(_, row)| Arc::clone(row))
     }
 }
 
-fn fresh(protocol: Protocol) -> Arc<[Counter]> {
+fn fresh(protocol: Protocol) -> Row {
     let count = commands(protocol) * Verdict::ALL.len();
     (0..count).map(|_| Counter::default()).collect()
 }

@@ -26,6 +26,7 @@ use super::{command, memory, process};
 use crate::generation::{Current, Generation};
 use crate::l1::L1;
 use crate::reload::Reloads;
+use crate::running::Running;
 use crate::server::health::{Board, Standing};
 
 /// Series of `emberline_requests_total`, those of `other` included.
@@ -99,7 +100,21 @@ impl Collector for Workers {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let at = &self.current.load();
+        self.forget_gone(&at.running);
         Now { of: self, at }.collect()
+    }
+}
+
+impl Workers {
+    /// What a reload has removed has no series any more: others may have one.
+    fn forget_gone(&self, running: &Running) {
+        let is_there = |pool: u16| !running.pools.is_gone(usize::from(pool));
+        locked(&self.requests).retain(|(spot, _)| {
+            !running.listeners.is_gone(spot.listener)
+                && spot.pool.is_none_or(|pool| is_there(pool.0))
+        });
+        locked(&self.histograms).retain(|(pool, _)| is_there(*pool));
+        locked(&self.events).retain(|(pool, _)| is_there(*pool));
     }
 }
 

@@ -10,14 +10,14 @@
 //! ```
 //!
 //! What has gone can still be looked up: a request may be in flight that knows
-//! its number. After a [`GRACE`] that no request survives, the place is given to
+//! its number. After a grace that no request survives, the place is given to
 //! something else, so that a table does not grow with every reload.
 
-use std::ops::Index;
+use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long a number still means what has gone.
+/// How long a number still means what has gone, at least.
 pub const GRACE: Duration = Duration::from_secs(60);
 
 /// See the module's description. Iterating passes over what has gone.
@@ -43,14 +43,14 @@ impl<T> Slots<T> {
     }
 
     /// The place for something new: where the table had the same thing, or
-    /// something that has been gone for long enough, or at the end.
-    pub fn place(&self, now: Instant, is_same: impl Fn(&T) -> bool) -> usize {
+    /// something that has been gone for longer than `grace`, or at the end.
+    pub fn place(&self, now: Instant, grace: Duration, is_same: impl Fn(&T) -> bool) -> usize {
         let gone = || {
             let slots = self.0.iter().enumerate();
             slots.filter_map(|(at, slot)| Some((at, slot, slot.gone?)))
         };
         let same = gone().find(|(_, slot, _)| is_same(&slot.value));
-        let free = || gone().find(|(_, _, since)| now.duration_since(*since) > GRACE);
+        let free = || gone().find(|(_, _, since)| now.duration_since(*since) > grace);
         same.or_else(free).map_or(self.0.len(), |(at, ..)| at)
     }
 
@@ -66,14 +66,14 @@ impl<T> Slots<T> {
         }
     }
 
+    /// Put something behind everything else.
+    pub fn push(&mut self, value: T) {
+        self.put(self.0.len(), value);
+    }
+
     /// What has this number, gone or not.
     pub fn get(&self, at: usize) -> Option<&T> {
         self.0.get(at).map(|slot| &*slot.value)
-    }
-
-    /// The same, to be changed while nobody else has it.
-    pub fn get_mut(&mut self, at: usize) -> Option<&mut T> {
-        Arc::get_mut(&mut self.0.get_mut(at)?.value)
     }
 
     /// The same, if it has not gone.
@@ -134,9 +134,7 @@ impl<T> Default for Slots<T> {
 impl<T> FromIterator<T> for Slots<T> {
     fn from_iter<I: IntoIterator<Item = T>>(values: I) -> Slots<T> {
         let mut slots = Slots::default();
-        for (at, value) in values.into_iter().enumerate() {
-            slots.put(at, value);
-        }
+        values.into_iter().for_each(|value| slots.push(value));
         slots
     }
 }
@@ -146,6 +144,13 @@ impl<T> Index<usize> for Slots<T> {
 
     fn index(&self, at: usize) -> &T {
         &self.0[at].value
+    }
+}
+
+/// What another table has, too, is copied.
+impl<T: Clone> IndexMut<usize> for Slots<T> {
+    fn index_mut(&mut self, at: usize) -> &mut T {
+        Arc::make_mut(&mut self.0[at].value)
     }
 }
 
@@ -163,7 +168,7 @@ mod tests {
             let now = begin + Duration::from_secs(*at);
             let mut next = Slots::after(&table, now);
             for name in names.split_whitespace() {
-                next.put(next.place(now, |old| old == name), name.to_owned());
+                next.put(next.place(now, GRACE, |old| old == name), name.to_owned());
             }
             table = next;
         }
@@ -204,7 +209,7 @@ mod tests {
         let now = Instant::now();
         let old: Slots<u8> = [1, 2, 3].into_iter().collect();
         let mut new = Slots::after(&old, now);
-        new.put(new.place(now, |value| *value == 2), 2);
+        new.put(new.place(now, GRACE, |value| *value == 2), 2);
         assert_eq!(new.numbered().collect::<Vec<_>>(), [(1, &2)]);
         assert_eq!((new.len(), new.places()), (1, 3));
         assert_eq!((new.present(0), new.get(0)), (None, Some(&1)));

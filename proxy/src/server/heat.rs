@@ -249,7 +249,8 @@ impl Heat {
         let mut before = self.watches.borrow_mut();
         let watches = running.pools.all().enumerate().map(|(at, pool)| {
             let same = |old: &Pool| old.name == pool.name && old.hotkey == pool.hotkey;
-            let stays = self.running.pools.get(at).is_some_and(same);
+            // What counts keys is large: none is kept for a pool that has gone.
+            let stays = self.running.pools.get(at).is_some_and(same) && !running.pools.is_gone(at);
             before.get_mut(at).filter(|_| stays)?.take()
         });
         Heat {

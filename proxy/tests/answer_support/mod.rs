@@ -80,7 +80,7 @@ pub fn pool(protocol: Protocol) -> Pool {
         name: "cache".into(),
         protocol,
         local: None,
-        servers: 0..0,
+        servers: Vec::new(),
         timeout_connect: Duration::from_millis(250),
         timeout_request: Duration::from_secs(1),
         connections: 1,
