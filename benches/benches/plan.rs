@@ -28,6 +28,7 @@ fn pool(id: u16, servers: u32) -> Route {
         hash: Hash::Fnv1a_64,
         byte_sign: ByteSign::Signed,
         hash_tag: Some(HashTag::BRACES),
+        salt: Box::default(),
     };
     Route::Pool(Arc::new(Pool::new(spec).unwrap()))
 }

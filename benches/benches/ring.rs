@@ -22,6 +22,7 @@ fn spec(distribution: Distribution, servers: u32) -> PoolSpec {
         hash: Hash::default(),
         byte_sign: ByteSign::Signed,
         hash_tag: None,
+        salt: Box::default(),
     }
 }
 

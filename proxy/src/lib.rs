@@ -18,3 +18,4 @@ pub mod reload;
 pub mod running;
 pub mod server;
 mod shelf;
+pub mod warm;

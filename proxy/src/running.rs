@@ -34,6 +34,9 @@ pub struct Running {
     pub routes: Vec<(String, String)>,
     /// How many routes remember something.
     pub route_states: usize,
+    /// Indexed by `PoolId`: where a pool's keys are, also where no listener
+    /// reaches it; none for a local pool.
+    pub rings: Vec<Option<Arc<emberline_routing::Pool>>>,
     /// The full admin API.
     pub admin: Option<Bind>,
     /// The read-only status endpoint.
@@ -465,6 +468,9 @@ pub struct Server {
     pub name: String,
     /// Where it is.
     pub address: Address,
+    /// The configuration says that it is down: whatever it does, nothing is
+    /// sent to it. It keeps its place on the ring.
+    pub down: bool,
 }
 
 /// Where a server is.

@@ -99,10 +99,7 @@ fn the_largest_value_of_its_pools_is_a_listeners() {
 fn hash_tags_are_each_protocols_custom() {
     let running = load(SMALL, 1);
     let plan = |listener: usize, key: &str| {
-        let ask = Ask {
-            key: key.as_bytes(),
-            kind: Kind::Read,
-        };
+        let ask = Ask::new(key.as_bytes(), Kind::Read);
         running.listeners[listener].router.explain(&ask).plan
     };
     let keys: Vec<_> = (0..50).map(|i| format!("{}{{x}}", i * 7919)).collect();
@@ -154,15 +151,7 @@ fn a_listener_may_hold_its_route() {
         1,
     );
     let listener = &running.listeners[0];
-    let plan = |key: &[u8]| {
-        listener
-            .router
-            .explain(&Ask {
-                key,
-                kind: Kind::Read,
-            })
-            .plan
-    };
+    let plan = |key: &[u8]| listener.router.explain(&Ask::new(key, Kind::Read)).plan;
     assert_eq!(plan(b"a:1"), Plan::Send(ServerId(0)));
     assert_eq!(plan(b"x"), Plan::Send(ServerId(1)));
     assert_eq!(listener.allow, ["config|set"]);

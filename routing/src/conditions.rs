@@ -64,6 +64,8 @@ impl std::fmt::Debug for Conditions<'_> {
 pub struct States {
     allowances: Box<[Allowance]>,
     random: Cell<u64>,
+    /// How many workers share what a route may allow.
+    sharers: u32,
 }
 
 /// Tokens that come with time, or with requests. For [`States::learn`] it is a
@@ -81,7 +83,20 @@ impl States {
         States {
             allowances: (0..count).map(|_| Allowance::default()).collect(),
             random: Cell::new(seed),
+            sharers: 1,
         }
+    }
+
+    /// The states of one of so many workers: each allows its part of what a
+    /// route allows the process.
+    pub fn shared_by(self, workers: usize) -> States {
+        let sharers = u32::try_from(workers).unwrap_or(u32::MAX).max(1);
+        States { sharers, ..self }
+    }
+
+    /// One worker's part of what a route allows at once; never nothing.
+    pub fn part_of(&self, limit: u32) -> u32 {
+        limit.div_ceil(self.sharers)
     }
 
     /// A random number (SplitMix64).
@@ -101,11 +116,16 @@ impl States {
     }
 
     /// Whether one can be taken of tokens that come at `rate` a second, at
-    /// most `burst` of which wait; if so, takes it.
+    /// most `burst` of which wait, for all workers together; if so, takes it.
     pub fn take(&self, id: StateId, rate: f64, burst: f64, now_ms: u64) -> bool {
         let Some(allowance) = self.allowances.get(usize::from(id.0)) else {
             return true;
         };
+        if rate <= 0.0 {
+            return false;
+        }
+        let sharers = f64::from(self.sharers);
+        let (rate, burst) = (rate / sharers, (burst / sharers).max(1.0));
         if !allowance.begun.replace(true) {
             allowance.tokens.set(burst);
             allowance.at_ms.set(now_ms);
@@ -119,12 +139,13 @@ impl States {
         tokens >= 1.0
     }
 
-    /// A request brings `share` of a token, at most `burst` of which wait;
-    /// answers whether there is a whole one.
+    /// A request brings `share` of a token, at most `burst` of which wait for
+    /// all workers together; answers whether there is a whole one.
     pub fn bring(&self, id: StateId, share: f64, burst: f64) -> bool {
         let Some(allowance) = self.allowances.get(usize::from(id.0)) else {
             return true;
         };
+        let burst = (burst / f64::from(self.sharers)).max(1.0);
         if !allowance.begun.replace(true) {
             allowance.tokens.set(burst);
         }

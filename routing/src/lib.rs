@@ -17,6 +17,7 @@
 
 mod conditions;
 mod course;
+pub mod explain;
 pub mod hash;
 mod plan;
 mod pool;

@@ -376,6 +376,19 @@ impl Plan {
         }
     }
 
+    /// The one place for a request that is too large to be kept, and so can be
+    /// sent as it comes and once only: who would get a copy gets none, and
+    /// nobody is tried after a failure. None where it has to reach several, or
+    /// to be changed.
+    pub fn streamed(&self) -> Option<Target> {
+        match self {
+            Plan::Answer(_) | Plan::Send(_) => self.target(),
+            Plan::Try(tries) => tries.plans.first()?.streamed(),
+            Plan::Mirror(mirror) => mirror.main.streamed(),
+            Plan::Reply(_) | Plan::Edit(..) | Plan::Fan(_) => None,
+        }
+    }
+
     /// The same with a changed request.
     pub fn edited(self, change: Change) -> Plan {
         match self {

@@ -1,5 +1,7 @@
 //! A pool: ordered servers, a hash and a ring.
 
+use std::cell::Cell;
+
 use crate::ring::{self, Order};
 use crate::{
     ByteSign, Distribution, Hash, HashTag, Member, Placement, PoolId, Ring, RingError, ServerId,
@@ -25,7 +27,14 @@ pub struct PoolSpec {
     pub byte_sign: ByteSign,
     /// The part of a key to hash; none hashes the whole key.
     pub hash_tag: Option<HashTag>,
+    /// Put behind that part before it is hashed, as mcrouter's `salt` is
+    /// behind its routing key (`HashSelector.h`). Empty: nothing is.
+    pub salt: Box<[u8]>,
 }
+
+/// Salted keys are put together in a buffer of the thread's own; after a
+/// longer one than this it is given back.
+const SALTED_KEPT: usize = 4096;
 
 /// Why a pool cannot be built.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,25 +81,47 @@ impl Pool {
         self.spec.id
     }
 
-    /// The server of this key. Allocates nothing.
+    /// The server of this key. Allocates nothing once a thread has placed its
+    /// first key of a pool with a salt.
     #[inline]
     pub fn server(&self, key: &[u8]) -> ServerId {
-        self.server_at(self.ring.pick(self.hashed_part(key)))
+        self.server_at(self.index(self.hashed_part(key)))
     }
 
-    /// Another server for this key: of the key with this number behind it.
-    pub fn server_salted(&self, key: &[u8], salt: u32) -> ServerId {
-        let part = self.hashed_part(key);
-        let salted = [part, salt.to_string().as_bytes()].concat();
-        self.server_at(self.ring.pick(&salted))
+    #[inline]
+    fn index(&self, part: &[u8]) -> usize {
+        match self.spec.salt.is_empty() {
+            true => self.ring.pick(part),
+            false => self.with_salt(part, |salted| self.ring.pick(salted)),
+        }
+    }
+
+    /// Let `work` see `part` with the salt behind it.
+    fn with_salt<T>(&self, part: &[u8], work: impl FnOnce(&[u8]) -> T) -> T {
+        thread_local! {
+            static SALTED: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+        }
+        let mut salted = SALTED.take();
+        salted.clear();
+        salted.extend_from_slice(part);
+        salted.extend_from_slice(&self.spec.salt);
+        let done = work(&salted);
+        if salted.capacity() <= SALTED_KEPT {
+            SALTED.set(salted);
+        }
+        done
     }
 
     /// Its servers in the order in which this key goes to them when others
     /// fail: its own first, then those that `order` prefers.
     pub fn servers_in_order(&self, order: &Order, key: &[u8]) -> Vec<ServerId> {
         let part = self.hashed_part(key);
-        let own = self.ring.pick(part);
-        let hash = self.spec.hash.hash(part, self.spec.byte_sign);
+        let own = self.index(part);
+        let hash = |bytes: &[u8]| self.spec.hash.hash(bytes, self.spec.byte_sign);
+        let hash = match self.spec.salt.is_empty() {
+            true => hash(part),
+            false => self.with_salt(part, hash),
+        };
         let others = order.of(hash).into_iter().filter(|index| *index != own);
         let indexes = [own].into_iter().chain(others);
         indexes.map(|index| self.server_at(index)).collect()
@@ -163,19 +194,20 @@ impl Pool {
     }
 
     fn name_of(&self, key: &[u8]) -> &str {
-        let index = self.ring.pick(self.hashed_part(key));
+        let index = self.index(self.hashed_part(key));
         &self.spec.members[index].name
     }
 
     /// How this key is placed.
     pub fn explain(&self, key: &[u8]) -> Placement {
         let part = self.hashed_part(key);
-        let index = self.ring.pick(part);
+        let index = self.index(part);
         Placement {
             pool: self.spec.name.clone(),
             distribution: self.spec.distribution.name(),
             hashed_part: part.to_vec(),
-            hash: self.ring.hash_of(part),
+            salt: self.spec.salt.to_vec(),
+            hash: self.with_salt(part, |salted| self.ring.hash_of(salted)),
             index,
             name: self.spec.members[index].name.clone(),
             server: self.server_at(index),
@@ -214,6 +246,7 @@ mod tests {
             hash,
             byte_sign: ByteSign::Signed,
             hash_tag: Some(HashTag::BRACES),
+            salt: Box::default(),
         })
         .unwrap()
     }
@@ -301,6 +334,56 @@ mod tests {
         check(Distribution::Maglev, Hash::Md5, &unequal, &[]);
     }
 
+    /// A salted pool places a key where one without a salt places the key with
+    /// the salt behind the part that is hashed.
+    #[test]
+    fn a_salt_stands_behind_what_is_hashed() {
+        let servers = [("a", 1), ("b", 1), ("c", 1), ("d", 1)];
+        for distribution in Distribution::ALL {
+            if distribution == Distribution::Random {
+                continue;
+            }
+            let plain = pool(distribution, Hash::Fnv1a_64, &servers);
+            let salted = Pool::new(PoolSpec {
+                salt: (*b"pepper").into(),
+                ..plain.spec.clone()
+            });
+            let salted = salted.unwrap();
+            let long = "x".repeat(2 * SALTED_KEPT);
+            let keys = (0..200).map(|i| format!("user:{i}"));
+            for key in keys.chain([String::new(), long]) {
+                let by_hand = plain.server(format!("{key}pepper").as_bytes());
+                assert_eq!(salted.server(key.as_bytes()), by_hand, "{distribution}");
+                let tagged = format!("cart:{{{key}}}:7");
+                if !key.is_empty() {
+                    assert_eq!(salted.server(tagged.as_bytes()), by_hand, "{distribution}");
+                }
+            }
+            let placement = salted.explain(b"user:1");
+            assert_eq!(placement.server, salted.server(b"user:1"));
+            assert_eq!(placement.hashed_part, b"user:1");
+            assert_eq!(placement.salt, b"pepper");
+            assert_eq!(placement.hash, plain.explain(b"user:1pepper").hash);
+        }
+    }
+
+    #[test]
+    fn another_salt_spreads_the_same_keys_differently() {
+        let servers = [("a", 1), ("b", 1), ("c", 1), ("d", 1)];
+        let plain = pool(Distribution::Ketama, Hash::Fnv1a_64, &servers);
+        let salted = |salt: &str| {
+            let salt = salt.as_bytes().into();
+            Pool::new(PoolSpec {
+                salt,
+                ..plain.spec.clone()
+            })
+            .unwrap()
+        };
+        assert_eq!(plain.share_moved(&salted("")), 0.0);
+        let moved = salted("users").share_moved(&salted("images"));
+        assert!((moved - 0.75).abs() < 0.1, "{moved}");
+    }
+
     #[test]
     fn share_moved_is_the_new_servers_share() {
         let three = [("a", 1), ("b", 1), ("c", 1)];
@@ -326,6 +409,7 @@ mod tests {
                 pool: "main".to_owned(),
                 distribution: "ketama",
                 hashed_part: b"bar".to_vec(),
+                salt: Vec::new(),
                 hash: Some(("fnv1a_64", 322_520_602)),
                 index: 3,
                 name: "server4".to_owned(),

@@ -433,6 +433,27 @@ impl Router {
         })
     }
 
+    /// What becomes of requests for this server while it is down, for a reader,
+    /// if its pool has anything to say of that.
+    pub fn when_down(&self, server: ServerId) -> Option<String> {
+        let mut left = vec![&self.root];
+        let mut seen = HashSet::new();
+        while let Some(route) = left.pop() {
+            if let Route::Guarded(guarded) = route
+                && guarded.pool().all_servers().any(|own| own == server)
+            {
+                return Some(guarded.when_down());
+            }
+            if route
+                .identity()
+                .is_none_or(|identity| seen.insert(identity))
+            {
+                left.extend(route.children());
+            }
+        }
+        None
+    }
+
     /// Why this request goes where [`plan`](Router::plan) sends it, while all
     /// servers are up.
     pub fn explain(&self, ask: &Ask<'_>) -> Explanation {
@@ -545,6 +566,8 @@ pub struct Placement {
     pub distribution: &'static str,
     /// The bytes that are hashed: the hash tag's content, or the key.
     pub hashed_part: Vec<u8>,
+    /// What is put behind them before; empty without a salt.
+    pub salt: Vec<u8>,
     /// The hash's name and its value; none where nothing is hashed (one
     /// live server, or a random choice).
     pub hash: Option<(&'static str, u64)>,
@@ -631,6 +654,7 @@ mod tests {
             hash: Hash::Fnv1a_64,
             byte_sign: ByteSign::Signed,
             hash_tag: None,
+            salt: Box::default(),
         };
         Route::Pool(Arc::new(Pool::new(spec).unwrap()))
     }

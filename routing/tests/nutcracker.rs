@@ -164,6 +164,7 @@ fn pool(case: &Case, ports: &[u16]) -> Pool {
         hash: case.hash,
         byte_sign: ByteSign::Signed,
         hash_tag: case.hash_tag,
+        salt: Box::default(),
     })
     .expect("every case has servers with weights")
 }

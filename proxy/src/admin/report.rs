@@ -63,6 +63,7 @@ fn server(state: &View<'_>, id: ServerId, weight: Option<u32>) -> Option<Value> 
             Some(_) => Health::Down.name(),
             None => totals.health.name(),
         },
+        "marked_down": server.down,
         "down": trouble.map(|trouble| down(state, id, &trouble)),
         "inflight": totals.inflight,
         "requests": totals.requests.iter().sum::<u64>(),

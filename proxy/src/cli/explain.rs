@@ -12,7 +12,10 @@ use emberline_protocol::Kind;
 use std::time::Duration;
 
 use emberline_protocol::Outcome;
-use emberline_routing::{Ask, Canned, Change, Pick, Placement, Plan, PoolId, Target, Try};
+use emberline_routing::{
+    Ask, Canned, Change, Conditions, Explanation, Pick, Placement, Plan, PoolId, ServerId, States,
+    Target, Try, Upstream,
+};
 
 use super::embedded::Embedded;
 use super::{ConfigFile, load, terminal};
@@ -42,7 +45,13 @@ pub fn run(args: &Explain) -> ExitCode {
         Ok(running) => running,
         Err(code) => return code,
     };
-    match explain(&running, args.listener.as_deref(), &args.request.join(" ")) {
+    let request = args.request.join(" ");
+    match explain(
+        &running,
+        &Offline(&running),
+        args.listener.as_deref(),
+        &request,
+    ) {
         Ok(text) => terminal::print(text.as_bytes()),
         Err(message) => {
             terminal::complain(message);
@@ -53,7 +62,15 @@ pub fn run(args: &Explain) -> ExitCode {
 
 /// Where a request goes, for a reader. Without a listener's name the first
 /// one is taken that speaks the protocol of the request.
-pub fn explain(running: &Running, listener: Option<&str>, request: &str) -> Result<String, String> {
+///
+/// # Errors
+/// What is wrong with the request, or with the listener's name.
+pub fn explain(
+    running: &Running,
+    health: &dyn Health,
+    listener: Option<&str>,
+    request: &str,
+) -> Result<String, String> {
     let listener = match listener {
         Some(name) => {
             let found = running.listeners.iter().find(|one| one.name == name);
@@ -71,7 +88,11 @@ pub fn explain(running: &Running, listener: Option<&str>, request: &str) -> Resu
         }
         None => choose(running, request)?,
     };
-    let scene = Scene { running, listener };
+    let scene = Scene {
+        running,
+        listener,
+        health,
+    };
     let mut root = Tree::new(request);
     let mut at = Tree::new(format!(
         "listener {} ({}, {})",
@@ -110,14 +131,59 @@ fn choose<'r>(running: &'r Running, request: &str) -> Result<&'r Listener, Strin
 struct Scene<'r> {
     running: &'r Running,
     listener: &'r Listener,
+    /// How the servers are.
+    health: &'r dyn Health,
+}
+
+/// How servers are, as far as is known to who explains.
+pub trait Health: Upstream {
+    /// A word or two about a server, for who reads where a request goes.
+    fn of(&self, server: ServerId) -> Option<String>;
+}
+
+/// What the configuration says of servers, and nothing else.
+#[derive(Debug)]
+pub struct Offline<'r>(pub &'r Running);
+
+impl Upstream for Offline<'_> {
+    fn is_ejected(&self, server: ServerId) -> bool {
+        let server = self.0.servers.get(server.0 as usize);
+        server.is_some_and(|server| server.down)
+    }
+
+    fn inflight(&self, _: ServerId) -> u32 {
+        0
+    }
+}
+
+impl Health for Offline<'_> {
+    fn of(&self, server: ServerId) -> Option<String> {
+        let marked = "marked as down: nothing is sent there";
+        self.is_ejected(server).then(|| marked.to_owned())
+    }
 }
 
 impl Scene<'_> {
+    /// Why a request goes where it would go now.
+    fn explanation(&self, ask: &Ask<'_>) -> Explanation {
+        let states = States::new(0, 0);
+        self.listener.router.explain_under(
+            ask,
+            &Conditions {
+                upstream: self.health,
+                states: &states,
+                now_ms: 0,
+                unix_ms: 0,
+                client: 0,
+            },
+        )
+    }
+
     /// The way of one key, from the listener's route to a server, and what
     /// the L1 has to do with it.
     /// `whole` is whether the request asks for the value as it is.
     fn way(&self, key: &[u8], kind: Kind, whole: bool) -> Tree {
-        let explanation = self.listener.router.explain(&Ask::new(key, kind));
+        let explanation = self.explanation(&Ask::new(key, kind));
         let mut nodes: Vec<Tree> = Vec::new();
         for step in &explanation.path {
             nodes.push(Tree::new(format!("route {}: {}", step.route, step.why)));
@@ -209,18 +275,26 @@ impl Scene<'_> {
             placement.distribution
         ));
         let part = placement.hashed_part.escape_ascii();
-        node.push(Tree::new(match placement.hash {
-            Some((hash, value)) if placement.hashed_part != asked.key => {
-                format!("hash {hash}(\"{part}\") = {value}, the part inside the hash tag")
-            }
-            Some((hash, value)) => format!("hash {hash}(\"{part}\") = {value}"),
+        let salt = placement.salt.escape_ascii();
+        let mut hash = Tree::new(match placement.hash {
+            Some((hash, value)) => format!("hash {hash}(\"{part}{salt}\") = {value}"),
             None => "nothing to hash".to_owned(),
-        }));
+        });
+        if placement.hash.is_some() && placement.hashed_part != asked.key {
+            hash.say(", the part inside the hash tag");
+        }
+        if placement.hash.is_some() && !placement.salt.is_empty() {
+            hash.say(&format!(", with the salt \"{salt}\" behind it"));
+        }
+        node.push(hash);
         let mut place = self.place(target);
         if placement.name != self.server(target) {
             place.say(&format!(" (\"{}\" on the ring)", placement.name));
         }
         node.push(place);
+        if let Some(when) = self.listener.router.when_down(placement.server) {
+            node.push(Tree::new(format!("while that server is down: {when}")));
+        }
         node.extend(heat);
         node
     }
@@ -233,7 +307,10 @@ impl Scene<'_> {
                 let name = pool.map_or("?", |pool| pool.name.as_str());
                 format!("answer from the memory of pool {name}")
             }
-            Target::Send(_) => format!("send to {}", self.server(plan)),
+            Target::Send(id) => match self.health.of(id) {
+                Some(health) => format!("send to {}, {health}", self.server(plan)),
+                None => format!("send to {}", self.server(plan)),
+            },
         })
     }
 

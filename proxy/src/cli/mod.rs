@@ -16,6 +16,7 @@ mod serve;
 mod terminal;
 mod texts;
 mod top;
+mod warm;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -61,6 +62,12 @@ enum Command {
     ///
     /// Keys: q quit, s sort, p pause, arrows scroll, ? help.
     Top(top::Top),
+    /// Copy all keys of one pool to another, straight between their servers
+    ///
+    /// Never overwrites what the target has, unless told to. Exits with 0 when
+    /// everything was copied and with 1 when a server was lost, keys were
+    /// refused, or a signal came first.
+    Warm(warm::Warm),
     /// Ask a running Emberline whether it is ready; exits with 0 or 1
     Healthcheck(healthcheck::Healthcheck),
     /// Have a running Emberline go on under what its configuration file says now
@@ -91,6 +98,7 @@ pub fn run() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Hotkeys(args) => hotkeys::run(&args),
         Command::Top(args) => top::run(&args),
+        Command::Warm(args) => warm::run(&args),
         Command::Healthcheck(args) => healthcheck::run(args),
         Command::Reload(args) => reload::run(&args),
         Command::Schema => texts::schema(),

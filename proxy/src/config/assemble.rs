@@ -60,6 +60,7 @@ pub fn assemble(
     }
 
     outage::refuse_unbuilt(config, report);
+    pools.guard(config);
     let mut told = HashSet::new();
     let mut tree = Tree::new(config, &pools.routes);
     let grace = predecessor.map_or(GRACE, Running::grace);
@@ -109,6 +110,7 @@ pub fn assemble(
         route_states: tree.states(),
         proxy,
         listeners,
+        rings: pools.rings(),
         pools: pools.pools,
         servers: pools.servers,
         routes: described(config),

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
-use super::model::{OnDown, PoolTable};
+use super::model::PoolTable;
 use super::read::At;
 use super::suggest::did_you_mean;
 use super::units::Time;
@@ -130,18 +130,8 @@ pub fn refuse_unbuilt(config: &Config, report: &mut Report) {
     }
     let mut told = Told::new();
     for (name, pool) in &config.pools {
-        let on_down = pool.on_down.as_ref();
-        let on_down = on_down.filter(|at| at.value != OnDown::Error);
         let log = pool.delete_log.as_ref().map(|log| &log.span);
-        let servers = pool.servers.as_deref().unwrap_or_default();
-        let down = servers.iter().find_map(|server| server.down.as_ref());
-        let keys = [
-            ("salt", span(&pool.salt)),
-            ("on_down", on_down.map(|at| &at.span)),
-            ("delete_log", log),
-            ("dns", span(&pool.dns)),
-            ("down", down.map(|at| &at.span)),
-        ];
+        let keys = [("delete_log", log), ("dns", span(&pool.dns))];
         for (key, at) in keys {
             if let Some(at) = at
                 && once(&mut told, at)

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use emberline_routing::{
     Distribution, EmptyTag, HashTag, Member, Pool as Placing, PoolId, PoolSpec, Route, ServerId,
+    routes,
 };
 
 use super::assemble::SERVERS_MAX;
-use super::model::{self, PoolKind, PoolTable};
+use super::model::{self, OnDown, PoolKind, PoolTable};
 use super::read::At;
 use super::{Config, Environment, Report, hotkey, l1};
 use crate::local::LocalPool;
@@ -136,6 +137,39 @@ impl Pools {
         }
     }
 
+    /// Put what `on_down` says before the pools that have something to say.
+    /// To be called when all of them are there, for a configuration without
+    /// errors: a gutter may stand further down, and has none itself.
+    pub fn guard(&mut self, config: &Config) {
+        let mut guard = |name: &str, on_down: &dyn Fn(&HashMap<String, Route>) -> _| {
+            let pool = match self.routes.get(name) {
+                Some(Route::Pool(pool)) => Arc::clone(pool),
+                _ => return,
+            };
+            let on_down: Option<routes::OnDown> = on_down(&self.routes);
+            if let Some(on_down) = on_down {
+                let guarded = Route::from(routes::GuardedSpec { pool, on_down });
+                self.routes.insert(name.to_owned(), guarded);
+            }
+        };
+        let on_down = |table: &PoolTable| table.on_down.as_ref().map(|at| at.value.clone());
+        for (name, table) in &config.pools {
+            if on_down(table) == Some(OnDown::Rehash) {
+                guard(name, &|_| Some(routes::OnDown::Rehash));
+            }
+        }
+        for (name, table) in &config.pools {
+            if let Some(OnDown::Gutter(gutter)) = on_down(table) {
+                let ttl = table.gutter_ttl.as_ref();
+                let ttl = ttl.map_or(model::GUTTER_TTL, |at| at.value).0;
+                guard(name, &|routes| {
+                    let route = routes.get(&gutter.value)?.clone();
+                    Some(routes::OnDown::Gutter { route, ttl })
+                });
+            }
+        }
+    }
+
     fn password(
         &mut self,
         table: &PoolTable,
@@ -205,6 +239,10 @@ impl Pools {
                 .map(|at| at.value)
                 .unwrap_or_default(),
             hash_tag,
+            salt: table
+                .salt
+                .as_ref()
+                .map_or_else(Box::default, |salt| salt.value.as_bytes().into()),
         });
         match built {
             Ok(pool) => {
@@ -229,11 +267,21 @@ impl Pools {
             pool,
             name: server.text.clone(),
             address: server.address.value.clone(),
+            down: server.down.as_ref().is_some_and(|down| down.value),
         };
         let same = |old: &running::Server| old.pool == pool && old.name == server.name;
         let place = self.servers.place(self.now, self.grace, same);
         self.servers.put(place, server);
         ServerId(u32::try_from(place).unwrap_or(u32::MAX))
+    }
+
+    /// By id: where a pool's keys are; none for a local one, or one that has gone.
+    pub fn rings(&self) -> Vec<Option<Arc<Placing>>> {
+        let ring = |at| match self.routes.get(&self.pools.present(at)?.name) {
+            Some(Route::Pool(ring)) => Some(Arc::clone(ring)),
+            _ => None,
+        };
+        (0..self.pools.places()).map(ring).collect()
     }
 
     /// The largest value that any of these pools takes.

@@ -58,6 +58,7 @@ impl Changes {
                 || gone.0 != gone.1
                 || before.is_none_or(|before| {
                     !differences(before, pool).is_empty()
+                        || marks(old, before) != marks(new, pool)
                         || placed(old, at).as_deref() != placed(new, at).as_deref()
                 })
         });
@@ -135,6 +136,9 @@ fn lines(old: &Running, new: &Running) -> Vec<Change> {
             continue;
         };
         let mut details = servers(old, new, before, pool);
+        if marks(old, before) != marks(new, pool) {
+            details.push("servers marked as down".to_owned());
+        }
         details.extend(placing(old, new, at));
         let settings = differences(before, pool).into_iter();
         details.extend(settings.filter(|what| *what != SERVERS).map(str::to_owned));
@@ -222,6 +226,15 @@ fn servers(old: &Running, new: &Running, before: &Pool, pool: &Pool) -> Vec<Stri
     let came = came.map(|id| format!("server {} added", name(new, id)));
     let gone = gone.map(|id| format!("server {} removed", name(old, id)));
     came.chain(gone).collect()
+}
+
+/// Which of its servers the configuration says are down.
+fn marks(running: &Running, pool: &Pool) -> Vec<ServerId> {
+    let is_down = |server: &&ServerId| {
+        let server = running.servers.get(server.0 as usize);
+        server.is_some_and(|server| server.down)
+    };
+    pool.servers.iter().filter(is_down).copied().collect()
 }
 
 /// Weights and whatever else decides where keys go.
@@ -315,9 +328,10 @@ fn words(pool: &placement::Pool) -> String {
     format!("{:?}", pool.spec())
 }
 
-/// A pool that no listener reaches has no placement that matters.
+/// A local pool has none.
 fn placement_of(running: &Running, at: usize) -> Option<&placement::Pool> {
     let id = PoolId(u16::try_from(at).ok()?);
+    let ring = running.rings.get(at).and_then(Option::as_deref);
     let mut listeners = running.listeners.iter();
-    listeners.find_map(|listener| listener.router.pool(id))
+    ring.or_else(|| listeners.find_map(|listener| listener.router.pool(id)))
 }

@@ -18,6 +18,8 @@ pub enum Fault {
         /// For how long it has been.
         lasted: Duration,
     },
+    /// The configuration says that the server is down: the request was not sent.
+    Marked,
     /// There was no connection to send it over: connecting failed, now or so
     /// recently that it was not tried again, or the connection ended before
     /// any of the request was written.
@@ -38,6 +40,9 @@ impl Fault {
             Fault::Down { why, lasted } => {
                 format!("server {server} has been down for {lasted:.1?}: {why}")
             }
+            Fault::Marked => {
+                format!("server {server} is marked as down in the proxy's configuration")
+            }
             Fault::Connect(why) => format!("server {server} cannot be reached: {why}"),
             Fault::Queued(inflight) => format!(
                 "server {server} has {inflight} requests in flight: this one was not sent in time"
@@ -51,9 +56,11 @@ impl Fault {
     pub fn verdict(&self) -> Verdict {
         match self {
             Fault::Timeout => Verdict::Timeout,
-            Fault::Down { .. } | Fault::Connect(_) | Fault::Queued(_) | Fault::Lost(_) => {
-                Verdict::Unavailable
-            }
+            Fault::Down { .. }
+            | Fault::Marked
+            | Fault::Connect(_)
+            | Fault::Queued(_)
+            | Fault::Lost(_) => Verdict::Unavailable,
         }
     }
 
@@ -61,7 +68,7 @@ impl Fault {
     /// certainly not been carried out.
     pub fn outcome(&self) -> Outcome {
         match self {
-            Fault::Down { .. } => Outcome::Down,
+            Fault::Down { .. } | Fault::Marked => Outcome::Down,
             Fault::Connect(_) | Fault::Queued(_) => Outcome::Connect,
             Fault::Timeout => Outcome::Timeout,
             Fault::Lost(_) => Outcome::Lost,
@@ -89,6 +96,11 @@ mod tests {
         check(
             &down,
             "server a:1 has been down for 2.3s: it is gone",
+            Outcome::Down,
+        );
+        check(
+            &Fault::Marked,
+            "server a:1 is marked as down in the proxy's configuration",
             Outcome::Down,
         );
         check(

@@ -689,7 +689,13 @@ fn live(running: &Running) -> Box<[Vec<ServerId>]> {
     let routers = running.listeners.iter().map(|listener| &listener.router);
     for plan in routers.flat_map(|router| router.targets()) {
         if let Target::Send(server) = *plan {
-            let pool = running.servers[server.0 as usize].pool;
+            let (pool, down) = match running.servers.get(server.0 as usize) {
+                Some(server) => (server.pool, server.down),
+                None => continue,
+            };
+            if down {
+                continue;
+            }
             let servers: &mut Vec<ServerId> = &mut live[usize::from(pool.0)];
             if !servers.contains(&server) {
                 servers.push(server);

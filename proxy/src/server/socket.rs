@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use emberline_routing::{ByteSign, Hash};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -46,6 +47,15 @@ impl Socket {
             Socket::Tcp(stream) => stream.peer_addr().ok(),
             Socket::Unix(_) => None,
         }
+    }
+
+    /// Stands for the other end's address without its port; 0 where it has none.
+    pub fn origin(&self) -> u64 {
+        let Some(peer) = self.peer() else { return 0 };
+        let text = peer.ip().to_canonical().to_string();
+        Hash::Fnv1a_64
+            .hash(text.as_bytes(), ByteSign::Unsigned)
+            .into()
     }
 
     /// Read once into `buffer`; `Ok(0)` means that the peer has finished.

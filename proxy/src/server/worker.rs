@@ -233,7 +233,7 @@ impl Worker {
             parsers: Rc::default(),
             scratch: Rc::default(),
             ways: Rc::default(),
-            states: Rc::new(States::new(running.route_states, seed())),
+            states: Rc::new(route_states(&running)),
             era: 0,
             refills: Rc::default(),
             places: everywhere(&running),
@@ -263,8 +263,7 @@ impl Worker {
             true => (Rc::clone(&self.states), self.era),
             false => {
                 self.bury_all();
-                let states = States::new(running.route_states, seed());
-                (Rc::new(states), self.era.wrapping_add(1))
+                (Rc::new(route_states(&running)), self.era.wrapping_add(1))
             }
         };
         let meter = generation.meters.get(self.index);
@@ -347,6 +346,8 @@ impl Worker {
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut heat = tokio::time::interval(HEAT_TICK);
         heat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // The time of day is known before the first request is planned.
+        self.sweep();
         loop {
             tokio::select! {
                 message = messages.recv() => match message {
@@ -397,7 +398,7 @@ impl Worker {
                 Protocol::Memcached => Wire::Memcached,
             };
             let id = self.hub.client_ids.fetch_add(1, Ordering::Relaxed);
-            let client = Rc::new(Client::new(id, seat.key(), listener, wire));
+            let client = Rc::new(Client::new(id, socket.origin(), seat.key(), listener, wire));
             seat.insert(Rc::clone(&client));
             client
         };
@@ -770,6 +771,11 @@ impl Upstream for Worker {
     fn inflight(&self, server: ServerId) -> u32 {
         self.health.inflight(server)
     }
+}
+
+/// What routes remember: nothing yet.
+fn route_states(running: &Running) -> States {
+    States::new(running.route_states, seed()).shared_by(running.proxy.workers)
 }
 
 /// Everywhere that keys of each listener may be.

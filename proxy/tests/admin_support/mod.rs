@@ -36,6 +36,7 @@ pub fn running(listener: &str, pools: u16, servers: u32) -> Running {
     };
     let bind = any();
     Running {
+        route_states: 0,
         proxy: Proxy {
             workers: 2,
             clients_max: 10,
@@ -50,11 +51,11 @@ pub fn running(listener: &str, pools: u16, servers: u32) -> Running {
         .into_iter()
         .collect(),
         routes: Vec::new(),
-        route_states: 0,
         pools: (0..pools).map(|i| pool(i, servers)).collect(),
         servers: (0..u32::from(pools) * servers)
             .map(|i| server(i, servers))
             .collect(),
+        rings: (0..pools).map(|_| None).collect(),
         admin: Some(bind.clone()),
         status: Some(bind),
         l1_capacity: 1 << 20,
@@ -98,6 +99,7 @@ fn server(index: u32, servers: u32) -> Server {
             host: format!("10.0.0.{index}"),
             port: 6379,
         },
+        down: false,
     }
 }
 
@@ -118,6 +120,7 @@ fn router(pools: u16, servers: u32) -> Router {
             hash: Hash::Fnv1a_64,
             byte_sign: ByteSign::Signed,
             hash_tag: None,
+            salt: Box::default(),
         };
         Route::Pool(Arc::new(RoutingPool::new(spec).unwrap()))
     };

@@ -42,6 +42,7 @@ pub fn running(protocol: Protocol, password: Option<&str>) -> Running {
         pools: Slots::default(),
         servers: Slots::default(),
         routes: Vec::new(),
+        rings: Vec::new(),
         admin: None,
         status: None,
         l1_capacity: 1 << 20,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{breadth_of_one, nth_of, simplified};
+use super::{breadth_of_one, nth_of, simple};
 use crate::conditions::Conditions;
 use crate::plan::Plan;
 use crate::{Ask, Route};
@@ -26,10 +26,11 @@ pub struct ByClientSpec {
 
 impl From<ByClientSpec> for Route {
     fn from(spec: ByClientSpec) -> Route {
-        simplified(&spec.children.clone(), || {
-            let breadth = breadth_of_one(&spec.children);
-            Route::ByClient(Arc::new(ByClient { spec, breadth }))
-        })
+        if let Some(less) = simple(&spec.children) {
+            return less;
+        }
+        let breadth = breadth_of_one(&spec.children);
+        Route::ByClient(Arc::new(ByClient { spec, breadth }))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{breadth_of_one, nth_of, simplified};
+use super::{breadth_of_one, nth_of, simple};
 use crate::Route;
 
 /// Sends everything to one child, another one on another host.
@@ -27,13 +27,14 @@ pub struct ByHostSpec {
 
 impl From<ByHostSpec> for Route {
     fn from(spec: ByHostSpec) -> Route {
-        simplified(&spec.children.clone(), || {
-            Route::ByHost(Arc::new(ByHost {
-                breadth: breadth_of_one(&spec.children),
-                index: nth_of(spec.host, &spec.name, spec.children.len()),
-                spec,
-            }))
-        })
+        if let Some(less) = simple(&spec.children) {
+            return less;
+        }
+        Route::ByHost(Arc::new(ByHost {
+            breadth: breadth_of_one(&spec.children),
+            index: nth_of(spec.host, &spec.name, spec.children.len()),
+            spec,
+        }))
     }
 }
 

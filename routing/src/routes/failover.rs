@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use emberline_protocol::Kind;
 
-use super::{breadth_of_all, plan_all, simplified};
+use super::{breadth_of_all, plan_all, simple};
 use crate::conditions::{Conditions, StateId};
 use crate::plan::{Outcomes, Plan, Try};
 use crate::{Ask, Route};
@@ -97,9 +97,10 @@ impl Rate {
 
 impl From<FailoverSpec> for Route {
     fn from(spec: FailoverSpec) -> Route {
-        simplified(&spec.children.clone(), || {
-            Route::Failover(Arc::new(Failover::new(spec)))
-        })
+        if let Some(less) = simple(&spec.children) {
+            return less;
+        }
+        Route::Failover(Arc::new(Failover::new(spec)))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::simplified;
+use super::simple;
 use crate::conditions::Conditions;
 use crate::hash::murmur64;
 use crate::plan::{Outcomes, Plan, Try};
@@ -40,9 +40,10 @@ pub struct LatestSpec {
 
 impl From<LatestSpec> for Route {
     fn from(spec: LatestSpec) -> Route {
-        simplified(&spec.children.clone(), || {
-            Route::Latest(Arc::new(Latest::new(spec)))
-        })
+        if let Some(less) = simple(&spec.children) {
+            return less;
+        }
+        Route::Latest(Arc::new(Latest::new(spec)))
     }
 }
 

@@ -58,7 +58,8 @@ impl LimitInflight {
         let inflight = servers.fold(0u32, |sum, &server| {
             sum.saturating_add(conditions.upstream.inflight(server))
         });
-        match inflight < self.spec.max || ask.trial {
+        let max = conditions.states.part_of(self.spec.max);
+        match inflight < max || ask.trial {
             true => self.spec.child.plan(ask, conditions),
             false => Plan::Reply(Canned::Busy(self.message.clone())),
         }

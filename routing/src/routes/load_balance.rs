@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use super::{breadth_of_one, simplified};
+use super::{breadth_of_one, simple};
 use crate::conditions::Conditions;
 use crate::plan::{Plan, Target};
 use crate::{Ask, Route};
@@ -30,10 +30,11 @@ pub struct LoadBalanceSpec {
 
 impl From<LoadBalanceSpec> for Route {
     fn from(spec: LoadBalanceSpec) -> Route {
-        simplified(&spec.children.clone(), || {
-            let breadth = breadth_of_one(&spec.children);
-            Route::LoadBalance(Arc::new(LoadBalance { spec, breadth }))
-        })
+        if let Some(less) = simple(&spec.children) {
+            return less;
+        }
+        let breadth = breadth_of_one(&spec.children);
+        Route::LoadBalance(Arc::new(LoadBalance { spec, breadth }))
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use emberline_protocol::Kind;
 
-use super::{MISS_OR_FAILURE, breadth_of_all, plan_all, simplified};
+use super::{MISS_OR_FAILURE, breadth_of_all, plan_all, simple};
 use crate::conditions::Conditions;
 use crate::plan::{Pick, Plan, Try};
 use crate::{Ask, Route};
@@ -31,10 +31,11 @@ pub struct MissFailoverSpec {
 
 impl From<MissFailoverSpec> for Route {
     fn from(spec: MissFailoverSpec) -> Route {
-        simplified(&spec.children.clone(), || {
-            let breadth = breadth_of_all(&spec.children);
-            Route::MissFailover(Arc::new(MissFailover { spec, breadth }))
-        })
+        if let Some(less) = simple(&spec.children) {
+            return less;
+        }
+        let breadth = breadth_of_all(&spec.children);
+        Route::MissFailover(Arc::new(MissFailover { spec, breadth }))
     }
 }
 

@@ -96,13 +96,13 @@ fn breadth_of_one<'a>(children: impl IntoIterator<Item = &'a Route>) -> usize {
     children.into_iter().map(Route::breadth).max().unwrap_or(0)
 }
 
-/// The route that `make` makes of these children, if it has something to
-/// decide.
-fn simplified(children: &[Route], make: impl FnOnce() -> Route) -> Route {
+/// What a route that chooses among these children is, if there is nothing to
+/// choose.
+fn simple(children: &[Route]) -> Option<Route> {
     match children {
-        [] => Route::Null,
-        [child] => child.clone(),
-        _ => make(),
+        [] => Some(Route::Null),
+        [child] => Some(child.clone()),
+        _ => None,
     }
 }
 

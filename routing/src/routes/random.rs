@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{breadth_of_one, simplified};
+use super::{breadth_of_one, simple};
 use crate::conditions::Conditions;
 use crate::plan::Plan;
 use crate::{Ask, Route};
@@ -26,10 +26,11 @@ pub struct RandomSpec {
 
 impl From<RandomSpec> for Route {
     fn from(spec: RandomSpec) -> Route {
-        simplified(&spec.children.clone(), || {
-            let breadth = breadth_of_one(&spec.children);
-            Route::Random(Arc::new(Random { spec, breadth }))
-        })
+        if let Some(less) = simple(&spec.children) {
+            return less;
+        }
+        let breadth = breadth_of_one(&spec.children);
+        Route::Random(Arc::new(Random { spec, breadth }))
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use emberline_protocol::{Kind, Outcome};
 
-use super::{breadth_of_all, simplified};
+use super::{breadth_of_all, simple};
 use crate::conditions::Conditions;
 use crate::plan::{Change, Mark, Outcomes, Pick, Plan, Refill, Target, Try};
 use crate::{Ask, Route};
@@ -73,7 +73,10 @@ impl From<ReplicasSpec> for Route {
             .iter()
             .map(|(child, _)| child.clone())
             .collect();
-        simplified(&children, || Route::Replicas(Arc::new(Replicas::new(spec))))
+        match simple(&children) {
+            Some(less) => less,
+            None => Route::Replicas(Arc::new(Replicas::new(spec))),
+        }
     }
 }
 

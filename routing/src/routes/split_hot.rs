@@ -1,13 +1,14 @@
 //! The split-hot route: copies of a hot key on several servers.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use emberline_protocol::Kind;
 
-use super::{MISS_OR_FAILURE, plan_forget, share_of};
-use crate::conditions::Conditions;
+use super::{MISS_OR_FAILURE, plan_forget};
+use crate::conditions::{Calm, Conditions, States};
+use crate::hash::murmur64;
 use crate::plan::{Change, Mark, Pick, Plan, Refill, Try};
 use crate::{Ask, Route};
 
@@ -30,7 +31,8 @@ use crate::{Ask, Route};
 #[derive(Debug)]
 pub struct SplitHot {
     spec: SplitHotSpec,
-    keys: HashSet<Box<[u8]>>,
+    /// For each key its copies, and what each is placed by.
+    keys: HashMap<Box<[u8]>, Vec<Box<[u8]>>>,
     breadth: usize,
 }
 
@@ -57,8 +59,9 @@ impl From<SplitHotSpec> for Route {
             return spec.child;
         }
         let breadth = spec.child.breadth();
+        let keys = spec.keys.iter();
         Route::SplitHot(Arc::new(SplitHot {
-            keys: spec.keys.iter().cloned().collect(),
+            keys: keys.map(|key| (key.clone(), parts(key, &spec))).collect(),
             breadth: breadth.saturating_mul(usize::from(spec.copies) + 1),
             spec,
         }))
@@ -74,19 +77,25 @@ impl SplitHot {
     /// What to do with this request.
     pub fn plan(&self, ask: &Ask<'_>, conditions: &Conditions<'_>) -> Plan {
         let own = self.spec.child.plan(ask, conditions);
-        match ask.kind {
-            _ if !self.keys.contains(ask.key) => own,
-            Kind::Read => self.read(own, ask, conditions),
-            _ => self.write(own, ask, conditions),
+        match (self.keys.get(ask.key), ask.kind) {
+            (None, _) => own,
+            (Some(parts), Kind::Read) => self.read(own, parts, ask, conditions),
+            (Some(parts), _) => self.write(own, parts, ask, conditions),
         }
     }
 
-    fn read(&self, own: Plan, ask: &Ask<'_>, conditions: &Conditions<'_>) -> Plan {
-        let chosen = conditions.states.random() % (u64::from(self.spec.copies) + 1);
+    fn read(
+        &self,
+        own: Plan,
+        parts: &[Box<[u8]>],
+        ask: &Ask<'_>,
+        conditions: &Conditions<'_>,
+    ) -> Plan {
+        let chosen = conditions.states.random() % (parts.len() as u64 + 1);
         if chosen == 0 {
             return own;
         }
-        let copy = self.copy(chosen as u16, ask, |ask| {
+        let copy = copy(chosen as usize, parts, ask, |ask| {
             self.spec.child.plan(ask, conditions)
         });
         let refill = Refill {
@@ -99,25 +108,17 @@ impl SplitHot {
         }))
     }
 
-    fn write(&self, own: Plan, ask: &Ask<'_>, conditions: &Conditions<'_>) -> Plan {
+    fn write(
+        &self,
+        own: Plan,
+        parts: &[Box<[u8]>],
+        ask: &Ask<'_>,
+        conditions: &Conditions<'_>,
+    ) -> Plan {
         let forget =
             |ask: &Ask<'_>| plan_forget(&self.spec.child, self.spec.tombstone, ask, conditions);
-        let copies = (1..=self.spec.copies).map(|copy| self.copy(copy, ask, forget));
+        let copies = (1..=parts.len()).map(|number| copy(number, parts, ask, forget));
         Plan::fan([own].into_iter().chain(copies).collect(), Pick::FirstOfAll)
-    }
-
-    /// The plan for copy number `copy`, from 1. A hash tag in the key would put
-    /// all copies on one server, so they are placed by bytes of their own.
-    fn copy(&self, copy: u16, ask: &Ask<'_>, plan: impl Fn(&Ask<'_>) -> Plan) -> Plan {
-        let key = [ask.key, format!("#{copy}").as_bytes()].concat();
-        let part = (share_of(ask.key, "split_hot") * (1u64 << 53) as f64) as u64;
-        let part = format!("{part}-{copy}");
-        let ask = Ask {
-            key: &key,
-            hashed: Some(part.as_bytes()),
-            ..*ask
-        };
-        plan(&ask).edited(Change::key(key.clone()))
     }
 
     pub(crate) fn children(&self) -> Vec<&Route> {
@@ -127,4 +128,58 @@ impl SplitHot {
     pub(crate) fn breadth(&self) -> usize {
         self.breadth
     }
+}
+
+/// The plan for copy number `number`, from 1.
+fn copy(
+    number: usize,
+    parts: &[Box<[u8]>],
+    ask: &Ask<'_>,
+    plan: impl Fn(&Ask<'_>) -> Plan,
+) -> Plan {
+    let key = [ask.key, format!("#{number}").as_bytes()].concat();
+    let ask = Ask {
+        key: &key,
+        hashed: Some(&parts[number - 1]),
+        ..*ask
+    };
+    plan(&ask).edited(Change::key(key.clone()))
+}
+
+/// What the copies of a key are placed by: bytes of their own, because a hash
+/// tag in the key would put all of them on one server, and such bytes that each
+/// is somewhere else, as long as there are servers.
+fn parts(key: &[u8], spec: &SplitHotSpec) -> Vec<Box<[u8]>> {
+    const TRIES: u32 = 64;
+    let states = States::new(0, 0);
+    let conditions = Conditions {
+        upstream: &Calm,
+        states: &states,
+        now_ms: 0,
+        unix_ms: 0,
+        client: 0,
+    };
+    let place = |hashed: Option<&[u8]>| {
+        let ask = Ask {
+            hashed,
+            trial: true,
+            ..Ask::new(key, Kind::Read)
+        };
+        spec.child.plan(&ask, &conditions).first()
+    };
+    let hash = murmur64::hash(key, 0);
+    let mut used = vec![place(None)];
+    let copies = 1..=spec.copies;
+    let part = |number: u16, salt: u32| format!("{hash:x}-{number}-{salt}").into_bytes();
+    copies
+        .map(|number| {
+            let parts = (0..TRIES).map(|salt| part(number, salt));
+            let elsewhere = parts
+                .into_iter()
+                .find(|part| !used.contains(&place(Some(part))));
+            let chosen = elsewhere.unwrap_or_else(|| part(number, 0));
+            used.push(place(Some(&chosen)));
+            chosen.into()
+        })
+        .collect()
 }

@@ -73,7 +73,7 @@ fn keyed(scene: &Scene<'_>, command: &Command, args: &[&[u8]]) -> Result<Vec<Tre
     if keys.len() > 1 {
         let plan = |key| {
             let kind = command.kind;
-            scene.listener.router.explain(&Ask::new(key, kind)).plan
+            scene.explanation(&Ask::new(key, kind)).plan
         };
         let first = plan(keys[0]);
         let together = keys.iter().all(|key| plan(key) == first);

@@ -31,7 +31,7 @@ pub use l1::{
     READS_PER_INVALIDATION, STALE_IF_ERROR, TOUCH_EVERY, TTL_BLIND, TTL_TOLD, WAITERS_MAX,
 };
 pub use listener::Listener;
-pub use outage::{DeleteLog, Dns, Health, OnDown};
+pub use outage::{DeleteLog, Dns, GUTTER_TTL, Health, OnDown};
 pub use pool::{
     CAPACITY, CONNECT_TIMEOUT, CONNECTIONS, INFLIGHT_MAX, PoolKind, PoolTable, REQUEST_TIMEOUT,
     Server, VALUE_MAX,

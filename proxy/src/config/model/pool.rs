@@ -94,9 +94,11 @@ pub struct PoolTable {
     #[schemars(default, schema_with = "word_schema::<Partial>", extend("default" = "error"))]
     pub partial: Option<At<Partial>>,
     /// What is put behind the part of a key that is hashed, up to 64 bytes.
-    /// Default "": nothing. Pools with different salts spread the same keys
-    /// differently, so that what is hot together in one is not in the other.
-    /// Changing it moves nearly every key.
+    /// Default "": nothing. As mcrouter's: the bytes that are hashed are that
+    /// part and, right behind it, the salt. Pools with different salts spread
+    /// the same keys differently, so that what is hot together in one is not in
+    /// the other. Changing it moves nearly every key; one letter is too little
+    /// for the FNV hashes.
     #[schemars(with = "Option<String>", extend("default" = ""))]
     pub salt: Option<At<String>>,
     /// What requests for a server that is down get. "error", the default: an

@@ -608,7 +608,7 @@ mod tests {
             waker: RefCell::default(),
             woken: Cell::new(false),
         };
-        let client = Rc::new(Client::new(0, 0, 0, Wire::Redis(Version::Resp2)));
+        let client = Rc::new(Client::new(0, 0, 0, 0, Wire::Redis(Version::Resp2)));
         for (seq, request) in (0..).zip(requests) {
             let mut entry = Entry::new(Rc::clone(&client), seq, 0, seq);
             if request.starts_with('#') {
@@ -690,7 +690,7 @@ mod tests {
     #[test]
     fn an_upload_has_all_the_time_until_it_is_whole() {
         let backend = connection(&[]);
-        let client = Rc::new(Client::new(0, 0, 0, Wire::Redis(Version::Resp2)));
+        let client = Rc::new(Client::new(0, 0, 0, 0, Wire::Redis(Version::Resp2)));
         backend.append(Entry::uploading(client, 0), |_| ());
         for now in [10, 20] {
             backend.extend(b"xxxx");

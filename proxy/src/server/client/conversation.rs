@@ -61,7 +61,7 @@ pub(super) struct Conversation {
     /// Waits for room on this connection.
     pub(super) parked: Option<Rc<Backend>>,
     /// Until when, or 0: what was read together has waited together.
-    parked_until: u64,
+    pub(super) parked_until: u64,
     /// Ends then, or earlier.
     patience: Option<Pin<Box<Sleep>>>,
     /// The next request must not be taken up before the last is answered.

@@ -274,7 +274,7 @@ impl Conversation {
             size: frame.replaces().then(|| frame.body().len()),
             ..Ask::new(key, kind)
         };
-        let plan = worker.plan(listener, self.client.id, &ask);
+        let plan = worker.plan(listener, self.client.origin, &ask);
         let Some(plan) = plan.target() else {
             return self.dispatch_memcached(worker, frame, key, plan);
         };
@@ -352,10 +352,10 @@ impl Conversation {
         key: &[u8],
         plan: Plan,
     ) -> Next {
-        let first = plan.first();
-        if let Some(next) = self.prepare_dispatch(worker, frame.access(), key, first) {
+        if let Some(next) = self.prepare_dispatch(worker, frame.access(), key, &plan) {
             return next;
         }
+        let first = plan.first();
         let record = Record {
             via: Via::Anywhere,
             ..self.memcached_record(frame.request, first)
@@ -390,13 +390,13 @@ impl Conversation {
         }
         splitter.clear();
         for (number, key) in parser.keys(frame.bytes).enumerate() {
-            let plan = worker.plan(listener, self.client.id, &Ask::new(key, kind));
+            let plan = worker.plan(listener, self.client.origin, &Ask::new(key, kind));
             let Some(plan) = plan.target() else {
                 let first = plan.first().or(listener.router.targets().first().copied());
                 let Some(first) = first else {
                     return self.refuse_memcached(frame.request, NOWHERE);
                 };
-                if let Some(next) = self.prepare_dispatch(worker, access, key, Some(first)) {
+                if let Some(next) = self.prepare_dispatch(worker, access, key, &plan) {
                     return next;
                 }
                 splitter.put_course(first, plan);

@@ -42,6 +42,9 @@ const REPLY_SIZE: usize = ASKED_MAX / 64;
 pub struct Client {
     /// Unique in the process; what `CLIENT ID` answers.
     pub id: u64,
+    /// Stands for the address that it comes from, in every process alike; its
+    /// port is no part of it.
+    pub origin: u64,
     /// Its place in the worker's list.
     pub seat: usize,
     /// Index of its listener.
@@ -71,9 +74,10 @@ pub struct Client {
 
 impl Client {
     /// A client that has said nothing.
-    pub fn new(id: u64, seat: usize, listener: usize, wire: Wire) -> Client {
+    pub fn new(id: u64, origin: u64, seat: usize, listener: usize, wire: Wire) -> Client {
         Client {
             id,
+            origin,
             seat,
             listener,
             wire: Cell::new(wire),

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use emberline_hotkey::{Access, HotKey, Item, KeyHash, Seat, Token, Value};
-use emberline_routing::{PoolId, ServerId, Target};
+use emberline_routing::{Plan, PoolId, ServerId, Target};
 
 use super::conversation::{Conversation, Next};
 use crate::l1::{Ask, encode};
@@ -68,7 +68,8 @@ impl Conversation {
     /// Whether memory may answer this read, whatever it finds there.
     pub(super) fn is_recalled(&self, worker: &Worker, read: &Read<'_>) -> bool {
         let heat = &worker.heat;
-        if heat.is_cold() {
+        // Nothing is fetched from a server that is never to be connected to.
+        if heat.is_cold() || worker.server(read.server).down {
             return false;
         }
         let settings = heat.pool(read.pool);
@@ -125,27 +126,42 @@ impl Conversation {
     }
 
     /// What has to be before a plan of several places is carried out: the
-    /// client's own fetches have ended, the first place has room, and the
+    /// client's own fetches have ended, there is room where it goes, and the
     /// request has been counted; or else, what to do instead.
     pub(super) fn prepare_dispatch(
         &mut self,
         worker: &Rc<Worker>,
         access: Access,
         key: &[u8],
-        first: Option<Target>,
+        plan: &Plan,
     ) -> Option<Next> {
         if self.fetch_clashes(worker, None) {
             return Some(self.wait_for_all());
         }
-        let first = first?;
-        self.note(worker, worker.pool_of_target(first), access, key);
-        let Target::Send(server) = first else {
-            return None;
-        };
-        let backend = worker.backend(server, self.client.wire().version(), self.client.id);
-        let full = backend.ok().filter(|backend| backend.is_full())?;
-        self.parked = Some(full);
-        Some(Next::Wait)
+        if let Some(first) = plan.first() {
+            self.note(worker, worker.pool_of_target(first), access, key);
+        }
+        let version = self.client.wire().version();
+        let full = plan
+            .aims()
+            .into_iter()
+            .find_map(|(target, _)| match target {
+                Target::Send(server) => {
+                    let backend = worker.backend(server, version, self.client.id);
+                    backend.ok().filter(|backend| backend.is_full())
+                }
+                Target::Answer(_) => None,
+            });
+        match full.map(|backend| self.room(backend)) {
+            None => {
+                self.parked_until = 0;
+                None
+            }
+            Some(Ok(None)) => Some(Next::Wait),
+            // What has waited long enough is refused where there is no room,
+            // and the plan says what then.
+            Some(Ok(Some(_)) | Err(_)) => None,
+        }
     }
 
     /// Take up nothing more before everything is answered.

@@ -330,7 +330,7 @@ impl Conversation {
             size: size_of(command, frame),
             ..Ask::new(key, kind)
         };
-        let plan = worker.plan(listener, self.client.id, &ask);
+        let plan = worker.plan(listener, self.client.origin, &ask);
         let Some(plan) = plan.target() else {
             return self.dispatch_redis(worker, command, frame, key, plan);
         };
@@ -495,7 +495,7 @@ impl Conversation {
         }
         let mut plans = keys.iter().map(|&at| {
             let ask = Ask::new(frame.arg(at), command.kind);
-            worker.plan(listener, self.client.id, &ask)
+            worker.plan(listener, self.client.origin, &ask)
         });
         let Some(plan) = plans.next() else {
             // A script without keys runs where all such scripts run.
@@ -524,10 +524,10 @@ impl Conversation {
         key: &[u8],
         plan: Plan,
     ) -> Next {
-        let first = plan.first();
-        if let Some(next) = self.prepare_dispatch(worker, access_of(command), key, first) {
+        if let Some(next) = self.prepare_dispatch(worker, access_of(command), key, &plan) {
             return next;
         }
+        let first = plan.first();
         let record = Record {
             via: Via::Anywhere,
             ..self.record(Some(command), first)
@@ -594,13 +594,13 @@ impl Conversation {
         splitter.clear();
         for (number, at) in (1..frame.parser.len()).step_by(step).enumerate() {
             let (key, kind) = (frame.arg(at), command.kind);
-            let plan = worker.plan(listener, self.client.id, &Ask::new(key, kind));
+            let plan = worker.plan(listener, self.client.origin, &Ask::new(key, kind));
             let Some(plan) = plan.target() else {
                 let Some(first) = plan.first().or(listener.router.targets().first().copied())
                 else {
                     return self.refuse(Some(command), "ERR this listener leads to no server");
                 };
-                if let Some(next) = self.prepare_dispatch(worker, access, key, Some(first)) {
+                if let Some(next) = self.prepare_dispatch(worker, access, key, &plan) {
                     return next;
                 }
                 splitter.put_course(first, plan);
@@ -672,7 +672,7 @@ impl Conversation {
             (FanOut::RandomKey, _) => Merge::Any,
             (FanOut::Publish, _) => {
                 let ask = Ask::new(frame.arg(1), Kind::Other);
-                let plan = worker.plan(listener, self.client.id, &ask).first();
+                let plan = worker.plan(listener, self.client.origin, &ask).first();
                 let Some(plan) = plan.or(targets.first().copied()) else {
                     return self.refuse(Some(command), "ERR this listener leads to no server");
                 };

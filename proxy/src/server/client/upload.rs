@@ -12,7 +12,7 @@ use emberline_protocol::memcache;
 use emberline_protocol::redis::command::{self, Class};
 use emberline_protocol::redis::request::Flow;
 use emberline_protocol::{Scan, redis as resp};
-use emberline_routing::{Ask, ServerId, Target};
+use emberline_routing::{Ask, Plan, ServerId, Target};
 
 use super::conversation::{Conversation, Dialogue, Input, Stop};
 use super::memcached::{DENIED, OVERLOADED};
@@ -89,6 +89,15 @@ impl Upload {
     }
 }
 
+/// The one place that a request of so many bytes can go to as it comes. What is
+/// larger than can be kept goes to the first place of a plan, or nowhere.
+fn place_of(plan: &Plan, coming: usize) -> Option<Target> {
+    match coming > KEPT_MAX {
+        true => plan.streamed(),
+        false => plan.target(),
+    }
+}
+
 impl Conversation {
     /// The last request is not whole: pass it through if it is large, refuse
     /// it if it can neither be passed through nor kept.
@@ -137,7 +146,7 @@ impl Conversation {
             self.worker.shed();
             return self.refuse_upload(rest, FULL, bytes);
         }
-        match self.destination(&input, bytes) {
+        match self.destination(&input, bytes, coming) {
             Some((server, record, touch)) => self.begin(rest, server, record, touch, bytes),
             None if coming > KEPT_MAX => {
                 let text = "the request is too large to be split over servers or kept in memory";
@@ -155,7 +164,12 @@ impl Conversation {
     ///
     /// Not all of its keys may have come yet: what a request with several may
     /// change is anything.
-    fn destination(&self, input: &Input, bytes: &[u8]) -> Option<(ServerId, Record, Touch)> {
+    fn destination(
+        &self,
+        input: &Input,
+        bytes: &[u8],
+        coming: usize,
+    ) -> Option<(ServerId, Record, Touch)> {
         let parser = &input.resp;
         let subcommand = match parser.len() {
             0 => return None,
@@ -176,8 +190,8 @@ impl Conversation {
                     let kind = command.kind;
                     let plan = self
                         .worker
-                        .plan(listener, self.client.id, &Ask::new(key, kind));
-                    (plan.target()?, Some(key))
+                        .plan(listener, self.client.origin, &Ask::new(key, kind));
+                    (place_of(&plan, coming)?, Some(key))
                 }
                 Class::SameShard | Class::Split(_) => (sole?, None),
                 _ => return None,
@@ -222,10 +236,10 @@ impl Conversation {
         };
         let kind = request.verb.kind();
         let key = input.memcache.routing_key(bytes, &request, 0);
-        let plan = worker.plan(listener, self.client.id, &Ask::new(key, kind));
+        let plan = worker.plan(listener, self.client.origin, &Ask::new(key, kind));
         // What goes to several places has to be seen whole first, as what is
         // answered in this process; it is counted then.
-        let target = plan.target();
+        let target = place_of(&plan, request.len());
         let pool = target.map(|target| worker.pool_of_target(target));
         let hash = pool.and_then(|pool| self.note(&worker, pool, Access::Write, key));
         let rest = Rest::Bytes(request.len() - request.head);

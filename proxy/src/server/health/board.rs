@@ -31,9 +31,15 @@ pub enum Standing {
     Spared,
 }
 
+/// Why a server is down that is said to be.
+const MARKED: &str = "the configuration says so";
+
 /// What is known of a server that is down.
 #[derive(Debug)]
 pub struct Trouble {
+    /// The configuration says that it is down: for ever, and whatever becomes
+    /// of the rest of its pool.
+    pub marked: bool,
     /// When it was found to be down, in nanoseconds of the process's clock.
     pub since: u64,
     /// What it was found by.
@@ -67,10 +73,39 @@ struct PoolPart {
 
 impl Board {
     /// Every server is up.
+    ///
+    /// Those which the configuration says are down are, from the beginning
+    /// (the process's clock starts at 0) and for ever.
     pub fn new(running: &Running) -> Board {
         let pools = running.pools.iter();
         let pools = pools.map(|pool| (pool.servers.clone(), pool.health.panic));
-        Board::over(running.servers.places(), pools)
+        let board = Board::over(running.servers.places(), pools);
+        board.mark(marks(running));
+        board
+    }
+
+    /// Those that the configuration says are down are, and no others for that
+    /// reason.
+    fn mark(&self, servers: impl Iterator<Item = (ServerId, bool)>) {
+        let mut ledger = self.ledger();
+        for (id, is_down) in servers {
+            let Some(trouble) = ledger.troubles.get_mut(id.0 as usize) else {
+                continue;
+            };
+            let word = self.word(id) & !STANDING;
+            if is_down {
+                *trouble = Some(Arc::new(Trouble {
+                    marked: true,
+                    since: 0,
+                    why: MARKED.into(),
+                    next: AtomicU64::new(0),
+                }));
+                self.set(id.0, word + 1);
+            } else if trouble.take_if(|trouble| trouble.marked).is_some() {
+                self.set(id.0, word + INCIDENT);
+            }
+        }
+        self.judge_all(&ledger);
     }
 
     fn over(servers: usize, pools: impl Iterator<Item = (Vec<ServerId>, f64)>) -> Board {
@@ -87,12 +122,24 @@ impl Board {
     pub fn follow(&self, running: &Running, new: impl Fn(usize) -> bool) {
         for server in 0..running.servers.places() {
             if new(server) || running.servers.is_gone(server) {
-                self.restore(ServerId(u32::try_from(server).unwrap_or(u32::MAX)));
+                self.forget(ServerId(u32::try_from(server).unwrap_or(u32::MAX)));
             }
         }
         let pools = running.pools.iter();
         let pools = pools.map(|pool| (pool.servers.clone(), pool.health.panic));
         self.grow(running.servers.places(), pools);
+        self.mark(marks(running));
+    }
+
+    /// Whatever its trouble was, it is over.
+    fn forget(&self, server: ServerId) {
+        let mut ledger = self.ledger();
+        if let Some(trouble) = ledger.troubles.get_mut(server.0 as usize)
+            && trouble.take().is_some()
+        {
+            let word = self.word(server);
+            self.set(server.0, (word & !STANDING) + INCIDENT);
+        }
     }
 
     fn grow(&self, servers: usize, pools: impl Iterator<Item = (Vec<ServerId>, f64)>) {
@@ -103,10 +150,7 @@ impl Board {
         ledger.pools = pools
             .map(|(servers, panic)| PoolPart { servers, panic })
             .collect();
-        ledger
-            .pools
-            .iter()
-            .for_each(|pool| self.judge(pool, &ledger));
+        self.judge_all(&ledger);
     }
 
     /// What this server's health means for a request.
@@ -143,6 +187,7 @@ impl Board {
         match ledger.troubles.get_mut(server.0 as usize) {
             Some(trouble @ None) => {
                 *trouble = Some(Arc::new(Trouble {
+                    marked: false,
                     since: now,
                     why: Arc::clone(why),
                     next: AtomicU64::new(0),
@@ -157,7 +202,8 @@ impl Board {
     /// Say that a server is up; what its trouble was, if that is news.
     pub fn restore(&self, server: ServerId) -> Option<Arc<Trouble>> {
         let mut ledger = self.ledger();
-        let trouble = ledger.troubles.get_mut(server.0 as usize)?.take()?;
+        let place = ledger.troubles.get_mut(server.0 as usize)?;
+        let trouble = place.take_if(|trouble| !trouble.marked)?;
         let word = self.word(server);
         self.set(server.0, (word & !STANDING) + INCIDENT);
         self.judge_around(server, &ledger);
@@ -171,6 +217,13 @@ impl Board {
         }
     }
 
+    fn judge_all(&self, ledger: &Ledger) {
+        ledger
+            .pools
+            .iter()
+            .for_each(|pool| self.judge(pool, ledger));
+    }
+
     fn judge_around(&self, server: ServerId, ledger: &Ledger) {
         let mut pools = ledger.pools.iter();
         if let Some(pool) = pools.find(|pool| pool.servers.contains(&server)) {
@@ -178,14 +231,19 @@ impl Board {
         }
     }
 
-    /// What the servers of a pool that are down may expect now.
+    /// What the servers of a pool that are down may expect now. Those that are
+    /// marked are not counted, neither as down nor as servers: a pool panics
+    /// when it is surprised.
     fn judge(&self, pool: &PoolPart, ledger: &Ledger) {
-        let is_down = |server: &&ServerId| {
+        let of = |server: &ServerId| {
             let trouble = ledger.troubles.get(server.0 as usize);
-            trouble.is_some_and(Option::is_some)
+            trouble.and_then(Option::as_ref)
         };
+        let is_down = |server: &&ServerId| of(server).is_some_and(|trouble| !trouble.marked);
+        let is_marked = |server: &&ServerId| of(server).is_some_and(|trouble| trouble.marked);
         let down = || pool.servers.iter().filter(is_down);
-        let standing = match pool.panics(down().count()) {
+        let marked = pool.servers.iter().filter(is_marked).count();
+        let standing = match pool.panics(down().count(), pool.servers.len() - marked) {
             true => 2,
             false => 1,
         };
@@ -215,11 +273,16 @@ impl Board {
     }
 }
 
+/// Which servers the configuration says are down.
+fn marks(running: &Running) -> impl Iterator<Item = (ServerId, bool)> {
+    running.servers().map(|(id, server)| (id, server.down))
+}
+
 impl PoolPart {
-    /// Whether so many servers are too many to be ejected. A single one never
-    /// is: it says nothing about the others, and half of two is one.
-    fn panics(&self, down: usize) -> bool {
-        down > 1 && down as f64 >= self.panic * self.servers.len() as f64
+    /// Whether so many servers of so many are too many to be ejected. A single
+    /// one never is: it says nothing about the others, and half of two is one.
+    fn panics(&self, down: usize, of: usize) -> bool {
+        down > 1 && down as f64 >= self.panic * of as f64
     }
 }
 
@@ -313,6 +376,23 @@ mod tests {
         check(&pair, "x.");
         eject(&pair, 1, 1);
         check(&pair, "!!");
+    }
+
+    #[test]
+    fn what_is_marked_stays_down_and_is_no_part_of_a_panic() {
+        let board = board(&[5]);
+        board.mark([0, 1].map(|id| (ServerId(id), true)).into_iter());
+        check(&board, "xx...");
+        assert!(board.restore(ServerId(0)).is_none(), "it is down for good");
+        assert!(!eject(&board, 0, 1), "it is down already");
+        eject(&board, 2, 1);
+        check(&board, "xxx..");
+        // Two of the three that are to be up.
+        eject(&board, 3, 1);
+        check(&board, "xx!!.");
+        board.restore(ServerId(3));
+        check(&board, "xxx..");
+        assert!(board.trouble(ServerId(1)).is_some_and(|why| why.marked));
     }
 
     #[test]

@@ -20,6 +20,9 @@
 //! it is ourselves who cannot reach anybody: the pool *panics* and its servers
 //! are tried again, all of them.
 //!
+//! A server with `down = true` in the configuration is ejected from the start and
+//! for ever: it is neither tried nor probed, and no part of what panics.
+//!
 //! The verdict is shared: whoever finds out writes it on the [`Board`], and
 //! everybody reads it there with one relaxed load. Counting failures, requests
 //! in flight and retries is each worker's own affair.
@@ -168,6 +171,9 @@ impl Health {
             *known = self.board.trouble(server).map(|why| (incident, why));
         }
         let (_, trouble) = known.as_ref()?;
+        if trouble.marked {
+            return Some(Fault::Marked);
+        }
         Some(Fault::Down {
             why: Arc::clone(&trouble.why),
             lasted: Duration::from_nanos(now.saturating_sub(trouble.since)),

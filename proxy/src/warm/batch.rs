@@ -1,0 +1,242 @@
+//! One batch of keys: read from its source, sorted by target, added there.
+//!
+//! A batch is *finished* when nothing more can be done for any of its keys:
+//! copied, refused, or not there. Keys whose server was lost are not finished,
+//! and so hold the checkpoint back.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use tokio::time::Instant;
+
+use super::Work;
+use super::endpoint::{Endpoint, Failed};
+use super::frontier::PageId;
+use super::item::{Found, Item, Wrote};
+use super::link::{Fault, Replies};
+use super::source::Source;
+use super::{memcached, redis};
+use crate::running::{Pool, Protocol};
+
+/// Keys of one source.
+#[derive(Debug)]
+pub struct Batch {
+    /// Where they were found; none for keys of a hot list.
+    pub page: Option<PageId>,
+    /// The keys.
+    pub keys: Vec<Vec<u8>>,
+}
+
+/// Copy a batch.
+pub async fn copy(work: Rc<Work>, source: Rc<Source>, batch: Batch) {
+    let keys = batch.keys.len();
+    let lost = match read(&work, &source, batch.keys).await {
+        Ok(items) => deliver_all(&work, items).await,
+        Err(Failed) => keys,
+    };
+    work.tally.borrow_mut().undelivered += lost as u64;
+    if let Some(page) = batch.page {
+        source
+            .frontier
+            .borrow_mut()
+            .finish(page, keys - lost.min(keys));
+    }
+}
+
+/// The values that are to be copied.
+async fn read(work: &Work, source: &Source, keys: Vec<Vec<u8>>) -> Result<Vec<Item>, Failed> {
+    let pool = work.from.pool().ok_or(Failed)?;
+    let mut items = Vec::new();
+    let mut keys = keys;
+    while !keys.is_empty() {
+        let asked = Instant::now();
+        let ask = |out: &mut Vec<u8>| {
+            for key in &keys {
+                encode_read(pool, out, key);
+            }
+            keys.len() * replies_per_read(pool)
+        };
+        let replies = source.end.ask(pool, ask).await?;
+        let count = keys.len();
+        let mut later = Vec::new();
+        let mut why = String::new();
+        for (at, key) in keys.into_iter().enumerate() {
+            match found(pool, &replies, at, &key, asked) {
+                Found::Item(item) => {
+                    source.weigh(item.data.len());
+                    items.push(item);
+                }
+                Found::Again(words) => {
+                    why = words;
+                    later.push(key);
+                }
+                Found::Gone => work.tally.borrow_mut().gone += 1,
+                Found::Placeholder => work.tally.borrow_mut().placeholders += 1,
+                Found::Refused(words) => {
+                    work.tally
+                        .borrow_mut()
+                        .refuse(&key, &source.end.name, &words);
+                }
+            }
+        }
+        keys = later;
+        if keys.len() < count {
+            source.end.answered();
+        }
+        if !keys.is_empty() {
+            source.end.again(Fault::Lost(why)).await?;
+        }
+    }
+    let bytes = items.iter().map(|item| item.data.len()).sum();
+    work.bytes.borrow_mut().take(bytes, Instant::now());
+    let min = work.options.min_ttl;
+    items.retain(|item| {
+        let short = item.left.is_some_and(|left| left < min);
+        work.tally.borrow_mut().short += u64::from(short);
+        !short
+    });
+    Ok(items)
+}
+
+fn replies_per_read(pool: &Pool) -> usize {
+    match pool.protocol {
+        Protocol::Redis => redis::READ_REPLIES,
+        Protocol::Memcached => 1,
+    }
+}
+
+fn encode_read(pool: &Pool, out: &mut Vec<u8>, key: &[u8]) {
+    match pool.protocol {
+        Protocol::Redis => redis::read(out, key),
+        Protocol::Memcached => memcached::read(out, key),
+    }
+}
+
+fn found(pool: &Pool, replies: &Replies, at: usize, key: &[u8], asked: Instant) -> Found {
+    match pool.protocol {
+        Protocol::Redis => {
+            let at = at * redis::READ_REPLIES;
+            let three = [at, at + 1, at + 2].map(|at| replies.reply(at));
+            redis::found(key, three, asked)
+        }
+        Protocol::Memcached => memcached::found(key, replies.reply(at), asked),
+    }
+}
+
+/// Bring each item to its target; how many could not be.
+async fn deliver_all(work: &Work, items: Vec<Item>) -> usize {
+    let mut by_target: BTreeMap<u32, Vec<Item>> = BTreeMap::new();
+    for item in items {
+        let target = work.to.ring.server(&item.key);
+        by_target.entry(target.0).or_default().push(item);
+    }
+    let mut lost = 0;
+    for (target, items) in by_target {
+        lost += match work.targets.get(&target) {
+            Some(end) => deliver(work, end, items).await,
+            None => items.len(),
+        };
+    }
+    lost
+}
+
+/// Bring items to one target; how many could not be.
+async fn deliver(work: &Work, end: &Endpoint, mut items: Vec<Item>) -> usize {
+    let Some(pool) = work.to.pool() else {
+        return items.len();
+    };
+    loop {
+        let now = Instant::now();
+        items.retain(|item| {
+            let expired = item.expired(now);
+            work.tally.borrow_mut().gone += u64::from(expired);
+            !expired
+        });
+        if items.is_empty() {
+            return 0;
+        }
+        let Ok(today) = today(pool, end, &items).await else {
+            return items.len();
+        };
+        let ask = |out: &mut Vec<u8>| {
+            for item in &items {
+                encode_write(work, pool, out, item, today);
+            }
+            items.len()
+        };
+        let Ok(replies) = end.ask(pool, ask).await else {
+            return items.len();
+        };
+        let mut why = None;
+        let mut at = 0;
+        items.retain(|item| {
+            let wrote = wrote(work, pool, replies.reply(at));
+            at += 1;
+            let later = note(work, end, item, wrote);
+            let again = later.is_some();
+            why = later.or(why.take());
+            again
+        });
+        if items.len() < at {
+            end.answered();
+        }
+        if let Some(why) = why
+            && end.again(Fault::Lost(why)).await.is_err()
+        {
+            return items.len();
+        }
+    }
+}
+
+/// The clock of a memcached that is to be given dates; otherwise 0.
+async fn today(pool: &Pool, end: &Endpoint, items: &[Item]) -> Result<u64, Failed> {
+    if pool.protocol == Protocol::Redis || !items.iter().any(memcached::needs_date) {
+        return Ok(0);
+    }
+    let ask = |out: &mut Vec<u8>| {
+        out.extend_from_slice(b"stats\r\n");
+        1
+    };
+    let stats = end.ask(pool, ask).await?;
+    Ok(memcached::statistic(stats.reply(0), "time").unwrap_or(0))
+}
+
+/// What is said to a target about an item: in a dry run, a question.
+fn encode_write(work: &Work, pool: &Pool, out: &mut Vec<u8>, item: &Item, today: u64) {
+    let (now, replace) = (Instant::now(), work.options.replace);
+    match (pool.protocol, work.options.dry_run) {
+        (Protocol::Redis, true) => redis::look(out, &item.key),
+        (Protocol::Redis, false) => redis::write(out, item, now, replace),
+        (Protocol::Memcached, true) => memcached::look(out, &item.key),
+        (Protocol::Memcached, false) => memcached::write(out, item, now, replace, today),
+    }
+}
+
+fn wrote(work: &Work, pool: &Pool, reply: &[u8]) -> Wrote {
+    let wrote = match (pool.protocol, work.options.dry_run) {
+        (Protocol::Redis, true) => redis::looked(reply),
+        (Protocol::Redis, false) => redis::wrote(reply),
+        (Protocol::Memcached, true) => memcached::looked(reply),
+        (Protocol::Memcached, false) => memcached::wrote(reply),
+    };
+    match wrote {
+        Wrote::Exists if work.options.dry_run && work.options.replace => Wrote::Stored,
+        wrote => wrote,
+    }
+}
+
+/// Count what became of an item; why it must be tried again, if it must.
+fn note(work: &Work, end: &Endpoint, item: &Item, wrote: Wrote) -> Option<String> {
+    let mut tally = work.tally.borrow_mut();
+    let target = tally.targets.entry(end.name.clone()).or_default();
+    match wrote {
+        Wrote::Stored => {
+            target.keys += 1;
+            target.bytes += item.data.len() as u64;
+        }
+        Wrote::Exists => target.existed += 1,
+        Wrote::Refused(words) => tally.refuse(&item.key, &end.name, &words),
+        Wrote::Again(words) => return Some(words),
+    }
+    None
+}
