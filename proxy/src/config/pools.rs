@@ -245,6 +245,7 @@ impl Pools {
     pub fn rings(&self) -> Vec<Option<Arc<Placing>>> {
         let ring = |pool: &running::Pool| match self.routes.get(&pool.name) {
             Some(Route::Pool(ring)) => Some(Arc::clone(ring)),
+            Some(Route::Guarded(guarded)) => Some(Arc::clone(guarded.pool())),
             _ => None,
         };
         self.pools.iter().map(ring).collect()
