@@ -22,8 +22,8 @@ fn pool(id: u16, servers: u32) -> Route {
     let spec = PoolSpec {
         name: format!("pool-{id}"),
         id: PoolId(id),
-        first: ServerId(first),
         members: (0..servers).map(member).collect(),
+        ids: (first..first + servers).map(ServerId).collect(),
         distribution: Distribution::Ketama,
         hash: Hash::Fnv1a_64,
         byte_sign: ByteSign::Signed,

@@ -16,8 +16,8 @@ fn spec(distribution: Distribution, servers: u32) -> PoolSpec {
     PoolSpec {
         name: "ring".to_owned(),
         id: PoolId(0),
-        first: ServerId(0),
         members: (1..=servers).map(member).collect(),
+        ids: (0..servers).map(ServerId).collect(),
         distribution,
         hash: Hash::default(),
         byte_sign: ByteSign::Signed,

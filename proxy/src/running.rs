@@ -4,15 +4,19 @@
 //! `config` turns text into a [`Running`] and nothing else does; after that
 //! nothing is optional that must be there and nothing is looked up by name.
 
+mod changes;
+mod slots;
+
 use std::net::SocketAddr;
-use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use emberline_routing::{PoolId, Router};
+use emberline_routing::{PoolId, Router, ServerId};
 
 use crate::local::LocalPool;
+pub use changes::Changes;
+pub use slots::{GRACE, Slots};
 
 /// Everything the process runs on.
 #[derive(Debug)]
@@ -20,11 +24,14 @@ pub struct Running {
     /// Process-wide settings.
     pub proxy: Proxy,
     /// Where clients connect.
-    pub listeners: Vec<Listener>,
+    pub listeners: Slots<Listener>,
     /// Indexed by `PoolId`.
-    pub pools: Vec<Pool>,
-    /// Indexed by `ServerId`; a pool's servers stand together.
-    pub servers: Vec<Server>,
+    pub pools: Slots<Pool>,
+    /// Indexed by `ServerId`.
+    pub servers: Slots<Server>,
+    /// What `[routes]` says: names, and what their tables are, in words that
+    /// are the same exactly if the tables mean the same.
+    pub routes: Vec<(String, String)>,
     /// How many routes remember something.
     pub route_states: usize,
     /// Indexed by `PoolId`: where a pool's keys are, also where no listener
@@ -40,6 +47,80 @@ pub struct Running {
     pub visibility: Visibility,
     /// Where proxies tell each other what was written.
     pub bus: Option<Bus>,
+}
+
+impl Running {
+    /// How long a request may still know what a reload has removed: as long as
+    /// one may be in flight, and a client stay.
+    pub fn grace(&self) -> Duration {
+        let times = |pool: &Pool| {
+            pool.health
+                .timeout_queue
+                .saturating_add(pool.timeout_request)
+        };
+        let longest = self.pools.all().map(times).max().unwrap_or_default();
+        let longest = longest.max(self.proxy.timeout_drain);
+        GRACE.saturating_add(longest.saturating_mul(2))
+    }
+
+    /// The pools with their ids.
+    pub fn pools(&self) -> impl Iterator<Item = (PoolId, &Pool)> {
+        let id = |at| PoolId(u16::try_from(at).unwrap_or(u16::MAX));
+        let pools = self.pools.numbered();
+        pools.map(move |(at, pool)| (id(at), pool))
+    }
+
+    /// Whether the pool with this number is the same in `new`, whatever has
+    /// become of its settings.
+    pub fn keeps_pool(&self, new: &Running, at: usize) -> bool {
+        let pools = self.pools.get(at).zip(new.pools.get(at));
+        pools.is_some_and(|(old, new)| {
+            old.name == new.name
+                && old.protocol == new.protocol
+                && old.local.is_some() == new.local.is_some()
+        })
+    }
+
+    /// The same of a server.
+    pub fn keeps_server(&self, new: &Running, at: usize) -> bool {
+        let servers = self.servers.get(at).zip(new.servers.get(at));
+        servers.is_some_and(|(old, now)| {
+            old.pool == now.pool
+                && old.name == now.name
+                && self.keeps_pool(new, usize::from(now.pool.0))
+        })
+    }
+
+    /// Whether a connection that was made to this server is as one that `new`
+    /// would make. What else is set in its pool holds for it from now on.
+    pub fn keeps_terms(&self, new: &Running, at: usize) -> bool {
+        if !self.keeps_server(new, at) || new.servers.is_gone(at) {
+            return false;
+        }
+        let terms = |running: &Running| {
+            let server = running.servers.get(at)?;
+            let pool = running.pools.get(usize::from(server.pool.0))?;
+            let (username, password) = (pool.username.clone(), pool.password.clone());
+            let login = (username, password, pool.database);
+            Some((server.address.clone(), login, pool.connections))
+        };
+        terms(self) == terms(new)
+    }
+
+    /// The same of a listener.
+    pub fn keeps_listener(&self, new: &Running, at: usize) -> bool {
+        let listeners = self.listeners.get(at).zip(new.listeners.get(at));
+        listeners.is_some_and(|(old, new)| {
+            old.name == new.name && old.protocol == new.protocol && old.bind == new.bind
+        })
+    }
+
+    /// The servers with their ids.
+    pub fn servers(&self) -> impl Iterator<Item = (ServerId, &Server)> {
+        let id = |at| ServerId(u32::try_from(at).unwrap_or(u32::MAX));
+        let servers = self.servers.numbered();
+        servers.map(move |(at, server)| (id(at), server))
+    }
 }
 
 /// How keys are shown in `hotkeys`, `top`, logs and the admin API.
@@ -63,7 +144,7 @@ impl Visibility {
 }
 
 /// `[bus]`: a Redis server whose pub/sub carries invalidations.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bus {
     /// The server.
     pub address: Address,
@@ -78,7 +159,7 @@ pub struct Bus {
 }
 
 /// `[hotkey]` as it is for one pool.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Hotkey {
     /// Whether requests are counted at all.
     pub enabled: bool,
@@ -107,7 +188,7 @@ pub struct Hotkey {
 }
 
 /// `[[hotkey.rules]]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct HotRule {
     /// Of the whole key.
     pub prefix: Box<[u8]>,
@@ -161,7 +242,7 @@ impl Mode {
 }
 
 /// `[l1]` as it is for one pool.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct L1 {
     /// What it promises.
     pub mode: Mode,
@@ -293,7 +374,7 @@ pub struct Listener {
 }
 
 /// `[pools.NAME]`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Pool {
     /// The table's name.
     pub name: String,
@@ -301,8 +382,8 @@ pub struct Pool {
     pub protocol: Protocol,
     /// The in-process store, for `kind = "local"`; such a pool has no servers.
     pub local: Option<Arc<LocalPool>>,
-    /// Its `ServerId`s.
-    pub servers: Range<u32>,
+    /// Its servers, in the order of the configuration.
+    pub servers: Vec<ServerId>,
     /// How long a connect may take.
     pub timeout_connect: Duration,
     /// How long a request may wait for its reply.
@@ -344,7 +425,7 @@ pub struct DeleteLog {
 }
 
 /// When a server counts as down, and what then.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct HealthSettings {
     /// Failures in a row, of one worker, from which on a server is down; at
     /// least 1.

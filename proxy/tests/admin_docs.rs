@@ -72,16 +72,18 @@ fn the_example_in_the_readme_is_a_configuration() {
 #[test]
 fn every_metric_is_listed_and_every_listed_one_exists() {
     let mut running = running("r", 1, 1);
-    // Shown, and never opened.
+    let path = std::env::temp_dir().join(format!("emberline-docs-{}", std::process::id()));
     running.pools[0].delete_log = Some(DeleteLog {
-        path: "deletes.log".into(),
+        path: path.clone(),
         bytes_max: 1 << 20,
         age_max: Duration::from_secs(60),
     });
     let site = start(running);
-    site.state.meters[0].request(0, None, OTHER, Verdict::Refused);
-    site.state.meters[0].latency(PoolId(0), Class::Read, 1);
-    site.state.meters[0].event(0, Event::Hit, 1);
+    std::fs::remove_file(path).unwrap();
+    let view = site.state.view();
+    view.meters[0].request(0, None, OTHER, Verdict::Refused);
+    view.meters[0].latency(PoolId(0), Class::Read, 1);
+    view.meters[0].event(0, Event::Hit, 1);
     let (_, text) = ask(site.status(), "GET", "/metrics");
     let exist: BTreeSet<_> = text
         .lines()

@@ -88,7 +88,7 @@ fn pools_and_memory_stand_above_the_keys() {
     keep(&site, &promote(&site, 1, b"1:a"));
     promote(&site, 1, b"1:b");
     promote(&site, 0, b"0:a");
-    for meter in &site.state.meters {
+    for meter in &*site.state.view().meters {
         meter.event(1, Event::Hit, 4);
         meter.event(1, Event::Miss, 1);
         meter.event(0, Event::WouldHit, 9);

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use admin_support::{ask, running, send, start, status};
 use emberline::admin;
+use emberline::delete_log::DeleteLogs;
 use emberline::metrics::{Class, Shed, Verdict};
 use emberline::running::Bind;
 use emberline_routing::{PoolId, ServerId};
@@ -40,7 +41,7 @@ fn ready_means_bound_and_not_draining() {
 #[test]
 fn pools_and_stats_tell_what_the_meters_counted() {
     let site = start(running("r", 2, 2));
-    for meter in &site.state.meters {
+    for meter in &*site.state.view().meters {
         meter.clients(0, 3);
         meter.clients(0, -1);
         meter.bytes_in(0, 100);
@@ -53,7 +54,7 @@ fn pools_and_stats_tell_what_the_meters_counted() {
         meter.upstream_connect(ServerId(3), false);
         meter.shed(Shed::Memory);
     }
-    site.state.meters[1].upstream_connect(ServerId(2), true);
+    site.state.view().meters[1].upstream_connect(ServerId(2), true);
 
     let pools = json(&ask(site.admin(), "GET", "/pools").1);
     let pool = &pools["pools"][1];
@@ -311,7 +312,13 @@ fn a_unix_socket_serves_and_leaves_nothing_behind() {
     let mut second = running("r", 1, 1);
     second.admin = Some(Bind::Unix(path.clone()));
     let (l1, _) = emberline::l1::L1::new(&second);
-    let state = admin::State::new(second.into(), Vec::new(), l1, std::time::SystemTime::now());
+    let state = admin::State::new(
+        second.into(),
+        Vec::new(),
+        l1,
+        DeleteLogs::default(),
+        std::time::SystemTime::now(),
+    );
     let error = admin::spawn(state.into()).unwrap_err().to_string();
     assert!(
         error.contains("admin.sock: another process listens there"),
@@ -329,7 +336,13 @@ fn a_taken_port_is_a_clear_error() {
     let mut second = running("r", 1, 1);
     second.status = Some(Bind::Tcp(site.status()));
     let (l1, _) = emberline::l1::L1::new(&second);
-    let state = admin::State::new(second.into(), Vec::new(), l1, std::time::SystemTime::now());
+    let state = admin::State::new(
+        second.into(),
+        Vec::new(),
+        l1,
+        DeleteLogs::default(),
+        std::time::SystemTime::now(),
+    );
     let error = admin::spawn(state.into()).unwrap_err().to_string();
     let wanted = format!("status listener cannot bind to {}", site.status());
     assert!(error.starts_with(&wanted), "{error}");

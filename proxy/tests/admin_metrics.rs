@@ -17,9 +17,9 @@ use emberline_routing::{PoolId, ServerId};
 /// Every command of every listener to every pool with every outcome: more
 /// than any client can cause.
 fn flood(site: &Site) {
-    let running = &site.state.running;
+    let running = &site.state.view().running;
     let commands = 0..=u16::try_from(COUNT + Verb::COUNT).unwrap();
-    for meter in &site.state.meters {
+    for meter in &*site.state.view().meters {
         for listener in 0..running.listeners.len() {
             let pools = (0..running.pools.len()).map(|i| Some(PoolId(u16::try_from(i).unwrap())));
             for pool in pools.chain([None]) {
@@ -129,7 +129,7 @@ fn a_quiet_proxy_has_no_series_for_what_never_happened() {
 #[test]
 fn requests_carry_the_names_of_the_configuration() {
     let site = start(running("r", 2, 1));
-    let meter = &site.state.meters[0];
+    let meter = &site.state.view().meters[0];
     meter.request(
         1,
         Some(PoolId(1)),
@@ -171,7 +171,7 @@ fn promoted_keys_are_counted_and_never_named() {
     for key in [&b"user:1"[..], b"user:2"] {
         l1.board.promote(l1.hasher.hash_in(1, key), 1, key);
     }
-    for meter in &site.state.meters {
+    for meter in &*site.state.view().meters {
         meter.event(1, Event::WouldHit, 2);
         meter.event(0, Event::Push, 1);
     }

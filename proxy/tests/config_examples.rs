@@ -363,7 +363,8 @@ fn variables_and_passwords_are_filled_in() {
 #[test]
 fn a_shared_tier_denies_the_flushes() {
     let running = example("examples/shared-tier.toml");
-    let [memcached, redis] = &running.listeners[..] else {
+    let listeners: Vec<_> = running.listeners.iter().collect();
+    let [memcached, redis] = listeners[..] else {
         panic!("two listeners")
     };
     assert_eq!(memcached.deny, ["flush_all"]);

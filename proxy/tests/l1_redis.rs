@@ -262,9 +262,12 @@ fn flushall_turns_the_epoch() {
     for key in &keys {
         bench.settle(key);
     }
-    let (epoch, pushes) = (bench.l1.pulses[0].epoch(), bench.events(Event::Push));
+    let (epoch, pushes) = (
+        bench.l1.pulse(0).unwrap().epoch(),
+        bench.events(Event::Push),
+    );
     ok(&mut client, &["FLUSHALL"]);
-    bench.until("the turn", || bench.l1.pulses[0].epoch() > epoch);
+    bench.until("the turn", || bench.l1.pulse(0).unwrap().epoch() > epoch);
     assert!(keys.iter().all(|key| bench.serves(key).is_none()));
     assert_eq!(bench.events(Event::Turn), 1);
     assert_eq!(bench.events(Event::Push), pushes, "no key was named");
@@ -419,12 +422,12 @@ fn a_lost_connection_stops_the_pulse_and_a_new_one_starts_it() {
     let bench = Bench::new(redis.address(), tracking);
     let key = bench.promote("k");
     bench.settle(&key);
-    let epoch = bench.l1.pulses[0].epoch();
+    let epoch = bench.l1.pulse(0).unwrap().epoch();
     ok(
         &mut redis.client(),
         &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"],
     );
-    bench.until("the turn", || bench.l1.pulses[0].epoch() > epoch);
+    bench.until("the turn", || bench.l1.pulse(0).unwrap().epoch() > epoch);
     assert!(bench.serves(&key).is_none());
     bench.settle(&key);
     assert_eq!(bench.state(), LinkState::Tracking);
@@ -473,10 +476,14 @@ fn a_frozen_server_stops_being_served_and_comes_back() {
     });
     let key = bench.promote("k");
     bench.settle(&key);
-    let epoch = bench.l1.pulses[0].epoch();
+    let epoch = bench.l1.pulse(0).unwrap().epoch();
     redis.freeze();
     bench.until("the pulse to stop", || bench.serves(&key).is_none());
-    assert_eq!(bench.l1.pulses[0].epoch(), epoch, "the link was not lost");
+    assert_eq!(
+        bench.l1.pulse(0).unwrap().epoch(),
+        epoch,
+        "the link was not lost"
+    );
     redis.thaw();
     bench.until("the pulse", || bench.serves(&key).is_some());
     assert_eq!(bench.events(Event::Fill), bench.events(Event::Installed));
@@ -880,7 +887,7 @@ fn a_pong_counts_from_when_its_ping_was_sent() {
     });
     bench.ask(&bench.promote("k"), Some(0));
     bench.until("six PONGs", || {
-        assert!(!bench.l1.pulses[0].is_alive(bench.l1.now()));
+        assert!(!bench.l1.pulse(0).unwrap().is_alive(bench.l1.now()));
         pongs.load(Ordering::Relaxed) >= 6
     });
 }

@@ -14,10 +14,11 @@ pub struct PoolSpec {
     pub name: String,
     /// Its index in the running configuration.
     pub id: PoolId,
-    /// The id of its first server; the others follow in order.
-    pub first: ServerId,
     /// Its servers in the order of the configuration.
     pub members: Vec<Member>,
+    /// Their ids: one for each of `members`. They need not stand together, so
+    /// that a server keeps its own when others come and go.
+    pub ids: Vec<ServerId>,
     /// How keys are spread over the servers.
     pub distribution: Distribution,
     /// The hash of the key, for the distributions that leave the choice.
@@ -223,7 +224,7 @@ impl Pool {
 
     #[inline]
     fn server_at(&self, index: usize) -> ServerId {
-        ServerId(self.spec.first.0 + index as u32)
+        self.spec.ids[index]
     }
 }
 
@@ -239,8 +240,8 @@ mod tests {
         Pool::new(PoolSpec {
             name: "main".to_owned(),
             id: PoolId(1),
-            first: ServerId(10),
             members: servers.iter().map(member).collect(),
+            ids: (10..).map(ServerId).take(servers.len()).collect(),
             distribution,
             hash,
             byte_sign: ByteSign::Signed,
@@ -251,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_follow_the_first_servers() {
+    fn drained_servers_get_no_keys() {
         let servers = [("a", 0), ("b", 1), ("c", 0), ("d", 1)];
         let pool = pool(Distribution::Ketama, Hash::Fnv1a_64, &servers);
         assert!(pool.servers().eq([ServerId(11), ServerId(13)]));

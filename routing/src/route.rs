@@ -648,8 +648,8 @@ mod tests {
         let spec = PoolSpec {
             name: format!("pool{id}"),
             id: PoolId(id),
-            first: ServerId(first),
             members: weights.iter().enumerate().map(member).collect(),
+            ids: (first..).map(ServerId).take(weights.len()).collect(),
             distribution: Distribution::Ketama,
             hash: Hash::Fnv1a_64,
             byte_sign: ByteSign::Signed,

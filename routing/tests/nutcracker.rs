@@ -158,8 +158,8 @@ fn pool(case: &Case, ports: &[u16]) -> Pool {
     Pool::new(PoolSpec {
         name: "main".to_owned(),
         id: PoolId(0),
-        first: ServerId(0),
         members: case.weights.iter().enumerate().map(member).collect(),
+        ids: (0..).map(ServerId).take(case.weights.len()).collect(),
         distribution: case.distribution,
         hash: case.hash,
         byte_sign: ByteSign::Signed,

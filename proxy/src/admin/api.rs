@@ -12,6 +12,7 @@ use axum::{Json, Router};
 
 use super::serve::Site;
 use super::{State, explain, hotkeys, report};
+use crate::reload::Outcome;
 
 /// The page for people: one file, no build chain, nothing fetched from elsewhere.
 const PAGE: &str = include_str!("page.html");
@@ -30,6 +31,7 @@ pub(super) fn admin(state: Arc<State>) -> Site {
         .route("/explain", get(explained))
         .route("/config", get(config))
         .route("/stats", get(stats))
+        .route("/reload", post(reload))
         .route("/drain", post(drain))
         .merge(probes())
         .with_state(state);
@@ -82,13 +84,14 @@ async fn readyz(Shared(state): Shared<Arc<State>>) -> (StatusCode, String) {
 }
 
 async fn pools(Shared(state): Shared<Arc<State>>) -> impl IntoResponse {
-    Json(report::pools(&state))
+    Json(report::pools(&state.view()))
 }
 
 async fn hot(
     Shared(state): Shared<Arc<State>>,
     given: Result<Query<BTreeMap<String, String>>, QueryRejection>,
 ) -> Response {
+    let state = state.view();
     let given = given.map_err(|_| "the query cannot be read".to_owned());
     match given.and_then(|Query(given)| hotkeys::Query::new(&state, given)) {
         Ok(query) => Json(hotkeys::answer(&state, &query)).into_response(),
@@ -108,11 +111,23 @@ async fn explained(
 }
 
 async fn config(Shared(state): Shared<Arc<State>>) -> impl IntoResponse {
-    Json(report::config(&state.running))
+    Json(report::config(&state.view().running))
 }
 
 async fn stats(Shared(state): Shared<Arc<State>>) -> impl IntoResponse {
-    Json(report::stats(&state))
+    Json(report::stats(&state.view()))
+}
+
+/// Go on under what the file says now; answered when every thread was told, or
+/// with everything that is wrong with it.
+async fn reload(Shared(state): Shared<Arc<State>>) -> (StatusCode, String) {
+    let reloads = Arc::clone(state.reloads());
+    // A large configuration takes a while, and others want to be answered.
+    match tokio::task::spawn_blocking(move || reloads.reload()).await {
+        Ok(Outcome::Done(text)) => (StatusCode::OK, text),
+        Ok(Outcome::Refused(text)) => (StatusCode::UNPROCESSABLE_ENTITY, text),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    }
 }
 
 /// Tell balancers to go elsewhere; clients that are connected or still come

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use emberline_routing::{ServerId, Upstream};
 
-use super::State;
+use super::{State, View};
 use crate::cli::explain::{self, Health};
 use crate::metrics::totals;
 use crate::server::health::Standing;
 
 /// What this process knows of its servers.
-struct Live<'s>(&'s State);
+struct Live<'s>(&'s View<'s>);
 
 impl Upstream for Live<'_> {
     fn is_ejected(&self, server: ServerId) -> bool {
@@ -61,5 +61,6 @@ pub(super) fn answer(state: &State, query: &BTreeMap<String, String>) -> Result<
     }
     let request = query.get("request").ok_or("`request` is missing")?;
     let listener = query.get("listener").map(String::as_str);
-    explain::explain(&state.running, &Live(state), listener, request)
+    let view = state.view();
+    explain::explain(&view.running, &Live(&view), listener, request)
 }

@@ -10,7 +10,7 @@ use emberline_hotkey::Bounds;
 use emberline_routing::PoolId;
 use serde_json::{Value, json};
 
-use super::State;
+use super::View;
 use crate::metrics::Event;
 use crate::metrics::hotkeys::{self, Hot, PerSecond, Sort, Warmth};
 use crate::running::{Mode, Visibility};
@@ -33,7 +33,7 @@ impl Query {
     ///
     /// # Errors
     /// Text for whoever asked: a parameter or a value that there is none of.
-    pub(super) fn new(state: &State, given: BTreeMap<String, String>) -> Result<Query, String> {
+    pub(super) fn new(state: &View<'_>, given: BTreeMap<String, String>) -> Result<Query, String> {
         let mut query = Query {
             pool: None,
             key: None,
@@ -55,17 +55,16 @@ impl Query {
         Ok(query)
     }
 
-    fn wants(&self, state: &State, hot: &Hot) -> bool {
+    fn wants(&self, state: &View<'_>, hot: &Hot) -> bool {
         let is_key = |key: &Vec<u8>| state.l1.hasher.hash_in(hot.pool.0, key) == hot.hash;
         self.pool.is_none_or(|pool| pool == hot.pool) && self.key.as_ref().is_none_or(is_key)
     }
 }
 
-fn pool(state: &State, name: &str) -> Result<PoolId, String> {
-    let mut pools = (0u16..).zip(&state.running.pools);
-    let found = pools.find(|(_, pool)| pool.name == name);
+fn pool(state: &View<'_>, name: &str) -> Result<PoolId, String> {
+    let found = state.running.pools().find(|(_, pool)| pool.name == name);
     found
-        .map(|(id, _)| PoolId(id))
+        .map(|(id, _)| id)
         .ok_or_else(|| format!("there is no pool {name:?}"))
 }
 
@@ -81,14 +80,15 @@ fn sort(text: &str) -> Result<Sort, String> {
 }
 
 /// The answer. Rates are per second; `lower` and `upper` bound them.
-pub(super) fn answer(state: &State, query: &Query) -> Value {
+pub(super) fn answer(state: &View<'_>, query: &Query) -> Value {
     let running = &state.running;
-    let mut hot = hotkeys::list(&state.l1, running, |_| true);
-    let pools = hotkeys::pools(&state.l1, running, &state.meters, &hot);
-    let wanted = |id| query.pool.is_none_or(|pool| pool == PoolId(id));
-    let pools = (0u16..).zip(pools).filter(|(id, _)| wanted(*id));
+    let mut hot = hotkeys::list(state.l1, running, |_| true);
+    let pools = hotkeys::pools(state.l1, running, &state.meters, &hot);
+    let wanted = |id| query.pool.is_none_or(|pool| pool == id);
     let pools: Vec<Value> = pools
-        .map(|(id, warmth)| one_pool(state, id, &warmth))
+        .iter()
+        .filter(|warmth| wanted(warmth.pool))
+        .map(|warmth| one_pool(state, warmth))
         .collect();
     hot.retain(|hot| query.wants(state, hot));
     query.sort.sort(&mut hot);
@@ -112,8 +112,8 @@ pub(super) fn answer(state: &State, query: &Query) -> Value {
     })
 }
 
-fn one_pool(state: &State, id: u16, warmth: &Warmth) -> Value {
-    let pool = state.running.pools.get(usize::from(id));
+fn one_pool(state: &View<'_>, warmth: &Warmth) -> Value {
+    let pool = state.running.pools.get(usize::from(warmth.pool.0));
     let would_save = (warmth.mode == Mode::Observe).then(|| {
         json!({
             "requests": rounded(warmth.saving.requests),
@@ -139,7 +139,7 @@ fn one_pool(state: &State, id: u16, warmth: &Warmth) -> Value {
     })
 }
 
-fn one_key(state: &State, hot: &Hot) -> Value {
+fn one_key(state: &View<'_>, hot: &Hot) -> Value {
     let pool = state.running.pools.get(usize::from(hot.pool.0));
     json!({
         "key": hot.key,

@@ -25,9 +25,11 @@ use std::time::SystemTime;
 
 use tokio::sync::watch;
 
-use crate::delete_log::Figures;
+use crate::delete_log::DeleteLogs;
+use crate::generation::{Current, Generation};
 use crate::l1::L1;
 use crate::metrics::{Meter, Scrape};
+use crate::reload::Reloads;
 use crate::running::Running;
 use crate::server::health::Board;
 use listen::Socket;
@@ -35,19 +37,15 @@ use listen::Socket;
 /// What the HTTP thread reads of the rest of the process.
 #[derive(Debug)]
 pub struct State {
-    /// The configuration that is being served.
-    pub running: Arc<Running>,
-    /// One per worker, one of the acceptor and one of the L1's thread.
-    pub meters: Vec<Arc<Meter>>,
+    current: Arc<Current>,
     /// What is promoted, and what is kept of it.
     pub l1: Arc<L1>,
     /// When the process started.
     pub started: SystemTime,
     /// Which servers are down.
     pub(crate) health: Arc<Board>,
-    /// What metrics show of the pools' delete logs, by pool.
-    pub(crate) delete_logs: Vec<Arc<Figures>>,
     scrape: Scrape,
+    reloads: Arc<Reloads>,
     ready: AtomicBool,
     draining: AtomicBool,
 }
@@ -58,29 +56,47 @@ impl State {
         running: Arc<Running>,
         meters: Vec<Arc<Meter>>,
         l1: Arc<L1>,
+        deletes: DeleteLogs,
         started: SystemTime,
     ) -> State {
         let health = Arc::new(Board::new(&running));
-        let logs = running.pools.iter();
-        let delete_logs: Vec<_> = logs.map(|_| Arc::new(Figures::default())).collect();
+        let current = Arc::new(Current::new(running, meters, deletes));
+        let reloads = Arc::new(Reloads::new(started));
         State {
-            scrape: Scrape::new(
-                running.clone(),
-                meters.clone(),
-                l1.clone(),
-                health.clone(),
-                delete_logs.clone(),
-                started,
-            ),
+            scrape: Scrape::new(current.clone(), l1.clone(), health.clone(), reloads.clone()),
+            reloads,
             health,
-            delete_logs,
-            running,
-            meters,
+            current,
             l1,
             started,
             ready: AtomicBool::new(false),
             draining: AtomicBool::new(false),
         }
+    }
+
+    /// What is served now.
+    pub fn view(&self) -> View<'_> {
+        let Generation {
+            running, meters, ..
+        } = &*self.current.load();
+        View {
+            running: Arc::clone(running),
+            meters: Arc::clone(meters),
+            l1: &self.l1,
+            health: &self.health,
+            started: self.started,
+            state: self,
+        }
+    }
+
+    /// How reloads went, and the way to ask for one.
+    pub fn reloads(&self) -> &Arc<Reloads> {
+        &self.reloads
+    }
+
+    /// The generation that is served.
+    pub(crate) fn current(&self) -> &Current {
+        &self.current
     }
 
     /// Say that every listener is bound: `/readyz` answers 200 from here on.
@@ -108,6 +124,29 @@ impl State {
     }
 }
 
+/// A state as it is at one moment: the configuration stays the same while
+/// somebody looks at it.
+#[derive(Debug)]
+pub struct View<'s> {
+    /// The configuration that is being served.
+    pub running: Arc<Running>,
+    /// One per worker, one of the acceptor and one of the L1's thread.
+    pub meters: Arc<[Arc<Meter>]>,
+    /// As in [`State`].
+    pub l1: &'s Arc<L1>,
+    pub(crate) health: &'s Board,
+    /// As in [`State`].
+    pub started: SystemTime,
+    state: &'s State,
+}
+
+impl View<'_> {
+    /// As for [`State`].
+    pub fn unready(&self) -> Option<&'static str> {
+        self.state.unready()
+    }
+}
+
 /// The running HTTP thread; dropping it stops both listeners.
 #[derive(Debug)]
 pub struct AdminHandle {
@@ -131,8 +170,9 @@ pub fn spawn(state: Arc<State>) -> io::Result<AdminHandle> {
             .map(|bind| Socket::bind(bind, role))
             .transpose()
     };
-    let admin = bound(&state.running.admin, "admin")?;
-    let status = bound(&state.running.status, "status")?;
+    let running = state.view().running;
+    let admin = bound(&running.admin, "admin")?;
+    let status = bound(&running.status, "status")?;
     let addresses = (
         admin.as_ref().and_then(Socket::address),
         status.as_ref().and_then(Socket::address),

@@ -7,44 +7,42 @@ use std::time::{Duration, SystemTime};
 use emberline_routing::{self as placement, PoolId, ServerId};
 use serde_json::{Map, Value, json};
 
-use super::{State, settings};
+use super::{View, settings};
 use crate::metrics::totals::{self, Durations};
 use crate::metrics::{Class, Health, Shed, Verdict, process};
 use crate::running::{Address, Bind, Partial, Pool, Running};
 use crate::server::health::{Standing, Trouble};
 
 /// Every pool with its servers and their figures.
-pub(super) fn pools(state: &State) -> Value {
-    let pools = ids(state.running.pools.len())
-        .zip(&state.running.pools)
-        .map(|(id, pool)| {
-            let requests = totals::requests(&state.meters, |at| at == Some(id));
-            let routers = state
-                .running
-                .listeners
-                .iter()
-                .map(|listener| &listener.router);
-            let spec = routers
-                .filter_map(|router| router.pool(id))
-                .map(placement::Pool::spec)
-                .next();
-            let servers = pool.servers.clone().enumerate().filter_map(|(index, id)| {
-                let weight = spec.and_then(|spec| Some(spec.members.get(index)?.weight));
-                server(state, id, weight)
-            });
-            json!({
-                "name": pool.name,
-                "protocol": pool.protocol.name(),
-                "kind": if pool.local.is_some() { "local" } else { "servers" },
-                "distribution": spec.map(|spec| spec.distribution.to_string()),
-                "hash": spec.map(|spec| spec.hash.to_string()),
-                "requests": requests.iter().sum::<u64>(),
-                "errors": errors(&requests),
-                "latency": latency(&pool_durations(state, id)),
-                "latency_counts": pool_durations(state, id).counts(),
-                "servers": servers.collect::<Vec<_>>(),
-            })
+pub(super) fn pools(state: &View<'_>) -> Value {
+    let pools = state.running.pools().map(|(id, pool)| {
+        let requests = totals::requests(&state.meters, |at| at == Some(id));
+        let routers = state
+            .running
+            .listeners
+            .iter()
+            .map(|listener| &listener.router);
+        let spec = routers
+            .filter_map(|router| router.pool(id))
+            .map(placement::Pool::spec)
+            .next();
+        let servers = pool.servers.iter().enumerate().filter_map(|(index, &id)| {
+            let weight = spec.and_then(|spec| Some(spec.members.get(index)?.weight));
+            server(state, id, weight)
         });
+        json!({
+            "name": pool.name,
+            "protocol": pool.protocol.name(),
+            "kind": if pool.local.is_some() { "local" } else { "servers" },
+            "distribution": spec.map(|spec| spec.distribution.to_string()),
+            "hash": spec.map(|spec| spec.hash.to_string()),
+            "requests": requests.iter().sum::<u64>(),
+            "errors": errors(&requests),
+            "latency": latency(&pool_durations(state, id)),
+            "latency_counts": pool_durations(state, id).counts(),
+            "servers": servers.collect::<Vec<_>>(),
+        })
+    });
     // For who polls: the quantiles of the time between come from differences.
     let bounds = totals::duration_bounds().map(|bound| (bound * 1e9).round() / 1e6);
     json!({
@@ -53,10 +51,10 @@ pub(super) fn pools(state: &State) -> Value {
     })
 }
 
-fn server(state: &State, id: u32, weight: Option<u32>) -> Option<Value> {
-    let server = state.running.servers.get(id as usize)?;
-    let totals = totals::server(&state.meters, ServerId(id));
-    let trouble = state.health.trouble(ServerId(id));
+fn server(state: &View<'_>, id: ServerId, weight: Option<u32>) -> Option<Value> {
+    let server = state.running.servers.get(id.0 as usize)?;
+    let totals = totals::server(&state.meters, id);
+    let trouble = state.health.trouble(id);
     Some(json!({
         "name": server.name,
         "address": address(&server.address),
@@ -66,7 +64,7 @@ fn server(state: &State, id: u32, weight: Option<u32>) -> Option<Value> {
             None => totals.health.name(),
         },
         "marked_down": server.down,
-        "down": trouble.map(|trouble| down(state, ServerId(id), &trouble)),
+        "down": trouble.map(|trouble| down(state, id, &trouble)),
         "inflight": totals.inflight,
         "requests": totals.requests.iter().sum::<u64>(),
         "errors": errors(&totals.requests),
@@ -78,7 +76,7 @@ fn server(state: &State, id: u32, weight: Option<u32>) -> Option<Value> {
 }
 
 /// Why a server is down, and what comes of that.
-fn down(state: &State, server: ServerId, trouble: &Trouble) -> Value {
+fn down(state: &View<'_>, server: ServerId, trouble: &Trouble) -> Value {
     let now = state.l1.epoch.elapsed().as_nanos();
     let now = u64::try_from(now).unwrap_or(u64::MAX);
     let since = SystemTime::now()
@@ -96,9 +94,9 @@ fn down(state: &State, server: ServerId, trouble: &Trouble) -> Value {
 }
 
 /// The process and its listeners in figures.
-pub(super) fn stats(state: &State) -> Value {
+pub(super) fn stats(state: &View<'_>) -> Value {
     let running = &state.running;
-    let listeners = running.listeners.iter().enumerate().map(|(i, listener)| {
+    let listeners = running.listeners.numbered().map(|(i, listener)| {
         let totals = totals::listener(&state.meters, i);
         json!({
             "name": listener.name,
@@ -114,7 +112,7 @@ pub(super) fn stats(state: &State) -> Value {
     let requests = totals::requests(&state.meters, |_| true);
     let sheds = totals::sheds(&state.meters);
     let mut all = Durations::default();
-    for id in ids(running.pools.len()) {
+    for (id, _) in running.pools() {
         all.add(&pool_durations(state, id));
     }
     let uptime = SystemTime::now().duration_since(state.started);
@@ -169,8 +167,8 @@ pub(super) fn config(running: &Running) -> Value {
 fn pool_config(running: &Running, pool: &Pool) -> Value {
     let servers = pool
         .servers
-        .clone()
-        .filter_map(|id| running.servers.get(id as usize))
+        .iter()
+        .filter_map(|id| running.servers.get(id.0 as usize))
         .map(|server| json!({ "name": server.name, "address": address(&server.address) }));
     json!({
         "name": pool.name,
@@ -200,11 +198,7 @@ fn pool_config(running: &Running, pool: &Pool) -> Value {
     })
 }
 
-fn ids(pools: usize) -> impl Iterator<Item = PoolId> {
-    (0..pools).map_while(|i| u16::try_from(i).ok().map(PoolId))
-}
-
-fn pool_durations(state: &State, pool: PoolId) -> Durations {
+fn pool_durations(state: &View<'_>, pool: PoolId) -> Durations {
     let mut all = Durations::default();
     for class in Class::ALL {
         all.add(&totals::durations(&state.meters, pool, class));

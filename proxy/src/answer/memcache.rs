@@ -146,7 +146,7 @@ fn general(context: &Context<'_>, figures: &Figures, out: &mut Vec<u8>) {
         let items: usize = local.map(|pool| pool.len(context.now)).sum();
         stat(out, "curr_items", items);
     }
-    for pool in &context.running.pools {
+    for pool in context.running.pools.iter() {
         if pool.protocol == Protocol::Memcached {
             let name = format!("pool_{}_servers", pool.name);
             stat(out, &name, pool.servers.len());

@@ -95,7 +95,8 @@ fn start(page: AdminBind, rate: u32) -> io::Result<Handle> {
     // The keys are the demo's own and nobody's secret.
     running.visibility = Visibility::Plain;
     let reads = f64::from(rate) / running.pools.len().max(1) as f64;
-    for pool in &mut running.pools {
+    for at in 0..running.pools.places() {
+        let pool = &mut running.pools[at];
         pool.hotkey.threshold = ((reads * HOT_SHARE) as u64).max(5);
     }
     server::start(Arc::new(running))
@@ -182,8 +183,8 @@ fn show(
 
 /// The keys that the proxy has found to be hot, the busiest first.
 fn hot(handle: &Handle) -> Vec<Hot> {
-    let state = handle.state();
-    let mut found = hotkeys::list(&state.l1, &state.running, |_| true);
+    let state = handle.state().view();
+    let mut found = hotkeys::list(state.l1, &state.running, |_| true);
     Sort::Rate.sort(&mut found);
     let pool = |hot: &hotkeys::Hot| state.running.pools.get(usize::from(hot.pool.0));
     let found = found.into_iter().map(|hot| Hot {

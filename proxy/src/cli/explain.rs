@@ -162,7 +162,7 @@ fn choose<'r>(running: &'r Running, request: &str) -> Result<&'r Listener, Strin
         true => speaks(Protocol::Memcached),
         false => speaks(Protocol::Redis),
     };
-    let any = first.or(running.listeners.first());
+    let any = first.or(running.listeners.iter().next());
     any.ok_or_else(|| "the configuration has no listener".to_owned())
 }
 

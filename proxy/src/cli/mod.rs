@@ -10,6 +10,7 @@ mod embedded;
 pub(crate) mod explain;
 mod healthcheck;
 mod hotkeys;
+mod reload;
 mod seen;
 mod serve;
 mod terminal;
@@ -69,6 +70,10 @@ enum Command {
     Warm(warm::Warm),
     /// Ask a running Emberline whether it is ready; exits with 0 or 1
     Healthcheck(healthcheck::Healthcheck),
+    /// Have a running Emberline go on under what its configuration file says now
+    ///
+    /// Exits with 0 if it does, 78 if the file was refused and 1 if nobody answered.
+    Reload(reload::Reload),
     /// Print the JSON schema of the configuration
     Schema,
     /// Print the completions of a shell
@@ -95,6 +100,7 @@ pub fn run() -> ExitCode {
         Command::Top(args) => top::run(&args),
         Command::Warm(args) => warm::run(&args),
         Command::Healthcheck(args) => healthcheck::run(args),
+        Command::Reload(args) => reload::run(&args),
         Command::Schema => texts::schema(),
         Command::Completions { shell } => texts::completions(shell, CommandLine::command()),
         Command::Man => texts::man(CommandLine::command()),
@@ -111,13 +117,19 @@ struct ConfigFile {
 
 /// Read and build a file; what is wrong with it goes to standard error.
 fn load(path: &Path) -> Result<Running, ExitCode> {
+    load_source(path).map(|(running, _)| running)
+}
+
+/// The same, with the text.
+fn load_source(path: &Path) -> Result<(Running, Source), ExitCode> {
     let source = open(path)?;
     let (running, report) = config::load(&source, &Environment::process());
     terminal::show(&report, &source);
-    running.ok_or_else(|| {
+    let Some(running) = running else {
         terminal::note(format_args!("{}\n", verdict(path, &report)));
-        ExitCode::from(EXIT_CONFIG)
-    })
+        return Err(ExitCode::from(EXIT_CONFIG));
+    };
+    Ok((running, source))
 }
 
 /// A file that cannot be read is a configuration that cannot be used, except

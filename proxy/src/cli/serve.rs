@@ -7,9 +7,10 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::embedded::Embedded;
-use super::{EXIT_CONFIG, load, terminal};
+use super::{EXIT_CONFIG, load_source, terminal};
 use crate::config::model::AdminBind;
 use crate::log;
+use crate::reload::{Origin, Print};
 use crate::running::{Address, Bind, Running};
 use crate::server;
 
@@ -46,11 +47,11 @@ pub fn run(args: &Serve) -> ExitCode {
         terminal::complain(error);
         return ExitCode::from(EXIT_CONFIG);
     }
-    let running = match running(args) {
-        Ok(running) => running,
+    let (running, origin) = match running(args) {
+        Ok(found) => found,
         Err(code) => return code,
     };
-    match server::serve(Arc::new(running)) {
+    match server::serve(Arc::new(running), origin) {
         Ok(code) => code,
         Err(error) => {
             terminal::complain(error);
@@ -59,18 +60,20 @@ pub fn run(args: &Serve) -> ExitCode {
     }
 }
 
-fn running(args: &Serve) -> Result<Running, ExitCode> {
+fn running(args: &Serve) -> Result<(Running, Option<Origin>), ExitCode> {
     if let Some(path) = &args.config {
-        let mut running = load(path)?;
-        if let Some(workers) = args.workers {
-            running.proxy.workers = workers;
-        }
-        match &args.admin_bind {
-            Some(AdminBind::Off) => running.admin = None,
-            Some(AdminBind::On(bind)) => running.admin = Some(bind.clone()),
-            None => {}
-        }
-        return Ok(running);
+        let (mut running, source) = load_source(path)?;
+        let origin = Origin {
+            path: path.clone(),
+            print: Print::of(source.text.as_bytes()),
+            workers: args.workers,
+            admin: args.admin_bind.as_ref().map(|bind| match bind {
+                AdminBind::Off => None,
+                AdminBind::On(bind) => Some(bind.clone()),
+            }),
+        };
+        origin.overrule(&mut running);
+        return Ok((running, Some(origin)));
     }
     let embedded = Embedded {
         redis: args.redis.clone(),
@@ -81,7 +84,7 @@ fn running(args: &Serve) -> Result<Running, ExitCode> {
         admin_bind: args.admin_bind.clone(),
     };
     let (running, report) = embedded.assemble();
-    running.ok_or_else(|| {
+    running.map(|running| (running, None)).ok_or_else(|| {
         for one in report.diagnostics() {
             terminal::complain(&one.message);
         }

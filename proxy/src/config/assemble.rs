@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
+use std::time::Instant;
 
 use emberline_routing::Router;
 
@@ -10,7 +11,7 @@ use super::model::{self, AdminBind, Listener, PoolTable};
 use super::pools::Pools;
 use super::tree::Tree;
 use super::{Config, Environment, Report, address, bus, commands, hotkey, l1, outage, routes};
-use crate::running::{self, Bind, Protocol, Running};
+use crate::running::{self, Bind, GRACE, Protocol, Running, Slots};
 
 /// Servers of all pools together. Rings of more take seconds and hundreds of
 /// megabytes to build.
@@ -21,9 +22,12 @@ const POOLS_MAX: usize = 4_096;
 const LISTENERS_MAX: usize = 1_024;
 
 /// Check everything and build; `None` exactly if the report has errors.
+///
+/// What the `predecessor` has, too, keeps its number.
 pub fn assemble(
     config: &Config,
     environment: &Environment<'_>,
+    predecessor: Option<&Running>,
     report: &mut Report,
 ) -> Option<Running> {
     // Where the text itself is broken there is nothing to check.
@@ -39,7 +43,8 @@ pub fn assemble(
     let bus = config.bus.as_ref();
     let bus = bus.and_then(|table| bus::resolve(table, environment, report));
 
-    let mut pools = Pools::default();
+    let now = Instant::now();
+    let mut pools = Pools::after(predecessor, now);
     if config.pools.len() <= POOLS_MAX {
         for (name, table) in &config.pools {
             pools.add(config, name, table, environment, report);
@@ -58,7 +63,9 @@ pub fn assemble(
     pools.guard(config);
     let mut told = HashSet::new();
     let mut tree = Tree::new(config, &pools.routes);
-    let mut listeners = Vec::new();
+    let grace = predecessor.map_or(GRACE, Running::grace);
+    let mut listeners =
+        predecessor.map_or_else(Slots::default, |old| Slots::after(&old.listeners, now));
     for ((name, table), (_, admission)) in config.listeners.iter().zip(admitted) {
         let (Some(protocol), Some(bind), Some(route)) =
             (&table.protocol, &table.bind, &table.route)
@@ -73,7 +80,11 @@ pub fn assemble(
                 }
                 let router = Router::new(root);
                 let value_max = pools.value_max(router.pools());
-                listeners.push(running::Listener {
+                // What listens elsewhere, or for others, is another listener.
+                let place = listeners.place(now, grace, |old: &running::Listener| {
+                    old.name == *name && old.protocol == protocol.value && old.bind == bind.value
+                });
+                let listener = running::Listener {
                     name: name.clone(),
                     protocol: protocol.value,
                     bind: bind.value.clone(),
@@ -82,7 +93,8 @@ pub fn assemble(
                     allow: admission.allow,
                     deny: admission.deny,
                     value_max,
-                });
+                };
+                listeners.put(place, listener);
             }
             // Several listeners may lead to one such route.
             Err(unbuilt) if told.insert(unbuilt.span.start) => {
@@ -101,12 +113,34 @@ pub fn assemble(
         rings: pools.rings(),
         pools: pools.pools,
         servers: pools.servers,
+        routes: described(config),
         admin: admin(config),
         status: status(config),
         l1_capacity: l1::capacity(config).0,
         visibility: hotkey::visibility(config),
         bus,
     })
+}
+
+/// What decides where requests go, in words that do not depend on where in
+/// the text it stands: every route's table, and every listener's `route`.
+fn described(config: &Config) -> Vec<(String, String)> {
+    let words = |value: &dyn std::fmt::Debug| without_places(&format!("{value:?}"));
+    let routes = config.routes.iter();
+    let routes = routes.map(|(name, table)| (name.clone(), words(&table.value.rule)));
+    let listeners = config.listeners.iter();
+    let listeners =
+        listeners.map(|(name, table)| (format!("listener {name}"), words(&table.route)));
+    routes.chain(listeners).collect()
+}
+
+fn without_places(text: &str) -> String {
+    let mut parts = text.split("span: ");
+    let mut kept = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        kept.push_str(part.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.'));
+    }
+    kept
 }
 
 fn check_counts(config: &Config, report: &mut Report) {

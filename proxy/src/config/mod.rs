@@ -106,13 +106,23 @@ pub fn open(path: &Path) -> io::Result<Source> {
 /// A text all the way to what the process runs on. The report holds warnings
 /// when that succeeds, and at least one error when it does not.
 pub fn load(source: &Source, environment: &Environment<'_>) -> (Option<Running>, Report) {
+    load_after(source, environment, None)
+}
+
+/// The same for a process that runs on something else already: pools, servers
+/// and listeners that the `predecessor` has, too, keep their numbers.
+pub fn load_after(
+    source: &Source,
+    environment: &Environment<'_>,
+    predecessor: Option<&Running>,
+) -> (Option<Running>, Report) {
     let (config, mut report) = read(source, environment);
     let environment = Environment {
         variable: environment.variable,
         directory: source.directory.clone().or(environment.directory.clone()),
         cpus: environment.cpus,
     };
-    let running = assemble::assemble(&config, &environment, &mut report);
+    let running = assemble::assemble(&config, &environment, predecessor, &mut report);
     (running, report)
 }
 
@@ -120,7 +130,7 @@ pub fn load(source: &Source, environment: &Environment<'_>) -> (Option<Running>,
 /// command line makes.
 pub fn assemble(config: &Config, environment: &Environment<'_>) -> (Option<Running>, Report) {
     let mut report = Report::default();
-    let running = assemble::assemble(config, environment, &mut report);
+    let running = assemble::assemble(config, environment, None, &mut report);
     (running, report)
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use emberline_routing::{
     Distribution, EmptyTag, HashTag, Member, Pool as Placing, PoolId, PoolSpec, Route, ServerId,
@@ -15,15 +15,16 @@ use super::model::{self, OnDown, PoolKind, PoolTable};
 use super::read::At;
 use super::{Config, Environment, Report, hotkey, l1, outage};
 use crate::local::LocalPool;
-use crate::running::{self, Protocol, Secret};
+use crate::running::{self, GRACE, Protocol, Running, Secret, Slots};
 
 /// The pools as they are numbered.
-#[derive(Default)]
 pub struct Pools {
     /// By id.
-    pub pools: Vec<running::Pool>,
-    /// By id; a pool's servers stand together.
-    pub servers: Vec<running::Server>,
+    pub pools: Slots<running::Pool>,
+    /// By id.
+    pub servers: Slots<running::Server>,
+    now: Instant,
+    grace: Duration,
     /// What a reference to each pool becomes.
     pub routes: HashMap<String, Route>,
     /// Passwords by their places: one that many pools take over is fetched,
@@ -32,7 +33,19 @@ pub struct Pools {
 }
 
 impl Pools {
-    /// Check a pool and give it the next id.
+    /// No pools yet; those that the `predecessor` had keep their numbers.
+    pub fn after(predecessor: Option<&Running>, now: Instant) -> Pools {
+        Pools {
+            pools: predecessor.map_or_else(Slots::default, |old| Slots::after(&old.pools, now)),
+            servers: predecessor.map_or_else(Slots::default, |old| Slots::after(&old.servers, now)),
+            now,
+            grace: predecessor.map_or(GRACE, Running::grace),
+            routes: HashMap::new(),
+            passwords: HashMap::new(),
+        }
+    }
+
+    /// Check a pool and give it its id.
     pub fn add(
         &mut self,
         config: &Config,
@@ -53,13 +66,19 @@ impl Pools {
             report.error(&username.span, "`username` is given without a password");
         }
 
-        let id = PoolId(u16::try_from(self.pools.len()).unwrap_or(u16::MAX));
-        let first = u32::try_from(self.servers.len()).unwrap_or(u32::MAX);
+        // What speaks another protocol, or has no servers any more, is another pool.
+        let place = self.pools.place(self.now, self.grace, |old| {
+            let is_local = kind == PoolKind::Local;
+            old.name == name && Some(old.protocol) == protocol && old.local.is_some() == is_local
+        });
+        let id = PoolId(u16::try_from(place).unwrap_or(u16::MAX));
         let route = match kind {
-            PoolKind::Local => Some(Route::Local(id)),
-            PoolKind::Remote => self.placing(name, table, id, span, report).map(Route::Pool),
+            PoolKind::Local => Some((Route::Local(id), Vec::new())),
+            PoolKind::Remote => self
+                .placing(name, table, id, span, report)
+                .map(|pool| (Route::Pool(Arc::clone(&pool)), pool.spec().ids.clone())),
         };
-        let Some((route, protocol)) = route.zip(protocol) else {
+        let Some(((route, servers), protocol)) = route.zip(protocol) else {
             return;
         };
         // Lists are copied for every pool: not for a configuration that is refused.
@@ -71,18 +90,19 @@ impl Pools {
             ),
         };
         let (capacity, value_max) = (table.capacity.as_ref(), table.value_max.as_ref());
-        let local = (kind == PoolKind::Local && !report.has_errors())
-            .then(|| LocalPool::new(capacity.map_or(model::CAPACITY, |at| at.value).0));
+        let capacity = capacity.map_or(model::CAPACITY, |at| at.value).0;
+        let local =
+            (kind == PoolKind::Local && !report.has_errors()).then(|| self.local(place, capacity));
         let connect = table.connect_timeout.as_ref();
         let request = table.request_timeout.as_ref();
         let timeout_request = request.map_or(model::REQUEST_TIMEOUT, |at| at.value).0;
         let value_max = value_max.map_or(model::VALUE_MAX, |at| at.value).0;
         self.routes.insert(name.to_owned(), route);
-        self.pools.push(running::Pool {
+        let pool = running::Pool {
             name: name.to_owned(),
             protocol,
-            local: local.map(Arc::new),
-            servers: first..u32::try_from(self.servers.len()).unwrap_or(u32::MAX),
+            local,
+            servers,
             timeout_connect: connect.map_or(model::CONNECT_TIMEOUT, |at| at.value).0,
             timeout_request,
             connections: table
@@ -109,7 +129,17 @@ impl Pools {
             value_max: usize::try_from(value_max).unwrap_or(usize::MAX),
             hotkey,
             l1,
-        });
+        };
+        self.pools.put(place, pool);
+    }
+
+    /// The store of a local pool: the one that it had, if that is as large.
+    fn local(&self, place: usize, capacity: u64) -> Arc<LocalPool> {
+        let kept = self.pools.get(place).and_then(|pool| pool.local.as_ref());
+        match kept {
+            Some(store) if store.capacity() == capacity => Arc::clone(store),
+            _ => Arc::new(LocalPool::new(capacity)),
+        }
     }
 
     /// Put what `on_down` says before the pools that have something to say.
@@ -185,14 +215,8 @@ impl Pools {
             .unwrap_or_default();
         let hash_tag = hash_tag(table, distribution, report);
         let members = members(servers, distribution, report);
-        let first = ServerId(u32::try_from(self.servers.len()).unwrap_or(u32::MAX));
-        self.servers
-            .extend(servers.iter().map(|server| running::Server {
-                pool: id,
-                name: server.text.clone(),
-                address: server.address.value.clone(),
-                down: server.down.as_ref().is_some_and(|down| down.value),
-            }));
+        let ids = servers.iter().map(|server| self.number(id, server));
+        let ids: Vec<ServerId> = ids.collect();
         // An empty array was reported when it was read.
         if servers.is_empty() {
             return None;
@@ -210,8 +234,8 @@ impl Pools {
         let built = Placing::new(PoolSpec {
             name: name.to_owned(),
             id,
-            first,
             members,
+            ids,
             distribution,
             hash: table.hash.as_ref().map(|at| at.value).unwrap_or_default(),
             byte_sign: table
@@ -241,14 +265,29 @@ impl Pools {
         }
     }
 
-    /// By id: where a pool's keys are; none for a local one.
+    /// Give a server its id: it is the same as long as its pool and its
+    /// address are.
+    fn number(&mut self, pool: PoolId, server: &model::Server) -> ServerId {
+        let server = running::Server {
+            pool,
+            name: server.text.clone(),
+            address: server.address.value.clone(),
+            down: server.down.as_ref().is_some_and(|down| down.value),
+        };
+        let same = |old: &running::Server| old.pool == pool && old.name == server.name;
+        let place = self.servers.place(self.now, self.grace, same);
+        self.servers.put(place, server);
+        ServerId(u32::try_from(place).unwrap_or(u32::MAX))
+    }
+
+    /// By id: where a pool's keys are; none for a local one, or one that has gone.
     pub fn rings(&self) -> Vec<Option<Arc<Placing>>> {
-        let ring = |pool: &running::Pool| match self.routes.get(&pool.name) {
+        let ring = |at| match self.routes.get(&self.pools.present(at)?.name) {
             Some(Route::Pool(ring)) => Some(Arc::clone(ring)),
             Some(Route::Guarded(guarded)) => Some(Arc::clone(guarded.pool())),
             _ => None,
         };
-        self.pools.iter().map(ring).collect()
+        (0..self.pools.places()).map(ring).collect()
     }
 
     /// The largest value that any of these pools takes.

@@ -12,9 +12,9 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::index::{Index, Pending};
+use super::names::Names;
 use super::record::{self, MAGIC, Record};
 
 /// An open log.
@@ -145,14 +145,13 @@ impl LogFile {
     ///
     /// # Errors
     /// When the new file cannot be written; then the old one stays.
-    pub fn compact(&mut self, index: &Index, names: &[Arc<str>]) -> io::Result<()> {
+    pub fn compact(&mut self, index: &Index, names: &Names) -> io::Result<()> {
         let mut bytes = MAGIC.to_vec();
         for (seq, pending) in index.iter() {
-            let name = names.get(pending.server as usize);
             let record = Record::Waits {
                 seq,
                 unix_ms: pending.unix_ms,
-                server: name.map_or(b"", |name| name.as_bytes()),
+                server: names.name(pending.server),
                 key: &pending.key,
             };
             record.write(&mut bytes);
@@ -234,7 +233,8 @@ mod tests {
 
         let (mut log, found) = LogFile::open(&path, |_| 0).unwrap();
         let before = log.len();
-        log.compact(&found.index, &["a:1".into()]).unwrap();
+        log.compact(&found.index, &["a:1"].into_iter().collect())
+            .unwrap();
         assert!(log.len() < before);
         log.append(&waits(4, "c")).unwrap();
         drop(log);

@@ -5,17 +5,19 @@ use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::oneshot;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
-use super::file::LogFile;
+use super::file::{Found, LogFile};
 use super::index::Pending;
+use super::names::Names;
 use super::record::{GONE_LEN, Record};
-use super::{DeleteLog, Refused};
+use super::{Refused, Shared};
 use crate::log::Limited;
+use crate::running;
 
 /// The most that one batch takes.
 const BATCH: usize = 4096;
@@ -32,6 +34,20 @@ type Answer = oneshot::Sender<Result<(), Refused>>;
 /// What the thread is asked to do.
 #[derive(Debug)]
 pub enum Job {
+    /// Open a log.
+    Open {
+        /// Where it is, and its bounds.
+        settings: running::DeleteLog,
+        /// The servers of its pool.
+        names: Names,
+        /// Told of it, or why it cannot be used.
+        answer: Sender<io::Result<Arc<Shared>>>,
+    },
+    /// Nobody has this log any more.
+    Close {
+        /// Which.
+        log: usize,
+    },
     /// Write a delete.
     Append {
         /// Which log's.
@@ -59,14 +75,15 @@ pub enum Job {
 }
 
 /// See the module's description.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Writer {
-    logs: Vec<Seat>,
+    /// By number.
+    logs: Vec<Option<Seat>>,
 }
 
 #[derive(Debug)]
 struct Seat {
-    log: Arc<DeleteLog>,
+    log: Arc<Shared>,
     file: LogFile,
     /// The next delete's number.
     next: u64,
@@ -85,19 +102,6 @@ struct Batch {
 }
 
 impl Writer {
-    /// For these logs, in the order of their numbers.
-    pub fn new(logs: Vec<(Arc<DeleteLog>, LogFile, u64)>) -> Writer {
-        let seat = |(log, file, next)| Seat {
-            log,
-            file,
-            next,
-            batch: Batch::default(),
-        };
-        Writer {
-            logs: logs.into_iter().map(seat).collect(),
-        }
-    }
-
     /// Work until nobody can ask any more.
     pub fn run(mut self, queue: &Receiver<Job>) {
         loop {
@@ -109,12 +113,24 @@ impl Writer {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            self.logs.iter_mut().for_each(Seat::write);
+            self.logs.iter_mut().flatten().for_each(Seat::write);
         }
     }
 
     fn take(&mut self, job: Job) {
         match job {
+            Job::Open {
+                settings,
+                names,
+                answer,
+            } => {
+                // Whoever asked waits for it.
+                let _ = answer.send(self.open(&settings, names));
+            }
+            Job::Close { log } => {
+                let seat = self.logs.get_mut(log).and_then(Option::take);
+                seat.into_iter().for_each(|mut seat| seat.write());
+            }
             Job::Append {
                 log,
                 server,
@@ -122,7 +138,7 @@ impl Writer {
                 unix_ms,
                 answer,
             } => {
-                if let Some(seat) = self.logs.get_mut(log) {
+                if let Some(Some(seat)) = self.logs.get_mut(log) {
                     let pending = Pending {
                         server,
                         key,
@@ -137,26 +153,63 @@ impl Writer {
                 seq,
                 key,
             } => {
-                if let Some(seat) = self.logs.get_mut(log) {
+                if let Some(Some(seat)) = self.logs.get_mut(log) {
                     Record::Gone(seq).write(&mut seat.batch.bytes);
                     seat.batch.gone.push((server, seq, key));
                 }
             }
         }
     }
+
+    fn open(&mut self, settings: &running::DeleteLog, mut names: Names) -> io::Result<Arc<Shared>> {
+        let own = names.len();
+        let (file, found) = LogFile::open(&settings.path, |name| names.number(name))?;
+        let Found { index, next, torn } = found;
+        let path = settings.path.display();
+        if torn > 0 {
+            warn!(
+                %path,
+                bytes = torn,
+                "the delete log's last record was not written whole: it was left out"
+            );
+        }
+        if index.len() > 0 {
+            info!(
+                %path,
+                deletes = index.len(),
+                unknown_servers = names.len() - own,
+                "deletes of an earlier process wait to be applied"
+            );
+        }
+        let number = self.logs.iter().position(Option::is_none);
+        let number = number.unwrap_or(self.logs.len());
+        let log = Arc::new(Shared::new(settings.path.clone(), number, index, names));
+        log.follow(settings);
+        log.show(file.len());
+        let seat = Seat {
+            log: Arc::clone(&log),
+            file,
+            next,
+            batch: Batch::default(),
+        };
+        match self.logs.get_mut(number) {
+            Some(free) => *free = Some(seat),
+            None => self.logs.push(Some(seat)),
+        }
+        Ok(log)
+    }
 }
 
 impl Seat {
     fn add(&mut self, pending: Pending, answer: Answer) {
-        let name = self.log.names.get(pending.server as usize);
-        let record = Record::Waits {
+        let before = self.batch.bytes.len();
+        Record::Waits {
             seq: self.next,
             unix_ms: pending.unix_ms,
-            server: name.map_or(b"", |name| name.as_bytes()),
+            server: self.log.names().name(pending.server),
             key: &pending.key,
-        };
-        let before = self.batch.bytes.len();
-        record.write(&mut self.batch.bytes);
+        }
+        .write(&mut self.batch.bytes);
         let fits = self.fits() || self.make_room() && self.fits();
         if !fits {
             self.batch.bytes.truncate(before);
@@ -172,7 +225,7 @@ impl Seat {
     fn fits(&self) -> bool {
         let waiting = self.log.waiting.load(Ordering::Relaxed) + self.batch.added.len() + 1;
         let bytes = self.file.len() + self.batch.bytes.len() as u64;
-        bytes + waiting as u64 * GONE_LEN <= self.log.settings.bytes_max
+        bytes + waiting as u64 * GONE_LEN <= self.log.bytes_max()
     }
 
     /// Throw out of the file what waits no more, if that is most of it: not
@@ -183,7 +236,7 @@ impl Seat {
         if index.bytes() > self.file.len() / 2 {
             return false;
         }
-        match self.file.compact(&index, &log.names) {
+        match self.file.compact(&index, &log.names()) {
             Ok(()) => true,
             Err(error) => {
                 self.complain(&error);
@@ -209,7 +262,7 @@ impl Seat {
         if let Err(error) = &written {
             self.complain(error);
         }
-        let figures = Arc::clone(&self.log.figures);
+        let figures = &self.log.figures;
         let mut answers = Vec::with_capacity(added.len());
         {
             let mut index = self.log.index();
@@ -244,7 +297,7 @@ impl Seat {
         }
         if !old.is_empty() {
             warn!(
-                pool = self.log.pool,
+                path = %self.log.path.display(),
                 deletes = old.len(),
                 "deletes have waited for too long and will not be applied"
             );
@@ -263,13 +316,11 @@ impl Seat {
     }
 
     fn too_old(&self) -> Vec<u64> {
-        if self.log.is_idle() {
+        if self.log.waiting.load(Ordering::Relaxed) == 0 {
             return Vec::new();
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let oldest = now
-            .unwrap_or_default()
-            .saturating_sub(self.log.settings.age_max);
+        let oldest = now.unwrap_or_default().saturating_sub(self.log.age_max());
         let oldest = u64::try_from(oldest.as_millis()).unwrap_or(u64::MAX);
         let index = self.log.index();
         match index.oldest().is_some_and(|first| first < oldest) {
@@ -289,14 +340,15 @@ impl Seat {
             let _ = answer.send(Err(Arc::clone(&why)));
         }
         if let Some(skipped) = REFUSALS.admit() {
-            let pool = &self.log.pool;
-            warn!(pool, why = &*why, skipped, "a delete was not written down");
+            let path = self.log.path.display();
+            warn!(%path, why = &*why, skipped, "a delete was not written down");
         }
     }
 
     fn complain(&self, error: &io::Error) {
         if let Some(skipped) = REFUSALS.admit() {
-            error!(pool = self.log.pool, %error, skipped, "the delete log cannot be written");
+            let path = self.log.path.display();
+            error!(%path, %error, skipped, "the delete log cannot be written");
         }
     }
 }

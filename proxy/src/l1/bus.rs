@@ -63,7 +63,7 @@ pub(super) async fn run(desk: Rc<Desk>, bus: Bus, writes: UnboundedReceiver<Writ
         malformed: 0,
     };
     let publisher = Publisher {
-        pools: &desk.running.pools,
+        desk: &desk,
         bus: &bus,
         sender,
         writes,

@@ -28,6 +28,7 @@ use super::fitness::Fitness;
 use super::flights::{Boarded, Flight, Flights};
 use super::ledger::Ledger;
 use super::{Asked, Fetch, Filled, L1, Landed, LinkState, Said};
+use crate::generation::Generation;
 use crate::metrics::{Event, Meter, Verdict};
 use crate::running::{Mode, Pool, Running, Server};
 
@@ -39,10 +40,13 @@ pub struct Desk {
     pub l1: Arc<L1>,
     /// The thread's own.
     pub meter: Arc<Meter>,
-    tell: Box<dyn Fn(usize, Landed)>,
-    flights: RefCell<Flights>,
-    fitness: RefCell<Fitness>,
-    ledger: RefCell<Ledger>,
+    /// Which generation of the configuration that is.
+    generation: u64,
+    tell: Rc<dyn Fn(usize, Landed)>,
+    flights: Rc<RefCell<Flights>>,
+    fitness: Rc<RefCell<Fitness>>,
+    ledger: Rc<RefCell<Ledger>>,
+    newest: Rc<RefCell<Arc<Running>>>,
 }
 
 impl Desk {
@@ -54,14 +58,46 @@ impl Desk {
         tell: Box<dyn Fn(usize, Landed)>,
     ) -> Rc<Desk> {
         Rc::new(Desk {
+            newest: Rc::new(RefCell::new(Arc::clone(&running))),
             running,
             l1,
             meter,
-            tell,
-            flights: RefCell::default(),
-            fitness: RefCell::default(),
-            ledger: RefCell::default(),
+            generation: 0,
+            tell: tell.into(),
+            flights: Rc::default(),
+            fitness: Rc::default(),
+            ledger: Rc::default(),
         })
+    }
+
+    /// The same desk under another generation. Links that stay go on with the
+    /// old one, which says the same of their servers.
+    pub fn next(&self, generation: &Generation) -> Rc<Desk> {
+        let running = Arc::clone(&generation.running);
+        self.newest.replace(Arc::clone(&running));
+        // The last meter is this thread's.
+        let meter = generation.meters.last().unwrap_or(&self.meter);
+        Rc::new(Desk {
+            running,
+            l1: Arc::clone(&self.l1),
+            meter: Arc::clone(meter),
+            generation: generation.number,
+            tell: Rc::clone(&self.tell),
+            flights: Rc::clone(&self.flights),
+            fitness: Rc::clone(&self.fitness),
+            ledger: Rc::clone(&self.ledger),
+            newest: Rc::clone(&self.newest),
+        })
+    }
+
+    /// The newest configuration, for who knows none of its numbers.
+    pub fn newest(&self) -> Arc<Running> {
+        Arc::clone(&self.newest.borrow())
+    }
+
+    /// Whether what follows from this generation is still to be done.
+    pub fn is_under(&self, generation: Option<u64>) -> bool {
+        generation.is_none_or(|generation| generation >= self.generation)
     }
 
     /// Nanoseconds of the process's clock.

@@ -4,6 +4,8 @@ use std::sync::{Mutex, PoisonError};
 
 use emberline_routing::ServerId;
 
+use crate::shelf::Shelf;
+
 /// How the thread's connection to a server is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum LinkState {
@@ -38,12 +40,17 @@ impl LinkState {
 
 /// The state of every server's link. Written by the thread, rarely.
 #[derive(Debug)]
-pub struct Links(Box<[Mutex<LinkState>]>);
+pub struct Links(Shelf<Mutex<LinkState>>);
 
 impl Links {
     /// So many idle links.
     pub fn new(servers: usize) -> Links {
-        Links((0..servers).map(|_| Mutex::default()).collect())
+        Links(Shelf::new(servers))
+    }
+
+    /// Make room for so many.
+    pub fn grow(&self, servers: usize) {
+        self.0.grow(servers);
     }
 
     /// How a server's link is.

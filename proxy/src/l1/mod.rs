@@ -35,10 +35,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use emberline_hotkey::{Board, Held, HotKey, HotSet, KeyHash, KeyHasher, Pulse, Store, Token};
-use emberline_routing::ServerId;
+use emberline_routing::{PoolId, ServerId};
 use tokio::sync::mpsc;
 
+use crate::generation::Generation;
 use crate::running::Running;
+use crate::shelf::Shelf;
 use doubts::Doubts;
 pub use fetch::{Asked, Fetch, Said};
 pub use links::{LinkState, Links};
@@ -54,20 +56,31 @@ pub struct L1 {
     /// Their items.
     pub store: Store,
     /// By `ServerId`: whether its items may be served.
-    pub pulses: Box<[Pulse]>,
+    pub pulses: Shelf<Pulse>,
     /// How the thread's connections are.
     pub links: Links,
     /// What the clock of the process counts from.
     pub epoch: Instant,
-    asks: mpsc::UnboundedSender<Ask>,
+    asks: mpsc::UnboundedSender<Given>,
     doubts: Mutex<Doubts>,
     /// Whether there are any: saves the lock.
     doubtful: AtomicBool,
 }
 
+/// Something that the thread was asked for.
+#[derive(Debug)]
+pub struct Given {
+    ask: Ask,
+    /// It follows from this generation of the configuration, and from no other.
+    under: Option<u64>,
+}
+
 /// What a worker wants of the L1's thread.
 #[derive(Debug)]
 pub enum Ask {
+    /// Go on under this generation. Answered when nothing that was read under
+    /// an older one, and would be read otherwise now, can be served any more.
+    Reload(Arc<Generation>, std::sync::mpsc::Sender<()>),
     /// Fetch a promoted key's value. Answered by one [`Landed`] with this token
     /// to this worker; several asks with the same token are one flight, and a
     /// worker that asks twice before it lands is told once.
@@ -144,18 +157,18 @@ pub struct Landed {
 
 impl L1 {
     /// An empty L1 for this configuration, and what its thread listens to.
-    pub fn new(running: &Running) -> (Arc<L1>, mpsc::UnboundedReceiver<Ask>) {
+    pub fn new(running: &Running) -> (Arc<L1>, mpsc::UnboundedReceiver<Given>) {
         let (asks, asked) = mpsc::unbounded_channel();
         let (hasher, board) = (KeyHasher::random(), Board::default());
-        for (pool, settings) in (0..).zip(&running.pools) {
+        for (PoolId(pool), settings) in running.pools() {
             board.always(&hasher, pool, &settings.hotkey.always);
         }
         let l1 = L1 {
             hasher,
             board,
             store: Store::new(running.l1_capacity),
-            pulses: running.servers.iter().map(|_| Pulse::default()).collect(),
-            links: Links::new(running.servers.len()),
+            pulses: Shelf::new(running.servers.places()),
+            links: Links::new(running.servers.places()),
             epoch: Instant::now(),
             asks,
             doubts: Mutex::default(),
@@ -172,7 +185,15 @@ impl L1 {
     /// Hand something to the thread.
     pub fn ask(&self, ask: Ask) {
         // The thread ends with the process only.
-        let _ = self.asks.send(ask);
+        let _ = self.asks.send(Given { ask, under: None });
+    }
+
+    /// The same, of what this generation of the configuration has led to: it
+    /// fails if the thread is further already, because the key's server may be
+    /// another one now.
+    pub fn ask_under(&self, generation: u64, ask: Ask) {
+        let under = Some(generation);
+        let _ = self.asks.send(Given { ask, under });
     }
 
     /// A write to a key that is not promoted ended in doubt at `now`: if it is

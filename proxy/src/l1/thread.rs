@@ -7,16 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use emberline_hotkey::mutation::{Mutation, breaks};
-use emberline_routing::ServerId;
+use emberline_routing::{PoolId, ServerId};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::copying::{Asker, Copying};
 use super::desk::Desk;
-use super::{Ask, Asked, Fetch, L1, Landed, Said, bus, memcached, redis};
+use super::{Ask, Asked, Fetch, Filled, Given, L1, Landed, LinkState, Said, bus, memcached, redis};
+use crate::generation::Generation;
 use crate::metrics::Meter;
-use crate::running::{Protocol, Running};
+use crate::running::{Changes, Protocol, Running};
 
 /// How often flights, items and keys are looked over.
 const TICK: Duration = Duration::from_millis(100);
@@ -29,7 +30,7 @@ pub fn spawn(
     running: Arc<Running>,
     l1: Arc<L1>,
     meter: Arc<Meter>,
-    asked: mpsc::UnboundedReceiver<Ask>,
+    asked: mpsc::UnboundedReceiver<Given>,
     tell: impl Fn(usize, Landed) + Send + 'static,
 ) -> io::Result<()> {
     let work = move || {
@@ -66,7 +67,7 @@ struct Keeper {
 
 impl Keeper {
     fn new(desk: Rc<Desk>) -> Keeper {
-        let links = desk.running.servers.iter().map(|_| None).collect();
+        let links = desk.running.servers.all().map(|_| None).collect();
         Keeper {
             spares: Vec::new(),
             copying: Copying::new(Rc::clone(&desk)),
@@ -77,7 +78,7 @@ impl Keeper {
         }
     }
 
-    async fn run(mut self, mut asked: mpsc::UnboundedReceiver<Ask>) {
+    async fn run(mut self, mut asked: mpsc::UnboundedReceiver<Given>) {
         if let Some(bus) = self.desk.running.bus.clone() {
             let (writes, written) = mpsc::unbounded_channel();
             tokio::task::spawn_local(bus::run(Rc::clone(&self.desk), bus, written));
@@ -96,8 +97,24 @@ impl Keeper {
         }
     }
 
-    fn take(&mut self, ask: Ask) {
+    fn take(&mut self, Given { ask, under }: Given) {
         match ask {
+            Ask::Reload(generation, done) => {
+                self.reload(&generation);
+                // Nobody waits any more only if the process is on its way out.
+                let _ = done.send(());
+            }
+            Ask::Fill {
+                key, token, worker, ..
+            } if !self.desk.is_under(under) => {
+                self.desk.answer(key.hash, token, worker, Filled::Failed);
+            }
+            Ask::Copy {
+                key, token, worker, ..
+            } if !self.desk.is_under(under) => {
+                let worker = Some(worker);
+                self.desk.answer(key.hash, token, worker, Filled::Failed);
+            }
             Ask::Fill {
                 key,
                 token,
@@ -123,6 +140,51 @@ impl Keeper {
                     let _ = bus.send((pool, key));
                 }
             }
+        }
+    }
+
+    /// Go on under another generation. A link stays if it would be made the
+    /// same way now, and nothing of its pool is different.
+    fn reload(&mut self, generation: &Generation) {
+        let (old, new) = (Rc::clone(&self.desk), &generation.running);
+        let l1 = Arc::clone(&old.l1);
+        l1.pulses.grow(new.servers.places());
+        l1.links.grow(new.servers.places());
+        self.links.resize_with(new.servers.places(), || None);
+        self.desk = old.next(generation);
+        self.copying = Copying::new(Rc::clone(&self.desk));
+        let changes = Changes::between(&old.running, new);
+        for (at, link) in self.links.iter_mut().enumerate() {
+            let server = ServerId(u32::try_from(at).unwrap_or(u32::MAX));
+            if changes.touches_server(server) {
+                // Its task ends when nobody can ask it any more.
+                link.take();
+                l1.links.note(server, LinkState::Idle);
+                if let Some(pulse) = l1.pulse(server.0) {
+                    pulse.turn();
+                    pulse.stop();
+                }
+            }
+        }
+        for key in l1.board.set().keys() {
+            let pool = usize::from(key.pool);
+            if changes.touches_pool(PoolId(key.pool)) {
+                key.invalidate();
+            }
+            if new.pools.is_gone(pool) {
+                l1.board.demote(key.hash);
+            }
+        }
+        for (PoolId(id), pool) in new.pools() {
+            let before = old.running.pools.get(usize::from(id));
+            let before = before.map_or(&[][..], |pool| &pool.hotkey.always);
+            for key in before
+                .iter()
+                .filter(|key| !pool.hotkey.always.contains(key))
+            {
+                l1.board.demote(l1.hasher.hash_in(id, key));
+            }
+            l1.board.always(&l1.hasher, id, &pool.hotkey.always);
         }
     }
 

@@ -22,6 +22,7 @@ use store::Store;
 #[derive(Debug)]
 pub struct LocalPool {
     store: Store,
+    capacity: u64,
     /// When a delayed `flush_all` takes effect.
     flush: memcache::FlushTimer,
 }
@@ -32,8 +33,14 @@ impl LocalPool {
     pub fn new(capacity_bytes: u64) -> LocalPool {
         LocalPool {
             store: Store::new(capacity_bytes),
+            capacity: capacity_bytes,
             flush: memcache::FlushTimer::default(),
         }
+    }
+
+    /// Bytes that it keeps at the most.
+    pub fn capacity(&self) -> u64 {
+        self.capacity
     }
 
     /// How many keys it holds at `now`, in milliseconds since the Unix epoch.

@@ -290,6 +290,8 @@ fn escaped(char: char) -> String {
 /// One pool's L1 in figures.
 #[derive(Clone, Debug)]
 pub struct Warmth {
+    /// Whose these are.
+    pub pool: PoolId,
     /// What it promises.
     pub mode: Mode,
     /// Keys that are promoted now.
@@ -390,26 +392,28 @@ pub fn bytes(amount: f64) -> String {
     }
 }
 
-/// Every pool's figures, by `PoolId`. `hot` are the keys of all pools.
+/// Every pool's figures. `hot` are the keys of all pools.
 pub fn pools(l1: &L1, running: &Running, meters: &[impl AsRef<Meter>], hot: &[Hot]) -> Vec<Warmth> {
     let items = items(l1);
-    let ids = (0u16..).zip(&running.pools);
-    ids.map(|(id, pool)| {
-        let own = || hot.iter().filter(|hot| hot.pool == PoolId(id));
-        let kept = own().filter_map(|hot| items.get(&hot.hash));
-        let (count, bytes) = kept.fold((0, 0), |(count, bytes), item| {
-            (count + 1, bytes + u64::from(item.weight()))
-        });
-        Warmth {
-            mode: pool.l1.mode,
-            promoted: own().count() as u64,
-            items: count,
-            bytes,
-            events: events(meters, id),
-            saving: Saving::of(own()),
-        }
-    })
-    .collect()
+    let pools = running.pools();
+    pools
+        .map(|(id, pool)| {
+            let own = || hot.iter().filter(|hot| hot.pool == id);
+            let kept = own().filter_map(|hot| items.get(&hot.hash));
+            let (count, bytes) = kept.fold((0, 0), |(count, bytes), item| {
+                (count + 1, bytes + u64::from(item.weight()))
+            });
+            Warmth {
+                pool: id,
+                mode: pool.l1.mode,
+                promoted: own().count() as u64,
+                items: count,
+                bytes,
+                events: events(meters, id.0),
+                saving: Saving::of(own()),
+            }
+        })
+        .collect()
 }
 
 /// What happened to a pool's promoted keys so far, over all threads, in the

@@ -3,6 +3,8 @@
 
 use std::collections::HashSet;
 
+use emberline_routing::PoolId;
+
 use super::family::Family;
 use super::hotkeys;
 use super::meter::{Event, Meter};
@@ -28,7 +30,7 @@ pub(super) fn events(
         "What happened to promoted keys, by pool and kind of event.",
     );
     let mut rest = [0; Event::ALL.len()];
-    for (id, pool) in (0u16..).zip(&running.pools) {
+    for (PoolId(id), pool) in running.pools() {
         let counted = hotkeys::events(meters, id);
         for (event, count) in Event::ALL.into_iter().zip(counted) {
             if count == 0 {
@@ -84,13 +86,14 @@ pub(super) fn pools(running: &Running, l1: &L1) -> [Family; 2] {
         "emberline_l1_mode",
         "Always 1; what the L1 promises in this pool is in the labels.",
     );
-    let mut counts = vec![0u64; running.pools.len()];
+    let mut counts = vec![0u64; running.pools.places()];
     for key in l1.board.set().keys() {
         if let Some(count) = counts.get_mut(usize::from(key.pool)) {
             *count += 1;
         }
     }
-    for (pool, count) in running.pools.iter().zip(counts) {
+    for (id, pool) in running.pools() {
+        let count = counts.get(usize::from(id.0)).copied().unwrap_or(0);
         promoted.push(&[("pool", &pool.name)], count as f64);
         let mode = pool.l1.mode.name();
         modes.push(&[("pool", &pool.name), ("mode", mode)], 1.0);

@@ -11,13 +11,14 @@
 //! A meter knows indexes alone. Names are put to them when `scrape` sums the
 //! meters of all workers.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
 
 use emberline_protocol::Kind;
 use emberline_routing::{PoolId, ServerId};
 
 use super::duration::{BUCKETS, bucket};
-use super::layout::Layout;
+use super::requests::Requests;
 use crate::running::Running;
 
 /// How a request ended, as label `result`.
@@ -255,32 +256,54 @@ impl Event {
 /// One worker's figures. Written by that worker's thread alone, readable from any.
 #[derive(Debug)]
 pub struct Meter {
-    layout: Layout,
-    /// Where `layout` says, five verdicts to a command.
-    requests: Box<[Counter]>,
-    /// By pool, then class.
-    durations: Box<[Histogram]>,
+    requests: Requests,
+    pools: Box<[Arc<PoolCells>]>,
     /// By `ServerId`.
-    upstreams: Box<[Upstream]>,
+    upstreams: Box<[Arc<Upstream>]>,
     /// By listener.
-    clients: Box<[Clients]>,
-    sheds: [Counter; Shed::ALL.len()],
-    /// By pool.
-    events: Box<[[Counter; Event::ALL.len()]]>,
+    clients: Box<[Arc<Clients>]>,
+    sheds: Arc<[Counter; Shed::ALL.len()]>,
+}
+
+/// One pool on one worker.
+#[derive(Debug, Default)]
+struct PoolCells {
+    /// By class.
+    durations: [Histogram; Class::ALL.len()],
+    events: [Counter; Event::ALL.len()],
 }
 
 impl Meter {
     /// A meter with room for everything that `running` names.
     pub fn new(running: &Running) -> Meter {
-        let layout = Layout::new(running);
         Meter {
-            requests: fill(layout.cells()),
-            durations: fill(running.pools.len() * Class::ALL.len()),
-            upstreams: fill(running.servers.len()),
-            clients: fill(running.listeners.len()),
-            sheds: Default::default(),
-            events: fill(running.pools.len()),
-            layout,
+            requests: Requests::new(running, None),
+            pools: fill(running.pools.places(), |_| None),
+            upstreams: fill(running.servers.places(), |_| None),
+            clients: fill(running.listeners.places(), |_| None),
+            sheds: Arc::default(),
+        }
+    }
+
+    /// The meter of the same thread when it runs on something else. What stays
+    /// is counted on in the same cells, whichever of the two counts it.
+    pub fn after(&self, old: &Running, running: &Running) -> Meter {
+        Meter {
+            requests: Requests::new(running, Some((&self.requests, old))),
+            pools: fill(running.pools.places(), |at| {
+                self.pools.get(at).filter(|_| old.keeps_pool(running, at))
+            }),
+            upstreams: fill(running.servers.places(), |at| {
+                self.upstreams
+                    .get(at)
+                    .filter(|_| old.keeps_server(running, at))
+            }),
+            clients: fill(running.listeners.places(), |at| {
+                self.clients
+                    .get(at)
+                    .filter(|_| old.keeps_listener(running, at))
+            }),
+            sheds: Arc::clone(&self.sheds),
         }
     }
 
@@ -291,8 +314,10 @@ impl Meter {
     /// `metrics::OTHER`.
     #[inline]
     pub fn request(&self, listener: usize, pool: Option<PoolId>, command: u16, result: Verdict) {
-        if let Some(cell) = self.layout.cell(listener, pool, command) {
-            bump(&self.requests, cell + result as usize);
+        if let Some(cells) = self.requests.cells(listener, pool, command)
+            && let Some(counter) = cells.get(result as usize)
+        {
+            counter.add(1);
         }
     }
 
@@ -300,22 +325,21 @@ impl Meter {
     /// were read.
     #[inline]
     pub fn gets_at_once(&self, listener: usize, pool: PoolId, command: u16, times: u64) {
-        if let Some(cell) = self.layout.cell(listener, Some(pool), command)
-            && let Some(requests) = self.requests.get(cell + Verdict::Ok as usize)
+        if let Some(cells) = self.requests.cells(listener, Some(pool), command)
+            && let Some(requests) = cells.get(Verdict::Ok as usize)
         {
             requests.add(times);
         }
-        let index = usize::from(pool.0) * Class::ALL.len() + Class::Read as usize;
-        if let Some(histogram) = self.durations.get(index) {
-            histogram.buckets[bucket(0)].add(times);
+        if let Some(cells) = self.pools.get(usize::from(pool.0)) {
+            cells.durations[Class::Read as usize].buckets[bucket(0)].add(times);
         }
     }
 
     /// Record how long a request to `pool` took, from its last byte read to its reply known.
     #[inline]
     pub fn latency(&self, pool: PoolId, class: Class, nanos: u64) {
-        let index = usize::from(pool.0) * Class::ALL.len() + class as usize;
-        if let Some(histogram) = self.durations.get(index) {
+        if let Some(cells) = self.pools.get(usize::from(pool.0)) {
+            let histogram = &cells.durations[class as usize];
             histogram.buckets[bucket(nanos)].add(1);
             histogram.nanos.add(nanos);
         }
@@ -400,39 +424,36 @@ impl Meter {
     /// Count what happened to promoted keys of a pool.
     #[inline]
     pub fn event(&self, pool: u16, event: Event, times: u64) {
-        if let Some(events) = self.events.get(usize::from(pool)) {
-            events[event as usize].add(times);
+        if let Some(cells) = self.pools.get(usize::from(pool)) {
+            cells.events[event as usize].add(times);
         }
     }
 
     /// What was counted of a pool's promoted keys so far.
     pub fn events(&self, pool: u16, event: Event) -> u64 {
-        let events = self.events.get(usize::from(pool));
-        events.map_or(0, |events| events[event as usize].value())
+        let cells = self.pools.get(usize::from(pool));
+        cells.map_or(0, |cells| cells.events[event as usize].value())
     }
 
-    pub(super) fn layout(&self) -> &Layout {
-        &self.layout
-    }
-
-    pub(super) fn requests(&self) -> &[Counter] {
+    pub(super) fn requests(&self) -> &Requests {
         &self.requests
     }
 
     pub(super) fn duration(&self, pool: usize, class: Class) -> Option<&Histogram> {
-        self.durations.get(pool * Class::ALL.len() + class as usize)
+        let cells = self.pools.get(pool)?;
+        Some(&cells.durations[class as usize])
     }
 
-    pub(super) fn upstreams(&self) -> &[Upstream] {
+    pub(super) fn upstreams(&self) -> &[Arc<Upstream>] {
         &self.upstreams
     }
 
-    pub(super) fn listeners(&self) -> &[Clients] {
+    pub(super) fn listeners(&self) -> &[Arc<Clients>] {
         &self.clients
     }
 
     pub(super) fn sheds(&self) -> &[Counter] {
-        &self.sheds
+        &*self.sheds
     }
 }
 
@@ -502,18 +523,16 @@ impl Clients {
 }
 
 #[inline]
-fn bump(counters: &[Counter], index: usize) {
-    if let Some(counter) = counters.get(index) {
-        counter.add(1);
-    }
-}
-
-#[inline]
 fn shift(gauge: &AtomicI64, delta: i64) {
     let sum = gauge.load(Ordering::Relaxed).wrapping_add(delta);
     gauge.store(sum, Ordering::Relaxed);
 }
 
-fn fill<T: Default>(n: usize) -> Box<[T]> {
-    std::iter::repeat_with(T::default).take(n).collect()
+/// So many cells, each the one that is kept or a new one.
+fn fill<'k, T: Default + 'k>(
+    count: usize,
+    kept: impl Fn(usize) -> Option<&'k Arc<T>>,
+) -> Box<[Arc<T>]> {
+    let cell = |at| kept(at).map_or_else(Arc::default, Arc::clone);
+    (0..count).map(cell).collect()
 }

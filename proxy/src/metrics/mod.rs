@@ -9,10 +9,10 @@ mod command;
 mod duration;
 mod family;
 pub mod hotkeys;
-mod layout;
 mod memory;
 mod meter;
 pub mod process;
+mod requests;
 mod scrape;
 pub mod totals;
 

@@ -15,17 +15,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use emberline_routing::{PoolId, ServerId};
+use emberline_routing::PoolId;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Registry, TextEncoder};
 
 use super::family::Family;
-use super::meter::{Class, Meter, Shed, Verdict};
+use super::meter::{Class, Shed, Verdict};
+use super::requests::Spot;
 use super::totals::{self, Durations};
 use super::{command, memory, process};
-use crate::delete_log;
+use crate::generation::{Current, Generation};
 use crate::l1::L1;
+use crate::reload::Reloads;
 use crate::running::Running;
 use crate::server::health::{Board, Standing};
 
@@ -45,24 +47,19 @@ pub struct Scrape {
 }
 
 impl Scrape {
-    /// A scrape over the meters of all workers. `started` is when the
-    /// configuration was loaded.
+    /// A scrape over the meters of all workers.
     pub(crate) fn new(
-        running: Arc<Running>,
-        meters: Vec<Arc<Meter>>,
+        current: Arc<Current>,
         l1: Arc<L1>,
         health: Arc<Board>,
-        delete_logs: Vec<Arc<delete_log::Figures>>,
-        started: SystemTime,
+        reloads: Arc<Reloads>,
     ) -> Scrape {
         let registry = Registry::new();
         let workers = Workers {
-            running,
-            meters,
+            current,
             l1,
             health,
-            delete_logs,
-            started,
+            reloads,
             requests: Mutex::default(),
             histograms: Mutex::default(),
             events: Mutex::default(),
@@ -85,14 +82,12 @@ impl Scrape {
 
 /// The collector over all workers' meters.
 struct Workers {
-    running: Arc<Running>,
-    meters: Vec<Arc<Meter>>,
+    current: Arc<Current>,
     l1: Arc<L1>,
     health: Arc<Board>,
-    delete_logs: Vec<Arc<delete_log::Figures>>,
-    started: SystemTime,
-    /// Cells of `emberline_requests_total` that have a series of their own.
-    requests: Mutex<HashSet<usize>>,
+    reloads: Arc<Reloads>,
+    /// What of `emberline_requests_total` has a series of its own.
+    requests: Mutex<HashSet<(Spot, Verdict)>>,
     /// Pools and classes that have a histogram of their own.
     histograms: Mutex<HashSet<(u16, Class)>>,
     events: Mutex<memory::Admitted>,
@@ -106,49 +101,72 @@ impl Collector for Workers {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
+        let at = &self.current.load();
+        self.forget_gone(&at.running);
+        Now { of: self, at }.collect()
+    }
+}
+
+impl Workers {
+    /// What a reload has removed has no series any more: others may have one.
+    fn forget_gone(&self, running: &Running) {
+        let is_there = |pool: u16| !running.pools.is_gone(usize::from(pool));
+        locked(&self.requests).retain(|(spot, _)| {
+            !running.listeners.is_gone(spot.listener)
+                && spot.pool.is_none_or(|pool| is_there(pool.0))
+        });
+        locked(&self.histograms).retain(|(pool, _)| is_there(*pool));
+        locked(&self.events).retain(|(pool, _)| is_there(*pool));
+    }
+}
+
+/// The collector, and the generation that it collects from.
+struct Now<'w> {
+    of: &'w Workers,
+    at: &'w Generation,
+}
+
+impl Now<'_> {
+    fn collect(&self) -> Vec<MetricFamily> {
         let mut families = vec![self.requests(), self.durations(), self.shed(), build_info()];
         families.extend(self.upstreams());
         families.extend(self.clients());
         families.extend(self.config());
         families.extend(self.delete_logs());
-        families.extend(memory::store(&self.l1));
-        families.extend(memory::pools(&self.running, &self.l1));
+        families.extend(memory::store(&self.of.l1));
+        families.extend(memory::pools(&self.at.running, &self.of.l1));
         families.push(memory::events(
-            &self.running,
-            &self.meters,
-            &mut locked(&self.events),
+            &self.at.running,
+            &self.at.meters,
+            &mut locked(&self.of.events),
         ));
         let mut families: Vec<_> = families.into_iter().filter_map(Family::finish).collect();
         families.extend(process::families());
         families
     }
-}
 
-impl Workers {
     fn requests(&self) -> Family {
-        let mut admitted = locked(&self.requests);
+        let mut admitted = locked(&self.of.requests);
         let mut sums = BTreeMap::new();
-        let Some(layout) = self.meters.first().map(|meter| meter.layout()) else {
+        let Some(cells) = self.at.meters.first().map(|meter| meter.requests()) else {
             return Family::counter(REQUESTS.0, REQUESTS.1);
         };
-        let max = REQUEST_SERIES_MAX.saturating_sub(layout.places() * Verdict::ALL.len());
-        for spot in layout.spots() {
-            let Some(listener) = self.running.listeners.get(spot.listener) else {
+        let max = REQUEST_SERIES_MAX.saturating_sub(cells.places() * Verdict::ALL.len());
+        for spot in cells.spots() {
+            let Some(listener) = self.at.running.listeners.present(spot.listener) else {
                 continue;
             };
             let other = command::other(listener.protocol);
-            for verdict in Verdict::ALL {
-                let cell = spot.cell + verdict as usize;
-                let sum: u64 = self
-                    .meters
-                    .iter()
-                    .filter_map(|meter| meter.requests().get(cell))
-                    .map(|counter| counter.value())
-                    .sum();
+            let mut counts = [0; Verdict::ALL.len()];
+            for meter in &*self.at.meters {
+                let counted = counts.iter_mut().zip(meter.requests().at(spot));
+                counted.for_each(|(sum, count)| *sum += count);
+            }
+            for (verdict, sum) in Verdict::ALL.into_iter().zip(counts) {
                 if sum == 0 {
                     continue;
                 }
-                let own = spot.slot == other || admit(&mut admitted, max, cell);
+                let own = spot.slot == other || admit(&mut admitted, max, (spot, verdict));
                 let slot = if own { spot.slot } else { other };
                 let pool = spot.pool.map(|pool| pool.0);
                 *sums
@@ -158,7 +176,7 @@ impl Workers {
         }
         let mut family = Family::counter(REQUESTS.0, REQUESTS.1);
         for ((listener, pool, slot, verdict), sum) in sums {
-            let listener = &self.running.listeners[listener];
+            let listener = &self.at.running.listeners[listener];
             family.push(
                 &[
                     ("listener", &listener.name),
@@ -174,7 +192,7 @@ impl Workers {
 
     /// What the proxy answers itself belongs to no pool: an empty label.
     fn pool_name(&self, pool: Option<u16>) -> &str {
-        pool.and_then(|pool| self.running.pools.get(usize::from(pool)))
+        pool.and_then(|pool| self.at.running.pools.get(usize::from(pool)))
             .map_or("", |pool| &pool.name)
     }
 
@@ -183,11 +201,11 @@ impl Workers {
             "emberline_request_duration_seconds",
             "Time from a request's last byte read to its reply known, by pool and class of command.",
         );
-        let mut admitted = locked(&self.histograms);
+        let mut admitted = locked(&self.of.histograms);
         let mut rest: [Durations; Class::ALL.len()] = Default::default();
-        for (id, pool) in (0u16..).zip(&self.running.pools) {
+        for (PoolId(id), pool) in self.at.running.pools() {
             for class in Class::ALL {
-                let durations = totals::durations(&self.meters, PoolId(id), class);
+                let durations = totals::durations(&self.at.meters, PoolId(id), class);
                 if durations.count() == 0 {
                     continue;
                 }
@@ -232,8 +250,8 @@ impl Workers {
             "Questions to servers that are down, whether they are up again.",
         );
         let (mut answered, mut failed) = (0, 0);
-        for (id, server) in (0u32..).zip(&self.running.servers) {
-            let totals = totals::server(&self.meters, ServerId(id));
+        for (id, server) in self.at.running.servers() {
+            let totals = totals::server(&self.at.meters, id);
             let pool = self.pool_name(Some(server.pool.0));
             let labels = [("pool", pool), ("server", &*server.name)];
             let with = |result| [labels[0], labels[1], ("result", result)];
@@ -243,7 +261,7 @@ impl Workers {
             inflight.push(&labels, totals.inflight as f64);
             connects.push(&with("ok"), totals.connects as f64);
             connects.push(&with("error"), totals.connects_failed as f64);
-            let is_up = self.health.standing(ServerId(id)) == Standing::Up;
+            let is_up = self.of.health.standing(id) == Standing::Up;
             health.push(&labels, f64::from(u8::from(is_up)));
             ejections.push(&labels, totals.ejections as f64);
             answered += totals.probes;
@@ -270,10 +288,8 @@ impl Workers {
         let mut oldest = gauge("oldest_seconds", "How long the oldest of them has waited.");
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let now = now.unwrap_or_default().as_secs_f64();
-        for (pool, figures) in self.running.pools.iter().zip(&self.delete_logs) {
-            if pool.delete_log.is_none() {
-                continue;
-            }
+        for (pool, figures) in self.at.deletes.figures() {
+            let pool = &self.at.running.pools[usize::from(pool.0)];
             let labels = [("pool", &*pool.name)];
             let read = |cell: &AtomicU64| cell.load(Ordering::Relaxed) as f64;
             appended.push(&labels, read(&figures.appended));
@@ -308,8 +324,8 @@ impl Workers {
             "emberline_client_sent_bytes_total",
             "Bytes written to clients.",
         );
-        for (index, listener) in self.running.listeners.iter().enumerate() {
-            let totals = totals::listener(&self.meters, index);
+        for (index, listener) in self.at.running.listeners.numbered() {
+            let totals = totals::listener(&self.at.meters, index);
             let labels = [("listener", &*listener.name)];
             connected.push(&labels, totals.clients as f64);
             accepted.push(&labels, totals.accepted as f64);
@@ -324,26 +340,36 @@ impl Workers {
             "emberline_shed_total",
             "Connections and requests turned away to protect the process.",
         );
-        for (reason, sum) in Shed::ALL.iter().zip(totals::sheds(&self.meters)) {
+        for (reason, sum) in Shed::ALL.iter().zip(totals::sheds(&self.at.meters)) {
             family.push(&[("reason", reason.name())], sum as f64);
         }
         family
     }
 
-    /// A process that runs has loaded its configuration: there is no reload yet that could fail.
-    fn config(&self) -> [Family; 2] {
+    /// How the last reload went. What a process starts with counts as one.
+    fn config(&self) -> [Family; 4] {
+        let reloads = &self.of.reloads;
         let mut successful = Family::gauge(
             "emberline_config_last_reload_successful",
             "1 if the newest configuration is the one that runs.",
         );
-        successful.push(&[], 1.0);
+        successful.push(&[], f64::from(u8::from(reloads.successful())));
         let mut loaded = Family::gauge(
             "emberline_config_last_reload_success_timestamp_seconds",
             "When the running configuration was loaded, in seconds since the Unix epoch.",
         );
-        let since_epoch = self.started.duration_since(SystemTime::UNIX_EPOCH);
-        loaded.push(&[], since_epoch.unwrap_or_default().as_secs_f64());
-        [successful, loaded]
+        loaded.push(&[], reloads.loaded());
+        let mut tried = Family::gauge(
+            "emberline_config_last_reload_timestamp_seconds",
+            "When a configuration was last loaded or refused, in seconds since the Unix epoch.",
+        );
+        tried.push(&[], reloads.tried());
+        let mut hash = Family::gauge(
+            "emberline_config_hash",
+            "What the file of the running configuration holds, as a number; 0 without a file.",
+        );
+        hash.push(&[], reloads.print() as f64);
+        [successful, loaded, tried, hash]
     }
 }
 

@@ -6,8 +6,8 @@ use emberline_protocol::memcache::Verb;
 use emberline_routing::{PoolId, ServerId};
 
 use super::duration::{BUCKETS, bounds};
-use super::layout::Spot;
-use super::meter::{Class, Counter, Health, Meter, Verdict};
+use super::meter::{Class, Health, Meter, Verdict};
+use super::requests::Spot;
 use crate::running::Protocol;
 
 /// One server over all workers.
@@ -101,10 +101,10 @@ pub fn requests(
     let mut totals = [0; Verdict::ALL.len()];
     for meter in meters {
         let meter = meter.as_ref();
-        for spot in meter.layout().spots().filter(|spot| wanted(spot.pool)) {
-            let cells = meter.requests().iter().skip(spot.cell);
-            for (sum, counter) in totals.iter_mut().zip(cells) {
-                *sum += counter.value();
+        let requests = meter.requests();
+        for spot in requests.spots().filter(|spot| wanted(spot.pool)) {
+            for (sum, count) in totals.iter_mut().zip(requests.at(spot)) {
+                *sum += count;
             }
         }
     }
@@ -116,17 +116,13 @@ pub fn verbs(meters: &[impl AsRef<Meter>], verbs: &[Verb]) -> u64 {
     let mut total = 0;
     for meter in meters {
         let meter = meter.as_ref();
-        let layout = meter.layout();
+        let requests = meter.requests();
         let wanted = |spot: &Spot| {
-            layout.protocol(spot.listener) == Some(Protocol::Memcached)
+            requests.protocol(spot.listener) == Some(Protocol::Memcached)
                 && verbs.iter().any(|verb| usize::from(verb.id()) == spot.slot)
         };
-        for spot in layout.spots().filter(wanted) {
-            let cells = meter.requests().iter().skip(spot.cell);
-            total += cells
-                .take(Verdict::ALL.len())
-                .map(Counter::value)
-                .sum::<u64>();
+        for spot in requests.spots().filter(wanted) {
+            total += requests.at(spot).sum::<u64>();
         }
     }
     total

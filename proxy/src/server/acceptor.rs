@@ -25,10 +25,15 @@ const BACKLOG: i32 = 1024;
 
 /// A bound listening socket.
 #[derive(Debug)]
-pub enum Bound {
-    /// Over TCP.
+pub struct Bound {
+    socket: Socket,
+    /// What the configuration calls its address.
+    bind: Bind,
+}
+
+#[derive(Debug)]
+enum Socket {
     Tcp(std::net::TcpListener),
-    /// Over a Unix socket.
     Unix(std::os::unix::net::UnixListener),
 }
 
@@ -39,9 +44,13 @@ impl Bound {
     /// What the kernel says, with the listener's name and address.
     pub fn new(listener: &Listener) -> io::Result<Bound> {
         let bound = match &listener.bind {
-            Bind::Tcp(address) => bind_tcp(*address).map(Bound::Tcp),
-            Bind::Unix(path) => bind_unix(path).map(Bound::Unix),
+            Bind::Tcp(address) => bind_tcp(*address).map(Socket::Tcp),
+            Bind::Unix(path) => bind_unix(path).map(Socket::Unix),
         };
+        let bound = bound.map(|socket| Bound {
+            socket,
+            bind: listener.bind.clone(),
+        });
         bound.map_err(|error| {
             let address = match &listener.bind {
                 Bind::Tcp(address) => address.to_string(),
@@ -55,11 +64,29 @@ impl Bound {
         })
     }
 
+    /// The address as the configuration has it.
+    pub fn bind(&self) -> &Bind {
+        &self.bind
+    }
+
+    /// The same socket once more.
+    ///
+    /// # Errors
+    /// When the process has no descriptor left.
+    pub fn another(&self) -> io::Result<Bound> {
+        let socket = match &self.socket {
+            Socket::Tcp(listener) => listener.try_clone().map(Socket::Tcp)?,
+            Socket::Unix(listener) => listener.try_clone().map(Socket::Unix)?,
+        };
+        let bind = self.bind.clone();
+        Ok(Bound { socket, bind })
+    }
+
     /// The address as bound: a port of 0 has become a real one.
     pub fn address(&self) -> io::Result<Bind> {
-        match self {
-            Bound::Tcp(listener) => listener.local_addr().map(Bind::Tcp),
-            Bound::Unix(listener) => {
+        match &self.socket {
+            Socket::Tcp(listener) => listener.local_addr().map(Bind::Tcp),
+            Socket::Unix(listener) => {
                 let address = listener.local_addr()?;
                 Ok(Bind::Unix(
                     address.as_pathname().unwrap_or(Path::new("")).to_path_buf(),
@@ -133,8 +160,8 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 
 /// Accept clients of one listener until the task is ended.
 pub async fn accept(hub: Arc<Hub>, index: usize, bound: Bound) {
-    match bound {
-        Bound::Tcp(listener) => match TcpListener::from_std(listener) {
+    match bound.socket {
+        Socket::Tcp(listener) => match TcpListener::from_std(listener) {
             Ok(listener) => loop {
                 match listener.accept().await {
                     Ok((stream, _)) => {
@@ -149,7 +176,7 @@ pub async fn accept(hub: Arc<Hub>, index: usize, bound: Bound) {
             },
             Err(error) => complain(&error).await,
         },
-        Bound::Unix(listener) => match UnixListener::from_std(listener) {
+        Socket::Unix(listener) => match UnixListener::from_std(listener) {
             Ok(listener) => loop {
                 match listener.accept().await {
                     Ok((stream, _)) => match stream.into_std() {
@@ -181,6 +208,6 @@ pub fn turn_away(protocol: Protocol, message: &Message) {
     let _ = match message {
         Message::Client(stream, _) => (&*stream).write(text),
         Message::Local(stream, _) => (&*stream).write(text),
-        Message::Landed(_) | Message::Drain => Ok(0),
+        Message::Landed(_) | Message::Reload(_) | Message::Drain => Ok(0),
     };
 }

@@ -5,14 +5,14 @@ use std::time::UNIX_EPOCH;
 use emberline_protocol::memcache::Verb;
 use emberline_routing::ServerId;
 
-use crate::admin::State;
+use crate::admin::View;
 use crate::answer::{Figures, ServerFigures};
 use crate::metrics::{Health, Shed, Verdict, totals};
 
 /// Sum the meters; `buffered` are the bytes that buffers hold.
-pub fn gather(state: &State, buffered: usize) -> Figures {
-    let meters = &state.meters;
-    let listeners = (0..state.running.listeners.len()).map(|at| totals::listener(meters, at));
+pub fn gather(state: &View<'_>, buffered: usize) -> Figures {
+    let meters = &state.meters[..];
+    let listeners = (0..state.running.listeners.places()).map(|at| totals::listener(meters, at));
     let requests = totals::requests(meters, |_| true);
     let mut figures = Figures {
         started: state.started.duration_since(UNIX_EPOCH).map_or(0, |since| {
@@ -48,7 +48,7 @@ pub fn gather(state: &State, buffered: usize) -> Figures {
         figures.bytes_in += listener.received;
         figures.bytes_out += listener.sent;
     }
-    let servers = (0..state.running.servers.len() as u32).map(|id| {
+    let servers = (0..state.running.servers.places() as u32).map(|id| {
         let server = totals::server(meters, ServerId(id));
         ServerFigures {
             up: match server.health {

@@ -17,6 +17,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use emberline_hotkey::mutation::{Mutation, breaks};
@@ -27,6 +28,7 @@ use emberline_routing::{PoolId, ServerId, Target};
 
 use super::flight::Flight;
 use super::increment::Queues;
+use crate::generation::Generation;
 use crate::l1::{Ask, L1};
 use crate::metrics::{Event, Meter};
 use crate::running::{Hotkey, Mode, Pool, Running};
@@ -76,21 +78,25 @@ pub struct Heat {
     /// What the workers share.
     pub l1: Arc<L1>,
     running: Arc<Running>,
+    /// Which generation that is.
+    generation: u64,
+    /// By pool. One that has gone keeps what it was: requests may be in flight
+    /// that know it.
     pools: Box<[PoolHeat]>,
     /// Memory answers for one of them, asking nobody.
     serves: bool,
     /// By pool, the servers that requests go to.
     live: Box<[Vec<ServerId>]>,
     watches: RefCell<Box<[Option<Watch>]>>,
-    front: RefCell<Front>,
+    front: Rc<RefCell<Front>>,
     /// The version of the promoted keys that `front` follows.
-    version: Cell<u64>,
+    version: Rc<Cell<u64>>,
     /// What is being served at once, and not counted yet.
-    run: RefCell<Run>,
+    run: Rc<RefCell<Run>>,
     /// Fills that clients of this worker wait for.
-    pub flights: RefCell<HashMap<(KeyHash, Token), Flight>>,
+    pub flights: Rc<RefCell<HashMap<(KeyHash, Token), Flight>>>,
     /// Increments that wait for others in flight.
-    pub increments: RefCell<Queues>,
+    pub increments: Rc<RefCell<Queues>>,
     #[expect(clippy::vec_box, reason = "lent as they are")]
     spares: RefCell<Vec<Box<Vec<KeyHash>>>>,
     worker: usize,
@@ -213,25 +219,62 @@ impl PoolHeat {
 
 impl Heat {
     /// A worker that has seen nothing.
-    pub fn new(worker: usize, l1: Arc<L1>, running: Arc<Running>) -> Heat {
-        let pools = running.pools.iter();
-        let pools: Box<[PoolHeat]> = pools.map(|pool| PoolHeat::new(pool, &running)).collect();
+    pub fn new(worker: usize, l1: Arc<L1>, generation: &Generation) -> Heat {
+        let running = Arc::clone(&generation.running);
+        let pools = pools(&running);
         Heat {
             l1,
+            generation: generation.number,
             serves: pools.iter().any(PoolHeat::serves),
             pools,
             live: live(&running),
-            watches: RefCell::new(running.pools.iter().map(|_| None).collect()),
-            front: RefCell::default(),
-            version: Cell::new(0),
-            run: RefCell::default(),
-            flights: RefCell::default(),
-            increments: RefCell::default(),
+            watches: RefCell::new(running.pools.all().map(|_| None).collect()),
+            front: Rc::default(),
+            version: Rc::default(),
+            run: Rc::default(),
+            flights: Rc::default(),
+            increments: Rc::default(),
             spares: RefCell::default(),
             worker,
             workers: running.proxy.workers.max(1),
             running,
         }
+    }
+
+    /// The same thread's heat when it runs on something else. Eyes on pools that
+    /// look for the same stay open.
+    pub fn next(&self, generation: &Generation) -> Heat {
+        let running = Arc::clone(&generation.running);
+        let pools = pools(&running);
+        let mut before = self.watches.borrow_mut();
+        let watches = running.pools.all().enumerate().map(|(at, pool)| {
+            let same = |old: &Pool| old.name == pool.name && old.hotkey == pool.hotkey;
+            // What counts keys is large: none is kept for a pool that has gone.
+            let stays = self.running.pools.get(at).is_some_and(same) && !running.pools.is_gone(at);
+            before.get_mut(at).filter(|_| stays)?.take()
+        });
+        Heat {
+            l1: Arc::clone(&self.l1),
+            generation: generation.number,
+            serves: pools.iter().any(PoolHeat::serves),
+            pools,
+            live: live(&running),
+            watches: RefCell::new(watches.collect()),
+            front: Rc::clone(&self.front),
+            version: Rc::clone(&self.version),
+            run: Rc::clone(&self.run),
+            flights: Rc::clone(&self.flights),
+            increments: Rc::clone(&self.increments),
+            spares: RefCell::new(self.spares.take()),
+            worker: self.worker,
+            workers: self.workers,
+            running,
+        }
+    }
+
+    /// Ask the L1's thread for what this configuration has led to.
+    pub fn ask(&self, ask: Ask) {
+        self.l1.ask_under(self.generation, ask);
     }
 
     /// What the configuration says of a pool.
@@ -636,8 +679,13 @@ impl Heat {
     }
 }
 
+fn pools(running: &Running) -> Box<[PoolHeat]> {
+    let pools = running.pools.all();
+    pools.map(|pool| PoolHeat::new(pool, running)).collect()
+}
+
 fn live(running: &Running) -> Box<[Vec<ServerId>]> {
-    let mut live = vec![Vec::new(); running.pools.len()];
+    let mut live = vec![Vec::new(); running.pools.places()];
     let routers = running.listeners.iter().map(|listener| &listener.router);
     for plan in routers.flat_map(|router| router.targets()) {
         if let Target::Send(server) = *plan {

@@ -14,6 +14,7 @@ mod acceptor;
 mod backend;
 mod client;
 mod dispatch;
+mod doors;
 mod errand;
 mod fault;
 mod figures;
@@ -42,8 +43,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
-use self::acceptor::{Bound, SocketFile};
 use self::dispatch::Graves;
+use self::doors::Doors;
 use self::worker::{Message, Worker};
 use crate::admin::{self, AdminHandle};
 use crate::answer::Figures;
@@ -51,24 +52,22 @@ use crate::delete_log::DeleteLogs;
 use crate::l1::{self, L1};
 use crate::metrics::hotkeys::{self, Hot};
 use crate::metrics::{Meter, Shed};
-use crate::running::{Bind, Running};
+use crate::reload::{self, Adopt, Adopted, Origin};
+use crate::running::{Bind, Changes, Running};
 pub use places::places;
 
 /// What the threads of one process share.
 #[derive(Debug)]
 pub struct Hub {
-    running: Arc<Running>,
     state: Arc<admin::State>,
-    /// The acceptor's own cells.
-    meter: Arc<Meter>,
     client_ids: AtomicU64,
     l1: Arc<L1>,
     /// What was deleted a moment ago.
     graves: Graves,
     /// What is known not to be there.
     absences: Graves,
-    /// What could not be deleted yet.
-    deletes: DeleteLogs,
+    /// Where clients come in.
+    doors: Doors,
     workers: Vec<Seat>,
 }
 
@@ -84,11 +83,12 @@ struct Seat {
 impl Hub {
     /// Give a new client to the worker with the fewest.
     fn admit(&self, listener: usize, message: Message) {
+        let generation = self.state.current().load();
         let load = |seat: &&Seat| seat.clients.load(Ordering::Relaxed);
         let total: usize = self.workers.iter().map(|seat| load(&seat)).sum();
         let seat = self.workers.iter().min_by_key(load);
         match seat {
-            Some(seat) if total < self.running.proxy.clients_max => {
+            Some(seat) if total < generation.running.proxy.clients_max => {
                 seat.clients.fetch_add(1, Ordering::Relaxed);
                 if seat.messages.send(message).is_err() {
                     seat.clients.fetch_sub(1, Ordering::Relaxed);
@@ -96,8 +96,12 @@ impl Hub {
                 }
             }
             _ => {
-                self.meter.shed(Shed::Clients);
-                acceptor::turn_away(self.running.listeners[listener].protocol, &message);
+                // The acceptor's own cells.
+                if let Some(meter) = generation.meters.get(self.workers.len()) {
+                    meter.shed(Shed::Clients);
+                }
+                let listener = &generation.running.listeners[listener];
+                acceptor::turn_away(listener.protocol, &message);
             }
         }
     }
@@ -135,13 +139,50 @@ impl Hub {
             .workers
             .iter()
             .map(|seat| seat.buffered.load(Ordering::Relaxed));
-        figures::gather(&self.state, buffered.sum())
+        figures::gather(&self.state.view(), buffered.sum())
     }
 
     /// The hot keys of the pools that a listener leads to.
     fn hotkeys(&self, listener: usize) -> Vec<Hot> {
-        let pools = self.running.listeners[listener].router.pools();
-        hotkeys::list(&self.l1, &self.running, |pool| pools.contains(&pool))
+        let running = self.state.view().running;
+        let pools = running.listeners[listener].router.pools();
+        hotkeys::list(&self.l1, &running, |pool| pools.contains(&pool))
+    }
+}
+
+/// What the thread that watches the file changes.
+struct Process(Arc<Hub>);
+
+impl Adopt for Process {
+    fn running(&self) -> Arc<Running> {
+        self.0.state.view().running
+    }
+
+    /// In this order, so that nobody ever meets what is not there yet: sockets,
+    /// and files, since they may fail; tables that are shared; the L1's thread, which
+    /// forgets what may be wrong from now on; the workers, each between two
+    /// turns; and at last new clients.
+    fn adopt(&self, mut next: Running) -> io::Result<Adopted> {
+        let hub = &self.0;
+        let old = hub.state.current().load();
+        let restart = reload::keep_what_is_fixed(&old.running, &mut next);
+        let opened = hub.doors.bind(&next)?;
+        let deletes = old.deletes.next(&next)?;
+        let changes = Changes::between(&old.running, &next);
+        let generation = Arc::new(old.next(next, deletes));
+        let running = &generation.running;
+        let is_new = |at| !old.running.keeps_server(running, at);
+        hub.state.health.follow(running, is_new);
+        let (done, forgotten) = std::sync::mpsc::channel();
+        hub.l1.ask(l1::Ask::Reload(Arc::clone(&generation), done));
+        // It answers, unless it has ended, and then it serves nothing.
+        let _ = forgotten.recv();
+        hub.state.current().replace(Arc::clone(&generation));
+        for index in 0..hub.workers.len() {
+            hub.tell(index, Message::Reload(Arc::clone(&generation)));
+        }
+        hub.doors.follow(running, opened);
+        Ok(Adopted { changes, restart })
     }
 }
 
@@ -150,8 +191,7 @@ impl Hub {
 pub struct Handle {
     hub: Arc<Hub>,
     addresses: Vec<(String, Bind)>,
-    files: Vec<SocketFile>,
-    stop: Option<oneshot::Sender<()>>,
+    reload: Option<JoinHandle<()>>,
     acceptor: Option<JoinHandle<()>>,
     workers: Vec<JoinHandle<()>>,
     _admin: AdminHandle,
@@ -172,7 +212,8 @@ impl Handle {
     /// no longer than the configured time.
     pub fn shutdown(mut self) {
         self.drain();
-        let deadline = std::time::Instant::now() + self.hub.running.proxy.timeout_drain;
+        let deadline =
+            std::time::Instant::now() + self.hub.state.view().running.proxy.timeout_drain;
         for thread in self.workers.drain(..) {
             while !thread.is_finished() {
                 if std::time::Instant::now() > deadline {
@@ -188,12 +229,13 @@ impl Handle {
     /// Stop accepting and let the workers end when their clients are served.
     /// The acceptor goes first: no client may be handed over behind the word.
     fn drain(&mut self) {
-        self.stop.take();
+        self.hub.state.reloads().stop(self.reload.take());
+        self.hub.doors.close();
         if let Some(acceptor) = self.acceptor.take() {
             let _ = acceptor.join();
         }
         self.hub.drain();
-        self.files.iter().for_each(SocketFile::remove);
+        self.hub.doors.remove_files();
     }
 }
 
@@ -203,20 +245,16 @@ impl Handle {
 /// When an address cannot be bound or a thread cannot be started; the text
 /// names which.
 pub fn start(running: Arc<Running>) -> io::Result<Handle> {
-    let bound: Vec<Bound> = running
-        .listeners
-        .iter()
-        .map(Bound::new)
-        .collect::<io::Result<_>>()?;
-    let names = running
-        .listeners
-        .iter()
-        .map(|listener| listener.name.clone());
-    let addresses: Vec<(String, Bind)> = names
-        .zip(&bound)
-        .map(|(name, bound)| Ok((name, bound.address()?)))
-        .collect::<io::Result<_>>()?;
+    start_from(running, None)
+}
 
+/// The same, and go on under what the file at `origin` says when it changes.
+///
+/// # Errors
+/// As for [`start`].
+pub fn start_from(running: Arc<Running>, origin: Option<Origin>) -> io::Result<Handle> {
+    let doors = Doors::new();
+    let opened = doors.bind(&running)?;
     let count = running.proxy.workers.max(1);
     let (senders, receivers): (Vec<_>, Vec<_>) =
         (0..count).map(|_| mpsc::unbounded_channel()).unzip();
@@ -229,9 +267,9 @@ pub fn start(running: Arc<Running>) -> io::Result<Handle> {
         Arc::clone(&running),
         meters.clone(),
         Arc::clone(&l1),
+        DeleteLogs::open(&running)?,
         SystemTime::now(),
     ));
-    let deletes = DeleteLogs::open(&running, &state.delete_logs)?;
     let admin = admin::spawn(Arc::clone(&state))?;
     let seat = |messages| Seat {
         clients: AtomicUsize::new(0),
@@ -239,20 +277,18 @@ pub fn start(running: Arc<Running>) -> io::Result<Handle> {
         messages,
     };
     let hub = Arc::new(Hub {
-        running,
         state: Arc::clone(&state),
-        meter: Arc::clone(&meters[count]),
         client_ids: AtomicU64::new(1),
         l1,
         graves: Graves::default(),
         absences: Graves::default(),
-        deletes,
+        doors,
         workers: senders.into_iter().map(seat).collect(),
     });
 
     let told = Arc::clone(&hub);
     l1::spawn(
-        Arc::clone(&hub.running),
+        Arc::clone(&running),
         Arc::clone(&hub.l1),
         Arc::clone(&meters[count + 1]),
         asked,
@@ -265,23 +301,24 @@ pub fn start(running: Arc<Running>) -> io::Result<Handle> {
             Worker::new(index, hub, meter).run(messages)
         })?);
     }
-    let (stop, stopped) = oneshot::channel::<()>();
-    let accepting = Arc::clone(&hub);
-    let acceptor = spawn_local("acceptor".to_owned(), move || async move {
-        for (index, bound) in bound.into_iter().enumerate() {
-            tokio::task::spawn_local(acceptor::accept(Arc::clone(&accepting), index, bound));
-        }
-        let _ = stopped.await;
-    })?;
+    let acceptor = hub.doors.spawn(Arc::clone(&hub))?;
+    hub.doors.follow(&running, opened);
+    let addresses = hub.doors.addresses()?.into_iter();
+    let addresses = addresses.map(|(at, bind)| (running.listeners[at].name.clone(), bind));
+    let reload = origin
+        .map(|origin| {
+            reload::spawn(
+                origin,
+                Arc::clone(state.reloads()),
+                Process(Arc::clone(&hub)),
+            )
+        })
+        .transpose()?;
     state.set_ready();
     Ok(Handle {
         hub,
-        files: addresses
-            .iter()
-            .filter_map(|(_, address)| SocketFile::of(address))
-            .collect(),
-        addresses,
-        stop: Some(stop),
+        addresses: addresses.collect(),
+        reload,
         acceptor: Some(acceptor),
         workers,
         _admin: admin,
@@ -312,21 +349,25 @@ where
 ///
 /// # Errors
 /// As for [`start`].
-pub fn serve(running: Arc<Running>) -> io::Result<ExitCode> {
+pub fn serve(running: Arc<Running>, origin: Option<Origin>) -> io::Result<ExitCode> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let handle = start(running)?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        let handle = start_from(running, origin)?;
         for (name, address) in handle.addresses() {
             match address {
                 Bind::Tcp(address) => info!(listener = name, %address, "listening"),
                 Bind::Unix(path) => info!(listener = name, path = %path.display(), "listening"),
             }
         }
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hangup.recv() => handle.state().reloads().reload_soon(),
+            }
         }
         info!("stopping: answering what is in flight");
         let (finished, wait) = oneshot::channel();

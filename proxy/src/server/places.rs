@@ -1,6 +1,6 @@
 //! Everywhere that keys of a listener may be.
 
-use emberline_routing::{ServerId, Target};
+use emberline_routing::Target;
 
 use crate::running::{Listener, Running};
 
@@ -10,9 +10,9 @@ use crate::running::{Listener, Running};
 pub fn places(running: &Running, listener: &Listener) -> Vec<Target> {
     let servers = listener.router.pools().iter().flat_map(|id| {
         let pool = running.pools.get(usize::from(id.0));
-        pool.map_or(0..0, |pool| pool.servers.clone())
+        pool.map_or(&[][..], |pool| &pool.servers)
     });
-    let drained = servers.map(|id| Target::Send(ServerId(id)));
+    let drained = servers.map(|id| Target::Send(*id));
     let mut places = Vec::new();
     let mut seen = Vec::new();
     for plan in listener.router.targets().iter().copied().chain(drained) {

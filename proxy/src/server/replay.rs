@@ -20,7 +20,7 @@ use super::client::{forget, forgotten};
 use super::errand::Errand;
 use super::heat::Touch;
 use super::worker::Worker;
-use crate::delete_log::{Claim, DeleteLog};
+use crate::delete_log::{Claim, ServerLog};
 
 /// How often the logs are gone through when nothing waits.
 const CALM: Duration = Duration::from_millis(100);
@@ -38,7 +38,7 @@ const PATIENCE: u32 = 50;
 /// A delete that is on its way to its server. Nobody else may send it.
 #[derive(Debug)]
 pub struct Replay {
-    log: Arc<DeleteLog>,
+    log: ServerLog,
     server: ServerId,
     seq: u64,
     key: Arc<[u8]>,
@@ -50,7 +50,7 @@ impl Replay {
         let protocol = worker.pool_of(self.server).protocol;
         match forgotten(protocol, &self.key, reply) {
             Some(Outcome::Done | Outcome::NotDone | Outcome::Miss) => {
-                self.log.gone(self.server, self.seq, self.key);
+                self.log.gone(self.seq, self.key);
             }
             _ => self.failed(),
         }
@@ -58,17 +58,11 @@ impl Replay {
 
     /// It has not: the delete waits on.
     pub fn failed(self) {
-        self.log.release(self.server, &self.key);
+        self.log.release(&self.key);
     }
 }
 
 impl Worker {
-    /// The log of deletes that this server could not be told, if its pool has
-    /// one.
-    pub fn delete_log(&self, server: ServerId) -> Option<&Arc<DeleteLog>> {
-        self.hub.deletes.of(self.pool_of_server(server))
-    }
-
     /// A plan that leads to one place alone, made one that is carried out step
     /// by step, if it is a delete that may have to be written down, or one is
     /// pending: nothing goes past that.
@@ -78,7 +72,7 @@ impl Worker {
             return plan;
         };
         let log = self.delete_log(server);
-        match log.is_some_and(|log| ask.kind == Kind::Delete || log.has(server, ask.key)) {
+        match log.is_some_and(|log| ask.kind == Kind::Delete || log.has(ask.key)) {
             true => Plan::Edit(Box::default(), Box::new(plan)),
             false => plan,
         }
@@ -96,14 +90,14 @@ impl Worker {
             let Some(log) = self.delete_log(server) else {
                 continue;
             };
-            if self.health.is_ejected(server) || !log.has(server, key) {
+            if self.health.is_ejected(server) || !log.has(key) {
                 continue;
             }
             waits = true;
             let key: Arc<[u8]> = key.into();
-            if let Claim::Yours(seq) = log.claim(server, &key) {
+            if let Claim::Yours(seq) = log.claim(&key) {
                 self.replay(Replay {
-                    log: Arc::clone(log),
+                    log: log.clone(),
                     server,
                     seq,
                     key,
@@ -139,18 +133,23 @@ impl Worker {
     }
 }
 
-/// Go through the logs until the process ends.
-pub async fn run(worker: Rc<Worker>) {
+/// Go through the logs until the process ends, or no pool has one.
+pub async fn run(mut worker: Rc<Worker>) {
     let mut stuck: HashMap<ServerId, (u64, u32)> = HashMap::new();
     while !worker.is_draining() {
+        if let Some(newest) = worker.successor() {
+            worker = newest;
+        }
+        if !worker.has_delete_logs() {
+            return worker.end_replay();
+        }
         worker.tick();
         let mut sent = false;
-        for id in 0..worker.running.servers.len() {
-            let server = ServerId(u32::try_from(id).unwrap_or(u32::MAX));
+        for (server, _) in worker.running.servers() {
             let Some(log) = worker.delete_log(server) else {
                 continue;
             };
-            if log.is_idle() || worker.health.is_ejected(server) || !log.waits_for(server) {
+            if worker.health.is_ejected(server) || !log.waits() {
                 continue;
             }
             if let Some((_, pause)) = stuck.get_mut(&server)
@@ -159,8 +158,7 @@ pub async fn run(worker: Rc<Worker>) {
                 *pause -= 1;
                 continue;
             }
-            let log = Arc::clone(log);
-            sent |= replay_some(&worker, &log, server, &mut stuck);
+            sent |= replay_some(&worker, log, server, &mut stuck);
         }
         tokio::time::sleep(if sent { BUSY } else { CALM }).await;
     }
@@ -169,11 +167,11 @@ pub async fn run(worker: Rc<Worker>) {
 /// Send the first of what waits for a server.
 fn replay_some(
     worker: &Rc<Worker>,
-    log: &Arc<DeleteLog>,
+    log: &ServerLog,
     server: ServerId,
     stuck: &mut HashMap<ServerId, (u64, u32)>,
 ) -> bool {
-    let claimed = log.claim_first(server, BATCH);
+    let claimed = log.claim_first(BATCH);
     let Some((first, _)) = claimed.first() else {
         return false;
     };
@@ -186,7 +184,7 @@ fn replay_some(
     let mut room = true;
     for (seq, key) in claimed {
         let replay = Replay {
-            log: Arc::clone(log),
+            log: log.clone(),
             server,
             seq,
             key,

@@ -7,14 +7,17 @@
 
 use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use emberline_hotkey::KeyHash;
 use emberline_protocol::memcache;
 use emberline_protocol::redis::{self as resp, Version};
-use emberline_routing::{Ask, Conditions, Plan, PoolId, ServerId, States, Target, Upstream};
+use emberline_routing::{
+    Ask, Conditions, Plan, PoolId, ServerId, StateId, States, Target, Upstream,
+};
 use slab::Slab;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -33,6 +36,8 @@ use super::policy::Policy;
 use super::replay;
 use super::socket::Socket;
 use crate::answer::Context;
+use crate::delete_log::{DeleteLogs, ServerLog};
+use crate::generation::Generation;
 use crate::l1::Landed;
 use crate::log::Limited;
 use crate::metrics::{Class, Health as Shown, Meter, Shed, Verdict};
@@ -66,16 +71,25 @@ pub enum Message {
     Local(std::os::unix::net::UnixStream, usize),
     /// A fill has ended.
     Landed(Landed),
+    /// From here on the process runs on this.
+    Reload(Arc<Generation>),
     /// Answer what is in flight and end.
     Drain,
 }
 
 /// See the module's description.
+///
+/// A worker runs on one generation of the configuration and never changes its
+/// mind. A reload makes the next worker of the same thread, which takes over
+/// all that the thread has; tasks move on to it when they are polled the next
+/// time, clients between two requests.
 pub struct Worker {
     /// Its number.
     pub index: usize,
     /// What the process runs on.
     pub running: Arc<Running>,
+    /// Which generation that is.
+    generation: u64,
     /// Its cells.
     pub meter: Arc<Meter>,
     /// What the workers share.
@@ -85,17 +99,19 @@ pub struct Worker {
     /// Which servers are down.
     pub health: Health,
     /// Where every socket is read into.
-    pub read_buffer: RefCell<Box<[u8]>>,
+    pub read_buffer: Rc<RefCell<Box<[u8]>>>,
     /// For clients whose requests come whole.
-    pub parsers: RefCell<Parsers>,
+    pub parsers: Rc<RefCell<Parsers>>,
     /// For replies that are made here.
-    pub scratch: RefCell<Vec<u8>>,
+    pub scratch: Rc<RefCell<Vec<u8>>>,
     /// For requests that go to several places.
-    pub ways: RefCell<Ways>,
+    pub ways: Rc<RefCell<Ways>>,
     /// What routes remember.
-    pub states: States,
+    pub states: Rc<States>,
+    /// How often that was all forgotten.
+    era: u16,
     /// Copies that are being made behind the readers' backs.
-    pub refills: Cell<usize>,
+    pub refills: Rc<Cell<usize>>,
     /// Everywhere that keys of each listener may be.
     pub places: Vec<Vec<Target>>,
     /// Which commands each listener lets through.
@@ -108,8 +124,18 @@ pub struct Worker {
     pub limits_before_auth: resp::Limits,
     /// How large a memcached request may be, by listener.
     pub memcache_limits: Vec<memcache::Limits>,
-    /// Some pool has a delete log.
+    /// What could not be deleted yet.
+    deletes: Arc<DeleteLogs>,
+    /// Whether some pool has a log of that.
     durable: bool,
+    seats: Box<[Rc<Seat>]>,
+    thread: Rc<Thread>,
+}
+
+/// What a thread has, whatever it runs on.
+struct Thread {
+    /// Its newest worker; the thread's own loop keeps it alive.
+    newest: RefCell<Weak<Worker>>,
     epoch: Instant,
     clock: Cell<u64>,
     /// What the wall clock is ahead of `clock`, in milliseconds, as of the last
@@ -120,11 +146,12 @@ pub struct Worker {
         reason = "lent as they are, so that lending moves a pointer"
     )]
     pipelines: RefCell<Vec<Box<Pipeline>>>,
-    seats: Vec<Seat>,
     clients: RefCell<Slab<Rc<Client>>>,
     held: Cell<usize>,
     held_max: usize,
     draining: Cell<bool>,
+    /// Deletes that wait are being sent.
+    replaying: Cell<bool>,
     random: Cell<u64>,
     /// A server that answers once and hangs up must not fill the log.
     losses: Limited,
@@ -150,6 +177,31 @@ struct Seat {
     pause: RefCell<Option<Pause>>,
 }
 
+impl Seat {
+    /// Send nothing new over the connections that there are.
+    fn retire(&self) {
+        let connections = self.connections.take().into_iter().flatten();
+        let spares = self.spares.take();
+        connections
+            .chain(spares)
+            .for_each(|backend| backend.retire());
+        self.failures.set(0);
+        self.pause.take();
+    }
+
+    fn wake(&self) {
+        let connections = self.connections.borrow();
+        connections
+            .iter()
+            .flatten()
+            .for_each(|backend| backend.wake());
+        self.spares
+            .borrow()
+            .iter()
+            .for_each(|backend| backend.wake());
+    }
+}
+
 /// No connect is tried for a while.
 #[derive(Debug)]
 struct Pause {
@@ -162,52 +214,150 @@ struct Pause {
 impl Worker {
     /// A worker without clients.
     pub fn new(index: usize, hub: Arc<Hub>, meter: Arc<Meter>) -> Rc<Worker> {
-        let running = Arc::clone(&hub.running);
-        Rc::new(Worker {
-            index,
-            seats: running.servers.iter().map(|_| Seat::default()).collect(),
+        let generation = hub.state.current().load();
+        let running = Arc::clone(&generation.running);
+        let thread = Thread {
+            newest: RefCell::default(),
             held_max: running.proxy.memory_max / running.proxy.workers.max(1),
-            meter,
             epoch: hub.l1.epoch,
-            health: Health::new(&running, Arc::clone(&hub.state.health)),
-            heat: Heat::new(index, Arc::clone(&hub.l1), Arc::clone(&running)),
-            read_buffer: RefCell::new(vec![0; READ].into_boxed_slice()),
-            parsers: RefCell::default(),
-            scratch: RefCell::default(),
-            ways: RefCell::default(),
-            durable: !hub.deletes.is_empty(),
-            states: States::new(running.route_states, seed()).shared_by(running.proxy.workers),
-            refills: Cell::new(0),
-            places: running
-                .listeners
-                .iter()
-                .map(|listener| places(&running, listener))
-                .collect(),
-            policies: running.listeners.iter().map(Policy::new).collect(),
-            get: resp::command::lookup(b"get").map_or(crate::metrics::OTHER, |get| get.id),
-            limits: resp::Limits::default(),
-            limits_before_auth: resp::Limits::unauthenticated(),
-            memcache_limits: running.listeners.iter().map(memcache_limits).collect(),
             clock: Cell::new(0),
             wall_ahead: Cell::new(0),
             pipelines: RefCell::default(),
             clients: RefCell::default(),
             held: Cell::new(0),
             draining: Cell::new(false),
+            replaying: Cell::new(false),
             random: Cell::new(seed()),
             losses: Limited::new(5),
+        };
+        let worker = Rc::new(Worker {
+            index,
+            generation: generation.number,
+            seats: running.servers.all().map(|_| Rc::default()).collect(),
+            meter,
+            health: Health::new(&running, Arc::clone(&hub.state.health)),
+            heat: Heat::new(index, Arc::clone(&hub.l1), &generation),
             hub,
+            read_buffer: Rc::new(RefCell::new(vec![0; READ].into_boxed_slice())),
+            parsers: Rc::default(),
+            scratch: Rc::default(),
+            ways: Rc::default(),
+            states: Rc::new(route_states(&running)),
+            era: 0,
+            refills: Rc::default(),
+            places: everywhere(&running),
+            policies: running.listeners.all().map(Policy::new).collect(),
+            get: resp::command::lookup(b"get").map_or(crate::metrics::OTHER, |get| get.id),
+            limits: resp::Limits::default(),
+            limits_before_auth: resp::Limits::unauthenticated(),
+            memcache_limits: running.listeners.all().map(memcache_limits).collect(),
+            deletes: Arc::clone(&generation.deletes),
+            durable: !generation.deletes.is_empty(),
+            thread: Rc::new(thread),
             running,
-        })
+        });
+        worker.thread.newest.replace(Rc::downgrade(&worker));
+        worker
+    }
+
+    /// The same thread's next worker, which takes over everything.
+    fn next(&self, generation: &Generation) -> Rc<Worker> {
+        let old = &self.running;
+        let running = Arc::clone(&generation.running);
+        let seat = |at| match old.keeps_server(&running, at) {
+            true => self.seats.get(at).map_or_else(Rc::default, Rc::clone),
+            false => Rc::default(),
+        };
+        // Routes that remember something are numbered: when there are others, a
+        // number would mean another one.
+        let (states, era) = match old.routes == running.routes {
+            true => (Rc::clone(&self.states), self.era),
+            false => {
+                self.bury_all();
+                (Rc::new(route_states(&running)), self.era.wrapping_add(1))
+            }
+        };
+        let meter = generation.meters.get(self.index);
+        let worker = Rc::new(Worker {
+            index: self.index,
+            generation: generation.number,
+            seats: (0..running.servers.places()).map(seat).collect(),
+            meter: Arc::clone(meter.unwrap_or(&self.meter)),
+            health: self.health.next(old, &running),
+            heat: self.heat.next(generation),
+            hub: Arc::clone(&self.hub),
+            read_buffer: Rc::clone(&self.read_buffer),
+            parsers: Rc::clone(&self.parsers),
+            scratch: Rc::clone(&self.scratch),
+            ways: Rc::clone(&self.ways),
+            states,
+            era,
+            refills: Rc::clone(&self.refills),
+            places: everywhere(&running),
+            policies: running.listeners.all().map(Policy::new).collect(),
+            get: self.get,
+            limits: self.limits,
+            limits_before_auth: self.limits_before_auth,
+            memcache_limits: running.listeners.all().map(memcache_limits).collect(),
+            deletes: Arc::clone(&generation.deletes),
+            durable: !generation.deletes.is_empty(),
+            thread: Rc::clone(&self.thread),
+            running,
+        });
+        self.thread.newest.replace(Rc::downgrade(&worker));
+        worker.retire_strangers(self);
+        worker.wake_all();
+        worker
+    }
+
+    /// Connections that were made for other servers, or under other terms than
+    /// now, take no new requests.
+    fn retire_strangers(&self, before: &Worker) {
+        for (at, seat) in before.seats.iter().enumerate() {
+            let kept = self
+                .seats
+                .get(at)
+                .is_some_and(|kept| Rc::ptr_eq(kept, seat));
+            if !kept || !before.running.keeps_terms(&self.running, at) {
+                seat.retire();
+            }
+        }
+    }
+
+    /// A request may have opened a connection to a server that has gone, if it
+    /// was in flight when that happened.
+    fn retire_gone(&self) {
+        for (at, seat) in self.seats.iter().enumerate() {
+            if self.running.servers.is_gone(at) {
+                seat.retire();
+            }
+        }
+    }
+
+    /// Have every task look which worker is the newest.
+    fn wake_all(&self) {
+        for (_, client) in self.thread.clients.borrow().iter() {
+            client.wake();
+        }
+        self.seats.iter().for_each(|seat| seat.wake());
+    }
+
+    /// The worker of the same thread that has taken over, if one has.
+    pub fn successor(&self) -> Option<Rc<Worker>> {
+        let newest = self.thread.newest.borrow().upgrade()?;
+        (newest.generation != self.generation).then_some(newest)
+    }
+
+    /// Whether this listener is not there any more.
+    pub fn has_lost(&self, listener: usize) -> bool {
+        self.running.listeners.is_gone(listener)
     }
 
     /// Serve until told to drain and the last client has gone.
-    pub async fn run(self: Rc<Worker>, mut messages: mpsc::UnboundedReceiver<Message>) {
+    pub async fn run(mut self: Rc<Worker>, mut messages: mpsc::UnboundedReceiver<Message>) {
         let mut sweep = tokio::time::interval(Duration::from_secs(1));
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        if self.durable && self.index == 0 {
-            tokio::task::spawn_local(replay::run(Rc::clone(&self)));
-        }
+        self.replay_deletes();
         let mut heat = tokio::time::interval(HEAT_TICK);
         heat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // The time of day is known before the first request is planned.
@@ -218,15 +368,19 @@ impl Worker {
                     Some(Message::Client(stream, listener)) => self.admit_tcp(stream, listener),
                     Some(Message::Local(stream, listener)) => self.admit_unix(stream, listener),
                     Some(Message::Landed(landed)) => self.land(landed),
+                    Some(Message::Reload(generation)) => {
+                        self = self.next(&generation);
+                        self.replay_deletes();
+                    }
                     Some(Message::Drain) | None => break,
                 },
                 _ = sweep.tick() => self.sweep(),
                 _ = heat.tick() => self.sweep_heat(),
             }
         }
-        self.draining.set(true);
-        while !self.clients.borrow().is_empty() {
-            for (_, client) in self.clients.borrow().iter() {
+        self.thread.draining.set(true);
+        while !self.thread.clients.borrow().is_empty() {
+            for (_, client) in self.thread.clients.borrow().iter() {
                 client.wake();
             }
             self.sweep_heat();
@@ -254,7 +408,7 @@ impl Worker {
     fn admit(self: &Rc<Worker>, socket: Socket, listener: usize) {
         self.meter.clients(listener, 1);
         let client = {
-            let mut clients = self.clients.borrow_mut();
+            let mut clients = self.thread.clients.borrow_mut();
             let seat = clients.vacant_entry();
             let wire = match self.running.listeners[listener].protocol {
                 Protocol::Redis => Wire::Redis(Version::Resp2),
@@ -275,7 +429,7 @@ impl Worker {
 
     /// A client has gone.
     pub fn dismiss(&self, client: &Client) {
-        self.clients.borrow_mut().try_remove(client.seat);
+        self.thread.clients.borrow_mut().try_remove(client.seat);
         self.meter.clients(client.listener, -1);
         self.hub.leave(self.index);
     }
@@ -284,10 +438,19 @@ impl Worker {
     fn sweep(&self) {
         self.tick();
         let ahead = self.unix_millis().saturating_sub(self.now() / 1_000_000);
-        self.wall_ahead.set(ahead);
-        self.hub.report(self.index, self.held.get());
+        self.thread.wall_ahead.set(ahead);
+        self.hub.report(self.index, self.thread.held.get());
+        self.retire_gone();
         let limit = nanos(self.running.proxy.timeout_head);
-        for (_, client) in self.clients.borrow().iter() {
+        let patience = self.running.proxy.timeout_drain;
+        for (_, client) in self.thread.clients.borrow().iter() {
+            let listeners = &self.running.listeners;
+            if listeners
+                .gone_for(client.listener)
+                .is_some_and(|gone| gone > patience)
+            {
+                client.kill("its listener is not there any more");
+            }
             if client
                 .waits_since()
                 .is_some_and(|since| since + limit < self.now())
@@ -315,6 +478,24 @@ impl Worker {
         self.sweep_flights();
     }
 
+    /// Have deletes that wait be sent, if this is the worker that does so.
+    fn replay_deletes(self: &Rc<Worker>) {
+        if self.durable && self.index == 0 && !self.thread.replaying.replace(true) {
+            tokio::task::spawn_local(replay::run(Rc::clone(self)));
+        }
+    }
+
+    /// No pool has a delete log any more.
+    pub fn end_replay(&self) {
+        self.thread.replaying.set(false);
+    }
+
+    /// What this server could not be told, if its pool has a log of that.
+    #[inline]
+    pub fn delete_log(&self, server: ServerId) -> Option<&ServerLog> {
+        self.deletes.of(server)
+    }
+
     /// Whether some pool has a delete log.
     pub fn has_delete_logs(&self) -> bool {
         self.durable
@@ -322,29 +503,36 @@ impl Worker {
 
     /// Whether the process is on its way out.
     pub fn is_draining(&self) -> bool {
-        self.draining.get()
+        self.thread.draining.get()
     }
 
     /// Read the clock; every task does so when it is polled.
     pub fn tick(&self) {
-        self.clock.set(nanos(self.epoch.elapsed()));
+        self.thread.clock.set(nanos(self.thread.epoch.elapsed()));
         self.heat.follow();
     }
 
     /// Nanoseconds of the process's clock, as of the last [`tick`](Self::tick).
     pub fn now(&self) -> u64 {
-        self.clock.get()
+        self.thread.clock.get()
     }
 
     /// A cheap random number, for jitter and for choices that need no secret.
     pub fn random(&self) -> u64 {
         // xorshift64, Marsaglia 2003.
-        let mut x = self.random.get();
+        let mut x = self.thread.random.get();
         x ^= x << 13;
         x ^= x >> 7;
         x ^= x << 17;
-        self.random.set(x);
+        self.thread.random.set(x);
         x
+    }
+
+    /// A key as it is marked for one route: for that one alone, and not for one
+    /// that has its number after a reload.
+    pub fn mark(&self, state: StateId, key: &[u8]) -> KeyHash {
+        let salt = self.era.wrapping_mul(0x9e37);
+        self.heat.l1.hasher.hash_in(state.0 ^ salt, key)
     }
 
     /// A server's settings.
@@ -389,7 +577,7 @@ impl Worker {
             upstream: self,
             states: &self.states,
             now_ms,
-            unix_ms: now_ms + self.wall_ahead.get(),
+            unix_ms: now_ms + self.thread.wall_ahead.get(),
             client,
         };
         let plan = listener.router.plan(ask, &conditions);
@@ -433,14 +621,14 @@ impl Worker {
     ///
     /// Its requests are numbered from `first` on.
     pub fn lend_pipeline(&self, first: u64) -> Box<Pipeline> {
-        let mut pipeline = self.pipelines.borrow_mut().pop().unwrap_or_default();
+        let mut pipeline = self.thread.pipelines.borrow_mut().pop().unwrap_or_default();
         pipeline.number_from(first);
         pipeline
     }
 
     /// Take back a client's idle pipeline.
     pub fn return_pipeline(&self, pipeline: Box<Pipeline>) {
-        let mut pipelines = self.pipelines.borrow_mut();
+        let mut pipelines = self.thread.pipelines.borrow_mut();
         if pipelines.len() < PIPELINES {
             pipelines.push(pipeline);
         }
@@ -448,18 +636,19 @@ impl Worker {
 
     /// Account for buffers that have grown or shrunk.
     pub fn account(&self, before: usize, after: usize) {
-        self.held
-            .set((self.held.get() + after).saturating_sub(before));
+        self.thread
+            .held
+            .set((self.thread.held.get() + after).saturating_sub(before));
     }
 
     /// Whether buffers hold so much that new requests are shed.
     pub fn is_overloaded(&self) -> bool {
-        self.held.get() > self.held_max
+        self.thread.held.get() > self.thread.held_max
     }
 
     /// Whether buffers may hold this much more.
     pub fn has_room(&self, more: usize) -> bool {
-        self.held.get().saturating_add(more) <= self.held_max
+        self.thread.held.get().saturating_add(more) <= self.thread.held_max
     }
 
     /// Count a request.
@@ -591,7 +780,7 @@ impl Worker {
 
     /// A connection that had worked has ended.
     pub fn lost(&self, server: ServerId, why: &Arc<str>) {
-        let Some(skipped) = self.losses.admit() else {
+        let Some(skipped) = self.thread.losses.admit() else {
             return;
         };
         let pool = &self.pool_of(server).name;
@@ -626,6 +815,19 @@ impl Upstream for Worker {
     fn inflight(&self, server: ServerId) -> u32 {
         self.health.inflight(server)
     }
+}
+
+/// What routes remember: nothing yet.
+fn route_states(running: &Running) -> States {
+    States::new(running.route_states, seed()).shared_by(running.proxy.workers)
+}
+
+/// Everywhere that keys of each listener may be.
+fn everywhere(running: &Running) -> Vec<Vec<Target>> {
+    let listeners = running.listeners.all();
+    listeners
+        .map(|listener| places(running, listener))
+        .collect()
 }
 
 fn nanos(duration: Duration) -> u64 {

@@ -181,9 +181,9 @@ impl Side {
 
     /// Servers with their ids; drained ones too.
     fn servers(&self) -> impl Iterator<Item = (ServerId, &crate::running::Server)> {
-        let range = self.pool().map_or(0..0, |pool| pool.servers.clone());
-        let server = |id| Some((ServerId(id), self.running.servers.get(id as usize)?));
-        range.filter_map(server)
+        let servers = self.pool().map_or(&[][..], |pool| &pool.servers);
+        let server = |id: &ServerId| Some((*id, self.running.servers.get(id.0 as usize)?));
+        servers.iter().filter_map(server)
     }
 
     /// What decides where keys are, in words that stay the same.

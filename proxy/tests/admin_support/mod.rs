@@ -44,10 +44,13 @@ pub fn running(listener: &str, pools: u16, servers: u32) -> Running {
             timeout_head: Duration::from_secs(1),
             timeout_drain: Duration::from_secs(1),
         },
-        listeners: vec![
+        listeners: [
             listen(listener, Protocol::Redis),
             listen("m", Protocol::Memcached),
-        ],
+        ]
+        .into_iter()
+        .collect(),
+        routes: Vec::new(),
         pools: (0..pools).map(|i| pool(i, servers)).collect(),
         servers: (0..u32::from(pools) * servers)
             .map(|i| server(i, servers))
@@ -70,7 +73,9 @@ fn pool(index: u16, servers: u32) -> Pool {
         name: format!("pool-{index}"),
         protocol: Protocol::Redis,
         local: None,
-        servers: u32::from(index) * servers..u32::from(index + 1) * servers,
+        servers: (u32::from(index) * servers..u32::from(index + 1) * servers)
+            .map(ServerId)
+            .collect(),
         timeout_connect: Duration::from_millis(250),
         timeout_request: Duration::from_secs(1),
         connections: 1,
@@ -110,8 +115,8 @@ fn router(pools: u16, servers: u32) -> Router {
         let spec = PoolSpec {
             name: format!("pool-{index}"),
             id: PoolId(index),
-            first: ServerId(first),
             members: members.collect(),
+            ids: (first..first + servers).map(ServerId).collect(),
             distribution: Distribution::Ketama,
             hash: Hash::Fnv1a_64,
             byte_sign: ByteSign::Signed,
@@ -138,7 +143,8 @@ pub fn start(running: Running) -> Site {
         .map(|_| Arc::new(Meter::new(&running)))
         .collect();
     let (l1, _) = emberline::l1::L1::new(&running);
-    let state = Arc::new(State::new(running, meters, l1, SystemTime::now()));
+    let deletes = emberline::delete_log::DeleteLogs::open(&running).unwrap();
+    let state = Arc::new(State::new(running, meters, l1, deletes, SystemTime::now()));
     let handle = admin::spawn(state.clone()).unwrap();
     Site { state, handle }
 }

@@ -9,7 +9,7 @@ use emberline::answer::{Context, Figures};
 use emberline::metrics::hotkeys::{Hot, PerSecond, State};
 use emberline::running::{
     Bind, HealthSettings, Hotkey, L1, Listener, Partial, Pool, Protocol, Proxy, Running, Secret,
-    Visibility,
+    Slots, Visibility,
 };
 use emberline_hotkey::{Bounds, Counts, KeyHash};
 use emberline_routing::{PoolId, Route, Router};
@@ -28,7 +28,7 @@ pub fn running(protocol: Protocol, password: Option<&str>) -> Running {
             timeout_head: Duration::from_secs(10),
             timeout_drain: Duration::from_secs(10),
         },
-        listeners: vec![Listener {
+        listeners: std::iter::once(Listener {
             name: "main".into(),
             protocol,
             bind: Bind::Tcp(([127, 0, 0, 1], 7379).into()),
@@ -37,9 +37,11 @@ pub fn running(protocol: Protocol, password: Option<&str>) -> Running {
             allow: Vec::new(),
             deny: Vec::new(),
             value_max: 1 << 20,
-        }],
-        pools: Vec::new(),
-        servers: Vec::new(),
+        })
+        .collect(),
+        pools: Slots::default(),
+        servers: Slots::default(),
+        routes: Vec::new(),
         rings: Vec::new(),
         admin: None,
         status: None,
@@ -80,7 +82,7 @@ pub fn pool(protocol: Protocol) -> Pool {
         protocol,
         local: None,
         delete_log: None,
-        servers: 0..0,
+        servers: Vec::new(),
         timeout_connect: Duration::from_millis(250),
         timeout_request: Duration::from_secs(1),
         connections: 1,

@@ -366,6 +366,36 @@ impl Emberline {
         Emberline::start(&args, redis, memcached, dir)
     }
 
+    /// The file that [`config`](Self::config) made; another text can be put in
+    /// its place.
+    pub fn file(&self) -> PathBuf {
+        self.dir.path().join("emberline.toml")
+    }
+
+    /// Put this text in its place, all at once.
+    pub fn rewrite(&self, text: &str) {
+        let binds = [
+            ("REDIS_BIND", self.redis),
+            ("MEMCACHED_BIND", self.memcached),
+        ];
+        let mut text = text.to_owned();
+        for (word, address) in binds {
+            if let Some(address) = address {
+                text = text.replace(word, &address.to_string());
+            }
+        }
+        let draft = self.dir.path().join("emberline.toml.new");
+        std::fs::write(&draft, text).unwrap();
+        std::fs::rename(draft, self.file()).unwrap();
+    }
+
+    /// How many files and sockets it has open.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid()))
+            .unwrap()
+            .count()
+    }
+
     /// As told by `args`, and not waited for.
     pub fn spawn(args: &[String]) -> Emberline {
         let mut command = Command::new(env!("CARGO_BIN_EXE_emberline"));

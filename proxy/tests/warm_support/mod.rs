@@ -140,8 +140,8 @@ fn home(servers: &[Server], key: &[u8]) -> usize {
                 Pool::new(PoolSpec {
                     name: "pool".to_owned(),
                     id: PoolId(0),
-                    first: ServerId(0),
                     members: ports.iter().map(member).collect(),
+                    ids: (0..).map(ServerId).take(ports.len()).collect(),
                     distribution: Distribution::Ketama,
                     hash: Hash::Fnv1a_64,
                     byte_sign: ByteSign::Signed,

@@ -181,7 +181,7 @@ mod tests {
         let spec = PoolSpec {
             name: format!("pool{id}"),
             id: PoolId(id),
-            first: ServerId(first),
+            ids: (first..).map(ServerId).take(servers as usize).collect(),
             members: (0..servers).map(member).collect(),
             distribution: Distribution::Ketama,
             hash: Hash::Fnv1a_64,

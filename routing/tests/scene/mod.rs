@@ -29,7 +29,10 @@ pub fn pool_of(name: &str) -> Arc<Pool> {
     let spec = PoolSpec {
         name: name.to_owned(),
         id: PoolId(id as u16),
-        first: ServerId(id as u32 * 10),
+        ids: (id as u32 * 10..)
+            .map(ServerId)
+            .take(POOLS[id].1 as usize)
+            .collect(),
         members: (0..POOLS[id].1).map(member).collect(),
         distribution: Distribution::Ketama,
         hash: Hash::Fnv1a_64,

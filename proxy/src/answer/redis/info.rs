@@ -228,8 +228,8 @@ fn emberline(text: &mut Text<'_>) {
         );
         text.field(&format!("pool{i}"), value);
     }
-    for (i, server) in context.running.servers.iter().enumerate() {
-        let figures: ServerFigures = text.figures.servers.get(i).copied().unwrap_or_default();
+    for (i, (id, server)) in context.running.servers.numbered().enumerate() {
+        let figures: ServerFigures = text.figures.servers.get(id).copied().unwrap_or_default();
         let state = match figures.up {
             None => "unused",
             Some(true) => "up",

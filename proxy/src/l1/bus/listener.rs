@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use emberline_protocol::redis::reply;
-use emberline_routing::ServerId;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep};
 
@@ -78,10 +77,10 @@ impl Listener<'_> {
     /// questions keep fresh are none of the bus's business, except where
     /// `tracking` has fallen back to `ttl`; so that is turned, too.
     fn turn(&self) {
-        for pool in &self.desk.running.pools {
+        for pool in self.desk.newest().pools.iter() {
             if matches!(pool.l1.mode, Mode::Ttl | Mode::Tracking) {
-                let servers = pool.servers.clone().map(ServerId);
-                servers.for_each(|server| self.desk.turn(server));
+                let servers = pool.servers.iter();
+                servers.for_each(|server| self.desk.turn(*server));
             }
         }
     }
@@ -138,9 +137,10 @@ impl Listener<'_> {
 
     /// Index of the pool with this name; another proxy may have others.
     fn pool(&self, name: &[u8]) -> Option<u16> {
-        let mut pools = self.desk.running.pools.iter();
-        let at = pools.position(|pool| pool.name.as_bytes() == name)?;
-        u16::try_from(at).ok()
+        let running = self.desk.newest();
+        let mut pools = running.pools();
+        let found = pools.find(|(_, pool)| pool.name.as_bytes() == name)?;
+        Some(found.0.0)
     }
 
     fn refuse(&mut self) {

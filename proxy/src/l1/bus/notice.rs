@@ -3,7 +3,7 @@
 //! Numbers are big-endian.
 
 use super::Write;
-use crate::running::Pool;
+use crate::running::{Pool, Slots};
 
 /// The format that is written and understood.
 const VERSION: u8 = 1;
@@ -41,7 +41,7 @@ impl<'a> Notice<'a> {
 
 /// The message that these keys have been written. Pools that are not there,
 /// and whose names are longer than any is, are left out.
-pub(super) fn write(sender: u128, pools: &[Pool], writes: &[Write]) -> Vec<u8> {
+pub(super) fn write(sender: u128, pools: &Slots<Pool>, writes: &[Write]) -> Vec<u8> {
     let mut message = vec![VERSION];
     message.extend_from_slice(&sender.to_be_bytes());
     for (pool, key) in writes {

@@ -9,12 +9,13 @@ use tokio::time::{Instant, sleep};
 use super::conversation::{Conversation, Item, Next, text};
 use super::pending::Pending;
 use super::{HEARTBEAT, PATIENCE, Write, complain, notice};
+use crate::l1::desk::Desk;
 use crate::l1::peer::Backoff;
-use crate::running::{Bus, Pool};
+use crate::running::Bus;
 
 /// See the module's description.
 pub(super) struct Publisher<'a> {
-    pub(super) pools: &'a [Pool],
+    pub(super) desk: &'a Desk,
     pub(super) bus: &'a Bus,
     pub(super) sender: u128,
     pub(super) writes: UnboundedReceiver<Write>,
@@ -87,7 +88,7 @@ impl Publisher<'_> {
             }
             if sent.is_empty() && !self.pending.is_empty() {
                 sent = self.pending.batch();
-                let message = notice::write(self.sender, self.pools, &sent);
+                let message = notice::write(self.sender, &self.desk.newest().pools, &sent);
                 let channel = self.bus.channel.as_bytes();
                 conversation.send(&[b"PUBLISH", channel, &message]);
                 late = Instant::now() + PATIENCE;

@@ -27,7 +27,7 @@ use super::{
     Backend, Client, Entry, Fault, OUT_HIGH, Owner, Phase, Times, Touch, Worker, remember,
 };
 use crate::metrics::Verdict;
-use crate::running::Protocol;
+use crate::running::{Pool, Protocol};
 use crate::server::dispatch::Heard;
 use crate::server::errand::Errand;
 use crate::server::health::Failure;
@@ -51,27 +51,29 @@ const READER_RATE: u64 = 32 * 1024 * 1024;
 const CLIENT_FULL: usize = 8 * 1024 * 1024;
 
 /// The connection's whole life.
-pub(super) async fn run(worker: Rc<Worker>, backend: Rc<Backend>) {
-    let pool = worker.pool_of(backend.server);
+pub(super) async fn run(mut worker: Rc<Worker>, backend: Rc<Backend>) {
+    let patience = worker.pool_of(backend.server).timeout_connect;
     let address = &worker.server(backend.server).address;
-    let connected = match timeout(pool.timeout_connect, Socket::connect(address)).await {
+    let connected = match timeout(patience, Socket::connect(address)).await {
         Ok(Ok(socket)) => Ok(socket),
         Ok(Err(error)) => Err((failure_of(&error), error.to_string().into())),
         Err(_) => Err((Failure::Poor, "connecting timed out".into())),
     };
+    worker = worker.successor().unwrap_or(worker);
     worker.tick();
     worker
         .meter
         .upstream_connect(backend.server, connected.is_ok());
     let fault = match connected {
         Ok(socket) => {
-            let mut link = Link::new(&worker, &backend, socket);
+            let mut link = Link::new(worker, &backend, socket);
             let end = std::future::poll_fn(|context| link.poll(context)).await;
-            worker.tick();
+            link.worker.tick();
             if let End::Failed(why) = &end {
                 link.end(why);
             }
             link.account(0);
+            worker = link.worker;
             match end {
                 End::Finished => Fault::Lost("the connection was retired".into()),
                 End::Failed(why) => Fault::Lost(why),
@@ -93,6 +95,13 @@ fn failure_of(error: &io::Error) -> Failure {
         // The second is what the absence of a Unix socket looks like.
         io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Failure::Refused,
         _ => Failure::Poor,
+    }
+}
+
+fn times(pool: &Pool) -> Times {
+    Times {
+        queue: nanos(pool.health.timeout_queue),
+        response: nanos(pool.timeout_request),
     }
 }
 
@@ -120,7 +129,7 @@ impl Scanner {
 
 /// The connection's socket and what its task alone needs.
 struct Link<'a> {
-    worker: &'a Rc<Worker>,
+    worker: Rc<Worker>,
     backend: &'a Rc<Backend>,
     socket: Socket,
     scanner: Scanner,
@@ -153,10 +162,9 @@ struct Link<'a> {
 }
 
 impl<'a> Link<'a> {
-    fn new(worker: &'a Rc<Worker>, backend: &'a Rc<Backend>, socket: Socket) -> Link<'a> {
+    fn new(worker: Rc<Worker>, backend: &'a Rc<Backend>, socket: Socket) -> Link<'a> {
         let pool = worker.pool_of(backend.server);
         Link {
-            worker,
             backend,
             socket,
             scanner: match pool.protocol {
@@ -173,13 +181,20 @@ impl<'a> Link<'a> {
             answered: false,
             paused: None,
             paused_at: 0,
-            times: Times {
-                queue: nanos(pool.health.timeout_queue),
-                response: nanos(pool.timeout_request),
-            },
+            times: times(pool),
             blamed: false,
             overdue: false,
             timer: None,
+            worker,
+        }
+    }
+
+    /// Go on under the newest configuration. The server is the same there; the
+    /// terms under which the connection was made are, too, or it is retired.
+    fn follow(&mut self) {
+        if let Some(worker) = self.worker.successor() {
+            self.times = times(worker.pool_of(self.backend.server));
+            self.worker = worker;
         }
     }
 
@@ -187,6 +202,7 @@ impl<'a> Link<'a> {
         let backend = self.backend;
         backend.woken.set(false);
         remember(&backend.waker, context);
+        self.follow();
         self.worker.tick();
         if let Err(error) = self.flush(context) {
             return Poll::Ready(End::Failed(error.to_string().into()));
@@ -271,7 +287,7 @@ impl<'a> Link<'a> {
                     return Ok(());
                 }
             }
-            let worker = self.worker;
+            let worker = Rc::clone(&self.worker);
             let mut buffer = worker.read_buffer.borrow_mut();
             match self.socket.poll_read(context, &mut buffer) {
                 Poll::Pending => return Ok(()),
@@ -387,7 +403,7 @@ impl<'a> Link<'a> {
                 seq,
                 fragment,
             } => {
-                client.deliver(self.worker, *seq, *fragment, bytes, true);
+                client.deliver(&self.worker, *seq, *fragment, bytes, true);
                 self.worker.meter.upstream(self.backend.server, Verdict::Ok);
                 self.worker.heard(self.backend.server, entry.since);
                 if !std::mem::replace(&mut self.answered, true) {
@@ -423,10 +439,10 @@ impl<'a> Link<'a> {
                 self.worker.succeeded(self.backend.server);
             }
             if reply.is_empty() {
-                errand.answered(self.worker, bytes);
+                errand.answered(&self.worker, bytes);
             } else {
                 reply.extend_from_slice(bytes);
-                errand.answered(self.worker, &reply);
+                errand.answered(&self.worker, &reply);
             }
         }
     }
@@ -434,7 +450,7 @@ impl<'a> Link<'a> {
     /// What the L1 knows of these keys may be out of date, and nobody may see
     /// it after the reply of which `bytes` are the end.
     fn settle(&self, touch: &mut Touch, bytes: usize) {
-        let worker = self.worker;
+        let worker = Rc::clone(&self.worker);
         let streamed = match self.started {
             true => usize::try_from(self.streamed).unwrap_or(usize::MAX),
             false => 0,
@@ -465,7 +481,7 @@ impl<'a> Link<'a> {
                 }
                 _ => {}
             }
-            entry.deliver(self.worker, bytes, false);
+            entry.deliver(&self.worker, bytes, false);
         }
         if let Some((errand, mut reply)) = taken {
             reply.extend_from_slice(bytes);
@@ -480,7 +496,7 @@ impl<'a> Link<'a> {
     /// More of the reply to the front entry's errand, which may have others
     /// queued because of it.
     fn hear(&mut self, errand: Box<Errand>, reply: Vec<u8>) -> Result<(), Arc<str>> {
-        let heard = errand.hear(self.worker, &reply);
+        let heard = errand.hear(&self.worker, &reply);
         if heard == Heard::Kept && reply.len() > errand.longest() {
             return Err("its reply to a question of the proxy is too long".into());
         }
@@ -490,7 +506,7 @@ impl<'a> Link<'a> {
         };
         match heard {
             Heard::Kept => entry.owner = Owner::Errand(errand, reply),
-            Heard::Answer => entry.hand_on(self.worker, *errand, &reply),
+            Heard::Answer => entry.hand_on(&self.worker, *errand, &reply),
             Heard::Unwanted => {
                 if std::mem::take(&mut entry.holds) {
                     errand.each_client(Client::release);
@@ -629,7 +645,7 @@ impl<'a> Link<'a> {
         let (backend, times) = (self.backend, self.times);
         for entry in backend.withdraw(now, times) {
             let fault = Fault::Queued(backend.load.inflight());
-            backend.give_up(self.worker, entry, &fault);
+            backend.give_up(&self.worker, entry, &fault);
         }
         let is_late = |entry: &Entry| backend.deadline(entry, times) <= now;
         if !backend.fifo.borrow().iter().any(is_late) {
@@ -646,7 +662,7 @@ impl<'a> Link<'a> {
             } else if !matches!(entry.owner, Owner::Nobody) {
                 let owner = std::mem::replace(&mut entry.owner, Owner::Nobody);
                 // What it does to its keys it may still do.
-                let worker = self.worker;
+                let worker = Rc::clone(&self.worker);
                 worker.heat.doubted(&entry.touch, now, &worker.meter);
                 late.push(Entry {
                     owner,
@@ -666,7 +682,7 @@ impl<'a> Link<'a> {
             self.worker
                 .meter
                 .upstream(self.backend.server, Verdict::Timeout);
-            entry.fail(self.worker, &Fault::Timeout, &text);
+            entry.fail(&self.worker, &Fault::Timeout, &text);
         }
         match waiting {
             0 => Poll::Ready(why),

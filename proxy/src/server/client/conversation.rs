@@ -157,6 +157,7 @@ impl Conversation {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.client.woken.set(false);
         remember(&self.client.waker, context);
+        self.follow();
         self.worker.tick();
         for _ in 0..8 {
             if let Some(why) = self.client.killed.get() {
@@ -185,7 +186,7 @@ impl Conversation {
             match self.read(context) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return Poll::Ready(()),
-                Poll::Pending if self.worker.is_draining() && self.upload.is_none() => {
+                Poll::Pending if self.is_leaving() && self.upload.is_none() => {
                     self.finished = true;
                 }
                 Poll::Pending => {
@@ -200,6 +201,31 @@ impl Conversation {
         self.account();
         context.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Go on under the newest configuration, between two requests. What is in
+    /// flight is answered first: its keys may have moved, and the next request
+    /// shall not overtake it.
+    fn follow(&mut self) {
+        if self.upload.is_some() {
+            return;
+        }
+        let Some(worker) = self.worker.successor() else {
+            return;
+        };
+        self.barrier |= self.client.outstanding() > 0;
+        let (old, new) = (self.listener(&self.worker), self.listener(&worker));
+        if let Dialogue::Redis(session) = &mut self.dialogue
+            && old.password != new.password
+        {
+            session.authenticated = new.password.is_none();
+        }
+        self.worker = worker;
+    }
+
+    /// Whether no new requests are wanted of this client.
+    fn is_leaving(&self) -> bool {
+        self.worker.is_draining() || self.worker.has_lost(self.client.listener)
     }
 
     /// Everything was asked: leave when everything is answered.

@@ -105,7 +105,7 @@ impl Conversation {
             _ => {}
         }
         if waiting.is_none() {
-            worker.heat.l1.ask(Ask::Copy {
+            worker.heat.ask(Ask::Copy {
                 key: Arc::clone(&key),
                 token,
                 home: read.server,

@@ -435,7 +435,7 @@ impl Conversation {
             form: read.form.clone().into_owned(),
         };
         if waiting.is_none() {
-            heat.l1.ask(Ask::Fill {
+            heat.ask(Ask::Fill {
                 key: Arc::clone(&key),
                 token,
                 server: read.server,
@@ -487,7 +487,7 @@ fn refresh(worker: &Worker, seat: &Seat, server: ServerId, told: Option<usize>) 
     let Some(token) = seat.key.begin(worker.now()) else {
         return false;
     };
-    worker.heat.l1.ask(Ask::Fill {
+    worker.heat.ask(Ask::Fill {
         key: Arc::clone(&seat.key),
         token,
         server,

@@ -46,7 +46,7 @@ impl Dispatch {
         };
         let key = change.key.as_deref().unwrap_or(self.request.key());
         self.doubt(worker, server, key);
-        let written = log.append(server, key, worker.unix_millis());
+        let written = log.append(key, worker.unix_millis());
         let (this, worker, fault) = (Rc::clone(self), Rc::clone(worker), fault.clone());
         tokio::task::spawn_local(async move {
             let written = matches!(written.await, Ok(Ok(())));

@@ -374,7 +374,7 @@ impl Dispatch {
         };
         let key = change.key.as_deref().unwrap_or(self.request.key());
         let log = worker.delete_log(server);
-        if log.is_some_and(|log| log.has(server, key)) {
+        if log.is_some_and(|log| log.has(key)) {
             return self.failed(worker, leg, &Fault::Pending);
         }
         let touch = self.touch(worker, server, change);
@@ -498,7 +498,7 @@ impl Dispatch {
     /// The key that is sent, as it is marked for one route.
     fn mark(&self, worker: &Worker, change: &Change, state: StateId) -> KeyHash {
         let key = change.key.as_deref().unwrap_or(self.request.key());
-        worker.heat.l1.hasher.hash_in(state.0, key)
+        worker.mark(state, key)
     }
 
     /// A leg is about to be sent: what it changes is not brought back by copies

@@ -175,7 +175,7 @@ impl Refilling {
 
     fn is_deleted(&self, worker: &Worker, key: &[u8]) -> bool {
         self.tombstone.is_some_and(|(state, since)| {
-            let key = worker.heat.l1.hasher.hash_in(state.0, key);
+            let key = worker.mark(state, key);
             worker.hub.graves.has(key, since)
         })
     }

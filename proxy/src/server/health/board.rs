@@ -8,13 +8,13 @@
 //!
 //! No clock: `now` is an argument, in nanoseconds of the process's own.
 
-use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use emberline_routing::ServerId;
 
 use crate::running::Running;
+use crate::shelf::Shelf;
 
 /// The part of a word that is a [`Standing`]; the rest counts incidents.
 const STANDING: u64 = 0b11;
@@ -51,16 +51,22 @@ pub struct Trouble {
 /// See the module's description.
 #[derive(Debug)]
 pub struct Board {
-    words: Box<[AtomicU64]>,
-    pools: Box<[PoolPart]>,
+    words: Shelf<AtomicU64>,
+    ledger: Mutex<Ledger>,
+}
+
+/// What is looked at when something changes.
+#[derive(Debug, Default)]
+struct Ledger {
+    pools: Vec<PoolPart>,
     /// By server.
-    troubles: Mutex<Box<[Option<Arc<Trouble>>]>>,
+    troubles: Vec<Option<Arc<Trouble>>>,
 }
 
 /// Servers of which only a part may be ejected.
 #[derive(Debug)]
 struct PoolPart {
-    servers: Range<u32>,
+    servers: Vec<ServerId>,
     /// From which share of servers that are down it panics.
     panic: f64,
 }
@@ -72,39 +78,79 @@ impl Board {
     /// (the process's clock starts at 0) and for ever.
     pub fn new(running: &Running) -> Board {
         let pools = running.pools.iter();
-        let board = Board::over(pools.map(|pool| (pool.servers.clone(), pool.health.panic)));
-        for (id, server) in (0..).zip(&running.servers) {
-            if server.down {
-                board.mark(ServerId(id));
-            }
-        }
+        let pools = pools.map(|pool| (pool.servers.clone(), pool.health.panic));
+        let board = Board::over(running.servers.places(), pools);
+        board.mark(marks(running));
         board
     }
 
-    /// Say that a server is down for good.
-    fn mark(&self, server: ServerId) {
-        let mut troubles = self.troubles();
-        if let Some(trouble) = troubles.get_mut(server.0 as usize) {
-            *trouble = Some(Arc::new(Trouble {
-                marked: true,
-                since: 0,
-                why: MARKED.into(),
-                next: AtomicU64::new(0),
-            }));
-            self.set(server.0, 1);
+    /// Those that the configuration says are down are, and no others for that
+    /// reason.
+    fn mark(&self, servers: impl Iterator<Item = (ServerId, bool)>) {
+        let mut ledger = self.ledger();
+        for (id, is_down) in servers {
+            let Some(trouble) = ledger.troubles.get_mut(id.0 as usize) else {
+                continue;
+            };
+            let word = self.word(id) & !STANDING;
+            if is_down {
+                *trouble = Some(Arc::new(Trouble {
+                    marked: true,
+                    since: 0,
+                    why: MARKED.into(),
+                    next: AtomicU64::new(0),
+                }));
+                self.set(id.0, word + 1);
+            } else if trouble.take_if(|trouble| trouble.marked).is_some() {
+                self.set(id.0, word + INCIDENT);
+            }
+        }
+        self.judge_all(&ledger);
+    }
+
+    fn over(servers: usize, pools: impl Iterator<Item = (Vec<ServerId>, f64)>) -> Board {
+        let board = Board {
+            words: Shelf::new(0),
+            ledger: Mutex::default(),
+        };
+        board.grow(servers, pools);
+        board
+    }
+
+    /// The servers are others. Those that are `new`, and those that have gone,
+    /// have nothing to do with what was known of their numbers.
+    pub fn follow(&self, running: &Running, new: impl Fn(usize) -> bool) {
+        for server in 0..running.servers.places() {
+            if new(server) || running.servers.is_gone(server) {
+                self.forget(ServerId(u32::try_from(server).unwrap_or(u32::MAX)));
+            }
+        }
+        let pools = running.pools.iter();
+        let pools = pools.map(|pool| (pool.servers.clone(), pool.health.panic));
+        self.grow(running.servers.places(), pools);
+        self.mark(marks(running));
+    }
+
+    /// Whatever its trouble was, it is over.
+    fn forget(&self, server: ServerId) {
+        let mut ledger = self.ledger();
+        if let Some(trouble) = ledger.troubles.get_mut(server.0 as usize)
+            && trouble.take().is_some()
+        {
+            let word = self.word(server);
+            self.set(server.0, (word & !STANDING) + INCIDENT);
         }
     }
 
-    fn over(pools: impl Iterator<Item = (Range<u32>, f64)>) -> Board {
-        let pools: Box<[PoolPart]> = pools
+    fn grow(&self, servers: usize, pools: impl Iterator<Item = (Vec<ServerId>, f64)>) {
+        self.words.grow(servers);
+        let mut ledger = self.ledger();
+        let count = ledger.troubles.len().max(servers);
+        ledger.troubles.resize(count, None);
+        ledger.pools = pools
             .map(|(servers, panic)| PoolPart { servers, panic })
             .collect();
-        let count = pools.iter().map(|pool| pool.servers.end).max().unwrap_or(0);
-        Board {
-            words: (0..count).map(|_| AtomicU64::new(0)).collect(),
-            pools,
-            troubles: Mutex::new((0..count).map(|_| None).collect()),
-        }
+        self.judge_all(&ledger);
     }
 
     /// What this server's health means for a request.
@@ -125,7 +171,7 @@ impl Board {
 
     /// What is known of it, if it is down.
     pub fn trouble(&self, server: ServerId) -> Option<Arc<Trouble>> {
-        self.troubles().get(server.0 as usize)?.clone()
+        self.ledger().troubles.get(server.0 as usize)?.clone()
     }
 
     /// Whether the answer to a question of `asked` says that this server,
@@ -137,8 +183,8 @@ impl Board {
 
     /// Say that a server is down; whether that is news.
     pub fn eject(&self, server: ServerId, why: &Arc<str>, now: u64) -> bool {
-        let mut troubles = self.troubles();
-        match troubles.get_mut(server.0 as usize) {
+        let mut ledger = self.ledger();
+        match ledger.troubles.get_mut(server.0 as usize) {
             Some(trouble @ None) => {
                 *trouble = Some(Arc::new(Trouble {
                     marked: false,
@@ -149,18 +195,18 @@ impl Board {
             }
             Some(Some(_)) | None => return false,
         }
-        self.judge(server, &troubles);
+        self.judge_around(server, &ledger);
         true
     }
 
     /// Say that a server is up; what its trouble was, if that is news.
     pub fn restore(&self, server: ServerId) -> Option<Arc<Trouble>> {
-        let mut troubles = self.troubles();
-        let place = troubles.get_mut(server.0 as usize)?;
+        let mut ledger = self.ledger();
+        let place = ledger.troubles.get_mut(server.0 as usize)?;
         let trouble = place.take_if(|trouble| !trouble.marked)?;
         let word = self.word(server);
         self.set(server.0, (word & !STANDING) + INCIDENT);
-        self.judge(server, &troubles);
+        self.judge_around(server, &ledger);
         Some(trouble)
     }
 
@@ -171,26 +217,39 @@ impl Board {
         }
     }
 
-    /// What the servers of this one's pool that are down may expect now. Those
-    /// that are marked are not counted, neither as down nor as servers: a pool
-    /// panics when it is surprised.
-    fn judge(&self, server: ServerId, troubles: &[Option<Arc<Trouble>>]) {
-        let mut pools = self.pools.iter();
-        let Some(pool) = pools.find(|pool| pool.servers.contains(&server.0)) else {
-            return;
+    fn judge_all(&self, ledger: &Ledger) {
+        ledger
+            .pools
+            .iter()
+            .for_each(|pool| self.judge(pool, ledger));
+    }
+
+    fn judge_around(&self, server: ServerId, ledger: &Ledger) {
+        let mut pools = ledger.pools.iter();
+        if let Some(pool) = pools.find(|pool| pool.servers.contains(&server)) {
+            self.judge(pool, ledger);
+        }
+    }
+
+    /// What the servers of a pool that are down may expect now. Those that are
+    /// marked are not counted, neither as down nor as servers: a pool panics
+    /// when it is surprised.
+    fn judge(&self, pool: &PoolPart, ledger: &Ledger) {
+        let of = |server: &ServerId| {
+            let trouble = ledger.troubles.get(server.0 as usize);
+            trouble.and_then(Option::as_ref)
         };
-        let of = |server: &u32| troubles.get(*server as usize).and_then(Option::as_ref);
-        let is_down = |server: &u32| of(server).is_some_and(|trouble| !trouble.marked);
-        let is_marked = |server: &u32| of(server).is_some_and(|trouble| trouble.marked);
-        let down = pool.servers.clone().filter(is_down).count();
-        let marked = pool.servers.clone().filter(is_marked).count();
-        let standing = match pool.panics(down, pool.servers.len() - marked) {
+        let is_down = |server: &&ServerId| of(server).is_some_and(|trouble| !trouble.marked);
+        let is_marked = |server: &&ServerId| of(server).is_some_and(|trouble| trouble.marked);
+        let down = || pool.servers.iter().filter(is_down);
+        let marked = pool.servers.iter().filter(is_marked).count();
+        let standing = match pool.panics(down().count(), pool.servers.len() - marked) {
             true => 2,
             false => 1,
         };
-        for server in pool.servers.clone().filter(is_down) {
-            let word = self.word(ServerId(server));
-            self.set(server, (word & !STANDING) | standing);
+        for server in down() {
+            let word = self.word(*server);
+            self.set(server.0, (word & !STANDING) | standing);
         }
     }
 
@@ -209,9 +268,14 @@ impl Board {
     }
 
     /// Whoever panicked here has left a list that is still true.
-    fn troubles(&self) -> MutexGuard<'_, Box<[Option<Arc<Trouble>>]>> {
-        self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Which servers the configuration says are down.
+fn marks(running: &Running) -> impl Iterator<Item = (ServerId, bool)> {
+    running.servers().map(|(id, server)| (id, server.down))
 }
 
 impl PoolPart {
@@ -235,12 +299,15 @@ mod tests {
 
     /// Pools of so many servers that panic when half of them are down.
     fn board(pools: &[u32]) -> Board {
-        let mut end = 0;
-        Board::over(pools.iter().map(|count| {
-            let begin = end;
-            end += count;
-            (begin..end, 0.5)
-        }))
+        let mut ids = (0..).map(ServerId);
+        let pools: Vec<_> = pools
+            .iter()
+            .map(|count| (ids.by_ref().take(*count as usize).collect(), 0.5))
+            .collect();
+        Board::over(
+            pools.iter().map(|(ids, _): &(Vec<_>, _)| ids.len()).sum(),
+            pools.into_iter(),
+        )
     }
 
     fn eject(board: &Board, server: u32, now: u64) -> bool {
@@ -250,7 +317,7 @@ mod tests {
     /// The servers of a board: `.` up, `x` ejected, `!` spared.
     #[track_caller]
     fn check(board: &Board, expected: &str) {
-        let shown: String = (0..board.words.len() as u32)
+        let shown: String = (0..board.ledger().troubles.len() as u32)
             .map(|server| match board.standing(ServerId(server)) {
                 Standing::Up => '.',
                 Standing::Ejected => 'x',
@@ -314,8 +381,7 @@ mod tests {
     #[test]
     fn what_is_marked_stays_down_and_is_no_part_of_a_panic() {
         let board = board(&[5]);
-        board.mark(ServerId(0));
-        board.mark(ServerId(1));
+        board.mark([0, 1].map(|id| (ServerId(id), true)).into_iter());
         check(&board, "xx...");
         assert!(board.restore(ServerId(0)).is_none(), "it is down for good");
         assert!(!eject(&board, 0, 1), "it is down already");

@@ -44,7 +44,7 @@ use super::client::Client;
 use super::fault::Fault;
 use super::worker::Worker;
 use crate::metrics::Health as Shown;
-use crate::running::Running;
+use crate::running::{Pool, Running, Server};
 pub use backoff::jittered;
 pub use board::{Board, Standing, Trouble};
 use budget::RetryBudget;
@@ -62,9 +62,9 @@ pub enum Failure {
 #[derive(Debug)]
 pub struct Health {
     board: Arc<Board>,
-    seats: Box<[Seat]>,
+    seats: Box<[Rc<Seat>]>,
     /// By pool.
-    budgets: Box<[RefCell<RetryBudget>]>,
+    budgets: Box<[Rc<RefCell<RetryBudget>>]>,
 }
 
 /// One server.
@@ -81,7 +81,7 @@ struct Seat {
 #[derive(Debug)]
 pub struct Load {
     inflight: Cell<usize>,
-    inflight_max: usize,
+    inflight_max: Cell<usize>,
     /// Clients that wait until it is less.
     waiting: RefCell<Vec<Rc<Client>>>,
 }
@@ -93,21 +93,40 @@ struct Streak(Cell<u32>);
 impl Health {
     /// A worker's view of these servers, of which it knows nothing yet.
     pub fn new(running: &Running, board: Arc<Board>) -> Health {
-        let seat = |server: &crate::running::Server| Seat {
-            streak: Streak::default(),
-            load: Rc::new(Load::new(
-                running.pools[usize::from(server.pool.0)].inflight_max,
-            )),
-            known: RefCell::default(),
-        };
-        let budget = |pool: &crate::running::Pool| {
-            let settings = &pool.health;
-            RefCell::new(RetryBudget::new(settings.retry_share, settings.retry_least))
-        };
         Health {
             board,
-            seats: running.servers.iter().map(seat).collect(),
-            budgets: running.pools.iter().map(budget).collect(),
+            seats: running
+                .servers
+                .all()
+                .map(|server| seat(running, server))
+                .collect(),
+            budgets: running.pools.all().map(budget).collect(),
+        }
+    }
+
+    /// The same worker's view when it runs on something else.
+    pub fn next(&self, old: &Running, new: &Running) -> Health {
+        let kept = |at, server| {
+            let kept = self.seats.get(at).filter(|_| old.keeps_server(new, at));
+            let Some(kept) = kept else {
+                return seat(new, server);
+            };
+            kept.load.inflight_max.set(inflight_max(new, server));
+            Rc::clone(kept)
+        };
+        let servers = new.servers.all().enumerate();
+        let pools = new.pools.all().enumerate();
+        Health {
+            board: Arc::clone(&self.board),
+            seats: servers.map(|(at, server)| kept(at, server)).collect(),
+            budgets: pools
+                .map(|(at, pool)| match old.pools.get(at) {
+                    Some(before) if before.name == pool.name && before.health == pool.health => {
+                        Rc::clone(&self.budgets[at])
+                    }
+                    _ => budget(pool),
+                })
+                .collect(),
         }
     }
 
@@ -178,6 +197,24 @@ impl Health {
     }
 }
 
+fn seat(running: &Running, server: &Server) -> Rc<Seat> {
+    Rc::new(Seat {
+        streak: Streak::default(),
+        load: Rc::new(Load::new(inflight_max(running, server))),
+        known: RefCell::default(),
+    })
+}
+
+fn inflight_max(running: &Running, server: &Server) -> usize {
+    running.pools[usize::from(server.pool.0)].inflight_max
+}
+
+fn budget(pool: &Pool) -> Rc<RefCell<RetryBudget>> {
+    let settings = &pool.health;
+    let budget = RetryBudget::new(settings.retry_share, settings.retry_least);
+    Rc::new(RefCell::new(budget))
+}
+
 impl Streak {
     /// One more; whether that is too many.
     fn grows_to(&self, failure: Failure, max: u32) -> bool {
@@ -199,7 +236,7 @@ impl Load {
     pub fn new(inflight_max: usize) -> Load {
         Load {
             inflight: Cell::new(0),
-            inflight_max,
+            inflight_max: Cell::new(inflight_max),
             waiting: RefCell::default(),
         }
     }
@@ -213,7 +250,7 @@ impl Load {
     /// Whether clients should wait before they send more.
     #[inline]
     pub fn is_full(&self) -> bool {
-        self.inflight.get() >= self.inflight_max
+        self.inflight.get() >= self.inflight_max.get()
     }
 
     /// One more request.

@@ -1,0 +1,374 @@
+//! The thread that watches the configuration file and has the process go on
+//! under what it says.
+//!
+//! ```text
+//!   file changed --+
+//!   SIGHUP --------+--> read, check, build --> Adopt::adopt --> every thread
+//!   POST /reload --+         |
+//!                            '--> a mistake anywhere: refused whole, and the
+//!                                 old configuration goes on
+//! ```
+//!
+//! The file is read every [`POLL`] and compared by what it holds. A ConfigMap is
+//! changed by pointing the symlink `..data` elsewhere, which a watch on the file
+//! would not see; and a file system that many machines share tells nobody. A
+//! text that is still being written is waited for.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+use tracing::{error, info, warn};
+
+use crate::config::{self, Environment, Source};
+use crate::running::{Bind, Changes, Running};
+
+/// How often the file is looked at.
+const POLL: Duration = Duration::from_secs(2);
+
+/// A file that was changed must stay as it is for this long to be believed.
+const SETTLED: Duration = Duration::from_millis(100);
+
+/// How often it is waited for that.
+const LOOKS_MAX: usize = 20;
+
+/// Where the configuration came from, and what the command line said of it.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The file.
+    pub path: PathBuf,
+    /// What it held when the process started.
+    pub print: Print,
+    /// `--workers`.
+    pub workers: Option<usize>,
+    /// `--admin-bind`; `Some(None)` is "off".
+    pub admin: Option<Option<Bind>>,
+}
+
+impl Origin {
+    /// Let the command line have its way.
+    pub fn overrule(&self, running: &mut Running) {
+        if let Some(workers) = self.workers {
+            running.proxy.workers = workers;
+        }
+        if let Some(admin) = &self.admin {
+            running.admin.clone_from(admin);
+        }
+    }
+}
+
+/// What a file holds, in a number: FNV-1a, of which 48 bits are shown, as many
+/// as a metric can tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Print(u64);
+
+impl Print {
+    /// The print of these bytes.
+    pub fn of(bytes: &[u8]) -> Print {
+        let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+        Print(bytes.iter().fold(0xcbf2_9ce4_8422_2325, step))
+    }
+
+    /// As it is shown.
+    pub fn shown(self) -> u64 {
+        self.0 & ((1 << 48) - 1)
+    }
+}
+
+/// What became of a reload, in words for whoever asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The process runs on the file now.
+    Done(String),
+    /// The process goes on as it was.
+    Refused(String),
+}
+
+/// Whoever can have the process run on something else.
+pub trait Adopt: Send + 'static {
+    /// What it runs on.
+    fn running(&self) -> Arc<Running>;
+
+    /// Go on under another configuration, made to follow the one that runs.
+    ///
+    /// # Errors
+    /// When that cannot be, and then nothing has changed.
+    fn adopt(&self, next: Running) -> io::Result<Adopted>;
+}
+
+/// What is different now.
+#[derive(Debug)]
+pub struct Adopted {
+    /// Between the two configurations.
+    pub changes: Changes,
+    /// Keys that have no effect before the process is started again.
+    pub restart: Vec<&'static str>,
+}
+
+/// How the last reload went, for metrics; and the way to ask for one.
+#[derive(Debug)]
+pub struct Reloads {
+    /// When the configuration that runs was loaded; milliseconds since the Unix
+    /// epoch.
+    loaded: AtomicU64,
+    /// When the last attempt was made, good or not.
+    tried: AtomicU64,
+    /// 1 if that succeeded.
+    successful: AtomicU64,
+    print: AtomicU64,
+    asks: Mutex<Option<mpsc::Sender<Ask>>>,
+}
+
+/// What the thread is told.
+enum Ask {
+    /// Reload, whether the file is different or not.
+    Reload(Option<mpsc::Sender<Outcome>>),
+    Stop,
+}
+
+/// What is answered where there is no file.
+const NO_FILE: &str =
+    "nothing to reload: the process was started without a configuration file (-c FILE)";
+
+impl Reloads {
+    /// Nothing was reloaded since the start.
+    pub fn new(started: SystemTime) -> Reloads {
+        Reloads {
+            loaded: AtomicU64::new(millis(started)),
+            tried: AtomicU64::new(millis(started)),
+            successful: AtomicU64::new(1),
+            print: AtomicU64::new(0),
+            asks: Mutex::new(None),
+        }
+    }
+
+    /// Reload now, and wait for what becomes of it.
+    pub fn reload(&self) -> Outcome {
+        let (answer, answered) = mpsc::channel();
+        self.ask(Ask::Reload(Some(answer)));
+        let refused = || Outcome::Refused(NO_FILE.to_owned());
+        answered.recv().unwrap_or_else(|_| refused())
+    }
+
+    /// Reload soon.
+    pub fn reload_soon(&self) {
+        if !self.ask(Ask::Reload(None)) {
+            warn!("{NO_FILE}");
+        }
+    }
+
+    /// No further reload begins; one that has begun is waited for.
+    pub fn stop(&self, thread: Option<JoinHandle<()>>) {
+        self.ask(Ask::Stop);
+        self.lock().take();
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
+    }
+
+    /// When the configuration that runs was loaded, in seconds since the Unix epoch.
+    pub fn loaded(&self) -> f64 {
+        self.loaded.load(Ordering::Relaxed) as f64 / 1e3
+    }
+
+    /// When a reload was last tried, in the same seconds.
+    pub fn tried(&self) -> f64 {
+        self.tried.load(Ordering::Relaxed) as f64 / 1e3
+    }
+
+    /// Whether that succeeded.
+    pub fn successful(&self) -> bool {
+        self.successful.load(Ordering::Relaxed) == 1
+    }
+
+    /// The print of the file that runs; 0 without one.
+    pub fn print(&self) -> u64 {
+        self.print.load(Ordering::Relaxed)
+    }
+
+    fn note(&self, outcome: &Outcome, print: Print) {
+        let now = millis(SystemTime::now());
+        self.tried.store(now, Ordering::Relaxed);
+        let done = matches!(outcome, Outcome::Done(_));
+        self.successful.store(u64::from(done), Ordering::Relaxed);
+        if done {
+            self.loaded.store(now, Ordering::Relaxed);
+            self.print.store(print.shown(), Ordering::Relaxed);
+        }
+    }
+
+    fn ask(&self, ask: Ask) -> bool {
+        let asks = self.lock();
+        asks.as_ref().is_some_and(|asks| asks.send(ask).is_ok())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<mpsc::Sender<Ask>>> {
+        self.asks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Start the thread.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn spawn(
+    origin: Origin,
+    reloads: Arc<Reloads>,
+    process: impl Adopt,
+) -> io::Result<JoinHandle<()>> {
+    let (asks, asked) = mpsc::channel();
+    reloads.print.store(origin.print.shown(), Ordering::Relaxed);
+    *reloads.lock() = Some(asks);
+    let watch = Watch {
+        seen: origin.print,
+        origin,
+        reloads,
+        process,
+    };
+    std::thread::Builder::new()
+        .name("reload".to_owned())
+        .spawn(move || watch.run(&asked))
+}
+
+/// What the thread knows.
+struct Watch<P> {
+    origin: Origin,
+    /// What the file held when it was last looked at.
+    seen: Print,
+    reloads: Arc<Reloads>,
+    process: P,
+}
+
+impl<P: Adopt> Watch<P> {
+    fn run(mut self, asked: &mpsc::Receiver<Ask>) {
+        loop {
+            match asked.recv_timeout(POLL) {
+                Ok(Ask::Reload(answer)) => {
+                    let outcome = self.reload();
+                    // Whoever asked may have gone.
+                    let _ = answer.map(|answer| answer.send(outcome));
+                }
+                Err(RecvTimeoutError::Timeout) => self.look(),
+                Ok(Ask::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// Reload if the file holds something else than when it was last seen.
+    fn look(&mut self) {
+        if self.print() != self.seen {
+            for _ in 0..LOOKS_MAX {
+                let before = self.print();
+                std::thread::sleep(SETTLED);
+                if self.print() == before {
+                    break;
+                }
+            }
+            self.reload();
+        }
+    }
+
+    /// A file that cannot be read is told apart from one that can, so that the
+    /// log hears of it once.
+    fn print(&self) -> Print {
+        match std::fs::read(&self.origin.path) {
+            Ok(bytes) => Print::of(&bytes),
+            Err(error) => Print::of(error.to_string().as_bytes()),
+        }
+    }
+
+    fn reload(&mut self) -> Outcome {
+        let (outcome, print) = match config::open(&self.origin.path) {
+            Ok(source) => (self.adopt(&source), Print::of(source.text.as_bytes())),
+            Err(error) => {
+                let path = self.origin.path.display();
+                let text = format!("cannot read {path}: {error}\n");
+                (Outcome::Refused(text), self.print())
+            }
+        };
+        self.seen = print;
+        if let Outcome::Refused(why) = &outcome {
+            error!(
+                "the configuration was refused, the old one goes on:\n{}",
+                why.trim_end()
+            );
+        }
+        self.reloads.note(&outcome, print);
+        outcome
+    }
+
+    fn adopt(&self, source: &Source) -> Outcome {
+        let old = self.process.running();
+        let (next, report) = config::load_after(source, &Environment::process(), Some(&*old));
+        let Some(mut next) = next else {
+            return Outcome::Refused(report.render(source));
+        };
+        self.origin.overrule(&mut next);
+        match self.process.adopt(next) {
+            Ok(adopted) => Outcome::Done(report.render(source) + &told(&adopted)),
+            Err(error) => Outcome::Refused(format!("{error}\n")),
+        }
+    }
+}
+
+/// What is different, to the log and to whoever asked.
+fn told(adopted: &Adopted) -> String {
+    let mut text = String::new();
+    for change in adopted.changes.lines() {
+        info!("{change}");
+        text.push_str(&format!("{change}\n"));
+    }
+    for key in &adopted.restart {
+        warn!("needs a restart: {key}");
+        text.push_str(&format!("needs a restart: {key}\n"));
+    }
+    if text.is_empty() {
+        text.push_str("nothing is different\n");
+    }
+    info!("the configuration was reloaded");
+    text
+}
+
+/// What cannot change while the process runs stays as it is; the keys that
+/// `next` would have changed.
+pub fn keep_what_is_fixed(old: &Running, next: &mut Running) -> Vec<&'static str> {
+    let mut keys = Vec::new();
+    fn fix<T: Clone + PartialEq>(
+        keys: &mut Vec<&'static str>,
+        key: &'static str,
+        old: &T,
+        next: &mut T,
+    ) {
+        if old != next {
+            next.clone_from(old);
+            keys.push(key);
+        }
+    }
+    let (was, is) = (&old.proxy, &mut next.proxy);
+    fix(&mut keys, "proxy.workers", &was.workers, &mut is.workers);
+    fix(
+        &mut keys,
+        "proxy.memory_max",
+        &was.memory_max,
+        &mut is.memory_max,
+    );
+    fix(&mut keys, "admin.bind", &old.admin, &mut next.admin);
+    fix(&mut keys, "status.bind", &old.status, &mut next.status);
+    fix(
+        &mut keys,
+        "l1.capacity",
+        &old.l1_capacity,
+        &mut next.l1_capacity,
+    );
+    fix(&mut keys, "bus", &old.bus, &mut next.bus);
+    keys
+}
