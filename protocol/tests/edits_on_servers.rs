@@ -70,6 +70,168 @@ fn redis_takes_what_was_edited_and_lets_it_live_as_long() {
 }
 
 #[test]
+fn redis_answers_the_same_of_keys_that_are_not_there() {
+    let Some(mut server) = Server::redis() else {
+        eprintln!("skipped: redis-server is not installed");
+        return;
+    };
+    let requests = [
+        "BITCOUNT k",
+        "BITFIELD_RO k",
+        "BITPOS k 1",
+        "BITPOS k 0",
+        "COPY k l",
+        "DEL k",
+        "DUMP k",
+        "EXISTS k l",
+        "EXPIRE k 10",
+        "EXPIRETIME k",
+        "GEODIST k a b",
+        "GEOHASH k a b",
+        "GEOPOS k a b",
+        "GEORADIUS k 1 1 1 m",
+        "GEORADIUSBYMEMBER_RO k a 1 m",
+        "GEOSEARCH k FROMLONLAT 1 1 BYRADIUS 1 m",
+        "GET k",
+        "GETBIT k 3",
+        "GETDEL k",
+        "GETEX k",
+        "GETRANGE k 0 3",
+        "HDEL k f",
+        "HEXISTS k f",
+        "HGET k f",
+        "HGETALL k",
+        "HKEYS k",
+        "HLEN k",
+        "HMGET k f g",
+        "HRANDFIELD k",
+        "HRANDFIELD k 2",
+        "HSCAN k 0",
+        "HSTRLEN k f",
+        "HVALS k",
+        "LCS k l",
+        "LCS k l LEN",
+        "LCS k l IDX",
+        "LINDEX k 0",
+        "LINSERT k BEFORE a b",
+        "LLEN k",
+        "LPOP k",
+        "LPOS k a",
+        "LPOS k a COUNT 2",
+        "LPUSHX k a",
+        "LRANGE k 0 -1",
+        "LREM k 0 a",
+        "MGET k l",
+        "OBJECT ENCODING k",
+        "PERSIST k",
+        "PEXPIRETIME k",
+        "PFCOUNT k l",
+        "PTTL k",
+        "SCARD k",
+        "SDIFF k l",
+        "SET k v XX",
+        "SINTER k l",
+        "SINTERCARD 2 k l",
+        "SISMEMBER k a",
+        "SMEMBERS k",
+        "SMISMEMBER k a b",
+        "SMOVE k l a",
+        "SORT k",
+        "SORT_RO k",
+        "SPOP k",
+        "SRANDMEMBER k",
+        "SRANDMEMBER k 2",
+        "SREM k a",
+        "SSCAN k 0",
+        "STRLEN k",
+        "SUBSTR k 0 3",
+        "SUNION k l",
+        "TOUCH k l",
+        "TTL k",
+        "TYPE k",
+        "UNLINK k",
+        "XDEL k 1-1",
+        "XLEN k",
+        "XRANGE k - +",
+        "XREAD STREAMS k 0",
+        "XREVRANGE k + -",
+        "ZCARD k",
+        "ZCOUNT k 0 1",
+        "ZDIFF 2 k l",
+        "ZINTER 2 k l",
+        "ZINTERCARD 2 k l",
+        "ZLEXCOUNT k - +",
+        "ZMSCORE k a b",
+        "ZPOPMIN k",
+        "ZRANDMEMBER k",
+        "ZRANDMEMBER k 2",
+        "ZRANGE k 0 -1",
+        "ZRANGEBYLEX k - +",
+        "ZRANGEBYSCORE k 0 1",
+        "ZRANK k a",
+        "ZREM k a",
+        "ZREVRANGE k 0 -1",
+        "ZREVRANGEBYLEX k + -",
+        "ZREVRANGEBYSCORE k 1 0",
+        "ZREVRANK k a",
+        "ZSCAN k 0",
+        "ZSCORE k a",
+        "ZUNION 2 k l",
+    ];
+    for version in [redis::Version::Resp2, redis::Version::Resp3] {
+        if version == redis::Version::Resp3 {
+            server.redis_ask(&["HELLO", "3"]);
+        }
+        for request in requests {
+            let words: Vec<&[u8]> = request.split(' ').map(str::as_bytes).collect();
+            let mut sent = Vec::new();
+            encode::command(&mut sent, words.iter().copied());
+            let said = server.redis_answer(&sent);
+            let mut expected = Vec::new();
+            let command = command::lookup(words[0]).unwrap();
+            redis::missing(command, &words, version, &mut expected);
+            let (said, expected) = (said.escape_ascii(), expected.escape_ascii());
+            assert_eq!(expected.to_string(), said.to_string(), "{request}");
+        }
+    }
+}
+
+#[test]
+fn memcached_answers_the_same_of_keys_that_are_not_there() {
+    let Some(mut server) = Server::memcached() else {
+        eprintln!("skipped: memcached is not installed");
+        return;
+    };
+    for request in [
+        "get k\r\n",
+        "gets k\r\n",
+        "gat 10 k\r\n",
+        "replace k 0 0 1\r\nv\r\n",
+        "append k 0 0 1\r\nv\r\n",
+        "cas k 0 0 1 7\r\nv\r\n",
+        "delete k\r\n",
+        "incr k 1\r\n",
+        "touch k 10\r\n",
+        "mg k v t O12 k\r\n",
+        "ms k 1 MR O12 k\r\nv\r\n",
+        "ms a2V5 1 b k MR Oa\r\nv\r\n",
+        "md k q O12 k\r\n",
+        "md a2V5 O12 b k\r\n",
+        "ma k k O3 v\r\n",
+    ] {
+        let mut parser = Parser::default();
+        let parsed = parser.parse(request.as_bytes(), &Limits::default());
+        let verb = parsed.unwrap().unwrap().verb;
+        let mut expected = Vec::new();
+        let (line, _) = request.split_once('\n').unwrap();
+        memcache::missing(verb, line.as_bytes(), &mut expected);
+        let said = server.memcached_answer(request.replace(" q ", " ").as_bytes());
+        let (said, expected) = (said.escape_ascii(), expected.escape_ascii());
+        assert_eq!(expected.to_string(), said.to_string(), "{request}");
+    }
+}
+
+#[test]
 fn redis_copies_every_type_with_its_life_and_adds_only() {
     let Some(mut server) = Server::redis() else {
         eprintln!("skipped: redis-server is not installed");

@@ -398,6 +398,40 @@ impl Plan {
         }
     }
 
+    /// Whether somewhere in it the client is answered before anybody has
+    /// ([`Pick::Nobody`]).
+    pub fn is_unheard(&self) -> bool {
+        match self {
+            Plan::Answer(_) | Plan::Send(_) | Plan::Reply(_) => false,
+            Plan::Edit(_, plan) => plan.is_unheard(),
+            Plan::Try(tried) => tried.plans.iter().any(Plan::is_unheard),
+            Plan::Fan(fan) => fan.answer == Pick::Nobody || fan.plans.iter().any(Plan::is_unheard),
+            Plan::Mirror(mirror) => mirror.main.is_unheard(),
+        }
+    }
+
+    /// The same, but the client waits for the first that has done it, for
+    /// requests whose answer only a server knows.
+    pub fn heard(mut self) -> Plan {
+        self.hear();
+        self
+    }
+
+    fn hear(&mut self) {
+        match self {
+            Plan::Answer(_) | Plan::Send(_) | Plan::Reply(_) => {}
+            Plan::Edit(_, plan) => plan.hear(),
+            Plan::Try(tried) => tried.plans.iter_mut().for_each(Plan::hear),
+            Plan::Fan(fan) => {
+                if fan.answer == Pick::Nobody {
+                    fan.answer = Pick::Fastest;
+                }
+                fan.plans.iter_mut().for_each(Plan::hear);
+            }
+            Plan::Mirror(mirror) => mirror.main.hear(),
+        }
+    }
+
     /// Where it would go first: what it is counted under.
     pub fn first(&self) -> Option<Target> {
         match self {

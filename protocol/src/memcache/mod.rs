@@ -29,6 +29,7 @@ mod outcome;
 mod reply;
 mod request;
 mod text;
+mod unsaid;
 mod verb;
 mod words;
 
@@ -41,5 +42,6 @@ pub use meta::request::{flag, flags};
 pub use outcome::outcome;
 pub use reply::{Scanner, Value, Values, is_error, suppressed, values};
 pub use request::{Limits, Parser, Request, body_terminated};
+pub use unsaid::{accepted, missing};
 pub use verb::{Dialect, Verb};
 pub use words::tokens;

@@ -19,6 +19,7 @@ pub mod reply;
 pub mod request;
 mod subcommands;
 mod table;
+mod unsaid;
 
 pub use command::{Args, Class, Command, FanOut, KeyError, Split};
 pub use edit::{carries_ttl, edit};
@@ -26,3 +27,4 @@ pub use encode::Version;
 pub use outcome::outcome;
 pub use reply::{ReplyError, Scanner};
 pub use request::{Flow, Limits, Parser, RequestError, Step};
+pub use unsaid::{accepted, missing};

@@ -295,7 +295,9 @@ impl Pools {
         let pools = ids
             .iter()
             .filter_map(|id| self.pools.get(usize::from(id.0)));
-        pools.map(|pool| pool.value_max).max().unwrap_or(0)
+        let longest = pools.map(|pool| pool.value_max).max();
+        // A route may lead to none.
+        longest.unwrap_or(usize::try_from(model::VALUE_MAX.0).unwrap_or(usize::MAX))
     }
 }
 

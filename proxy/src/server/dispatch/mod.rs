@@ -23,10 +23,11 @@ use std::time::Duration;
 use emberline_hotkey::KeyHash;
 use emberline_protocol::{Kind, Outcome};
 use emberline_routing::{
-    Act, Canned, Change, Course, Leg, Plan, ServerId, Source, StateId, Target,
+    Act, Canned, Change, Course, Leg, Plan, PoolId, ServerId, Source, StateId, Target,
 };
 use tracing::info;
 
+use super::Hub;
 use super::backend::Entry;
 use super::client::Client;
 use super::errand::Errand;
@@ -35,6 +36,7 @@ use super::flight::Waiter;
 use super::form::Form;
 use super::heat::Touch;
 use super::worker::Worker;
+
 use crate::metrics::Verdict;
 
 pub use refill::{Graves, Refilling};
@@ -67,8 +69,12 @@ pub struct Dispatch {
     replies: RefCell<Vec<Reply>>,
     /// When it began, in the worker's nanoseconds.
     since: u64,
-    /// What is sent now is sent because of a failure.
-    retrying: Cell<bool>,
+    /// The pool whose allowance pays for what a read is sent further: where it
+    /// would go if nothing failed.
+    account: Option<PoolId>,
+    /// From here on it does: a server was asked and has not answered, so more
+    /// of the same may be too much for the others as well.
+    pays: Cell<bool>,
     /// Whose reply is the answer, once that is known and it has not come whole.
     chosen: Cell<Option<Leg>>,
 }
@@ -99,10 +105,20 @@ pub enum Heard {
 impl Worker {
     /// Carry a plan out, and answer `reader`.
     pub fn dispatch(self: &Rc<Worker>, plan: Plan, reader: Reader, request: Request) {
-        if let Some(Target::Send(first)) = plan.first() {
-            self.health
-                .first_try(self.pool_of_server(first), self.now());
+        let account = match plan.first() {
+            Some(Target::Send(first)) if request.kind() == Kind::Read => {
+                Some(self.pool_of_server(first))
+            }
+            _ => None,
+        };
+        if let Some(pool) = account {
+            self.health.first_try(pool, self.now());
         }
+        // What nobody waits for is answered by the proxy, if it can be.
+        let plan = match plan.is_unheard() && !request.is_acceptable() {
+            true => plan.heard(),
+            false => plan,
+        };
         let course = Course::new(plan, request.kind());
         let dispatch = Rc::new(Dispatch {
             reader,
@@ -110,7 +126,8 @@ impl Worker {
             course: RefCell::new(course),
             replies: RefCell::default(),
             since: self.now(),
-            retrying: Cell::new(false),
+            account,
+            pays: Cell::new(false),
             chosen: Cell::new(None),
         });
         dispatch.advance(self, Course::start);
@@ -194,7 +211,13 @@ impl Dispatch {
                 self.chosen.set(None);
                 Heard::Answer
             }
-            _ if reply.len() > KEPT_MAX || !self.course.borrow().may_answer(leg) => {
+            _ if !self.course.borrow().may_answer(leg) => {
+                self.settle(worker, leg, Outcome::Error);
+                Heard::Unwanted
+            }
+            _ if reply.len() > KEPT_MAX => {
+                let text = format!("the reply is longer than {KEPT_MAX} bytes, and would be kept");
+                self.keep(leg, |kept| kept.fault = Some((text, Verdict::Unavailable)));
                 self.settle(worker, leg, Outcome::Error);
                 Heard::Unwanted
             }
@@ -224,23 +247,19 @@ impl Dispatch {
     }
 
     fn settle(self: &Rc<Self>, worker: &Rc<Worker>, leg: Leg, outcome: Outcome) {
-        // Who is known to be down costs nobody anything; who was asked and did
-        // not answer may be so busy that more questions would be its end.
-        let read = self.request.kind() == Kind::Read;
-        self.retrying
-            .set(read && matches!(outcome, Outcome::Timeout | Outcome::Lost));
+        // Who is known to be down costs nobody anything.
+        if matches!(outcome, Outcome::Timeout | Outcome::Lost) {
+            self.pays.set(true);
+        }
         self.advance(worker, |course, acts| course.settle(leg, outcome, acts));
-        self.retrying.set(false);
     }
 
     /// Whether this leg may be sent: when many servers fail, asking others in
     /// their place would only make them fail, too.
     fn may_send(&self, worker: &Worker, target: Target) -> bool {
-        match target {
-            Target::Send(server) if self.retrying.get() => {
-                worker.may_retry(worker.pool_of_server(server))
-            }
-            Target::Send(_) | Target::Answer(_) => true,
+        match (target, self.account) {
+            (Target::Send(_), Some(account)) if self.pays.get() => worker.may_retry(account),
+            _ => true,
         }
     }
 
@@ -262,10 +281,18 @@ impl Dispatch {
             Act::Answer(source) => self.answer(worker, source),
             Act::Spend(state) => worker.states.spend(state),
             Act::Wait(pause, after) => {
-                let (this, worker) = (Rc::clone(self), Rc::clone(worker));
+                // Whoever is waited for holds the dispatch; without them there
+                // is nothing to hedge.
+                let (this, worker) = (Rc::downgrade(self), Rc::clone(worker));
                 later(after, move || {
+                    let Some(this) = this.upgrade() else { return };
                     worker.tick();
-                    this.advance(&worker, |course, acts| course.elapsed(pause, acts));
+                    this.advance(&worker, |course, acts| {
+                        course.elapsed(pause, acts);
+                        if acts.iter().any(|act| matches!(act, Act::Send(_))) {
+                            this.pays.set(true);
+                        }
+                    });
                 });
             }
             Act::Learn { state, hit } => worker.states.learn(state, hit),
@@ -506,7 +533,7 @@ impl Dispatch {
     fn bury(&self, worker: &Worker, change: &Change) {
         for mark in &change.tombstones {
             let key = self.mark(worker, change, mark.state);
-            worker.hub.graves.dig(key, worker.now(), mark.life);
+            worker.hub.bury(key, worker.now(), mark.life);
         }
         self.remember(worker, change, None);
     }
@@ -528,12 +555,13 @@ impl Dispatch {
             (Kind::Read, Some(Outcome::Miss)) => {
                 // Unless somebody has written it since this was asked.
                 if !worker.hub.graves.has(key, self.since) {
-                    worker.hub.absences.dig(key, now, absent.life);
+                    // Where there is no room, the far tier is asked again.
+                    let _ = worker.hub.absences.dig(key, now, absent.life);
                 }
             }
             (Kind::Read, _) => {}
             _ => {
-                worker.hub.graves.dig(key, now, absent.life);
+                worker.hub.bury(key, now, absent.life);
                 worker.hub.absences.fill_in(key);
             }
         }
@@ -555,6 +583,16 @@ impl Dispatch {
             false => format!("{:016x}", worker.heat.l1.hasher.hash(self.request.key()).0),
         };
         info!(route, key, command = self.request.name(), "request");
+    }
+}
+
+impl Hub {
+    /// Copies of this key that are under way are not made; where there is no
+    /// room to remember it, none are.
+    fn bury(&self, key: KeyHash, now: u64, life: Duration) {
+        if !self.graves.dig(key, now, life) {
+            self.graves.dig_all(now, life);
+        }
     }
 }
 

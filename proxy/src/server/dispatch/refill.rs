@@ -279,14 +279,19 @@ struct Dug {
 }
 
 impl Graves {
-    /// Mark a key, from now on and for so long.
-    pub fn dig(&self, key: KeyHash, now: u64, life: Duration) {
+    /// Mark a key, from now on and for so long; whether there was room.
+    #[must_use]
+    pub fn dig(&self, key: KeyHash, now: u64, life: Duration) -> bool {
         let mut dug = self.lock();
-        dug.keys.insert(key, (now, now.saturating_add(nanos(life))));
-        if dug.keys.len() > dug.tidy_at {
+        if dug.keys.len() >= dug.tidy_at {
             dug.keys.retain(|_, (_, until)| *until > now);
-            dug.tidy_at = (dug.keys.len() * 2).max(TIDY_MIN);
+            dug.tidy_at = (dug.keys.len() * 2).clamp(TIDY_MIN, MARKS_MAX);
         }
+        let room = dug.keys.len() < MARKS_MAX || dug.keys.contains_key(&key);
+        if room {
+            dug.keys.insert(key, (now, now.saturating_add(nanos(life))));
+        }
+        room
     }
 
     /// Mark all keys.
@@ -310,6 +315,9 @@ impl Graves {
         self.dug.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Marks that are kept at the same time: some 10 MiB.
+const MARKS_MAX: usize = 1 << 18;
 
 /// Marks that are kept at least before those that have passed are looked for.
 const TIDY_MIN: usize = 1024;

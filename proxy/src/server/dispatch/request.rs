@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use emberline_protocol::memcache::{self, Verb};
-use emberline_protocol::redis::encode::{self, Version};
+use emberline_protocol::redis::encode::Version;
 use emberline_protocol::redis::{self, Command, Step};
 use emberline_protocol::{Edit, Kind, Outcome, TtlRule};
 use emberline_routing::{Canned, Change, PoolId, TtlChange};
@@ -209,23 +209,48 @@ impl Request {
     /// Append what the client is told in place of a reply. An error has a text
     /// of its own.
     pub fn canned(&self, canned: &Canned, wire: Wire, out: &mut Vec<u8>) {
-        let null = *canned == Canned::Null;
-        match &self.what {
-            What::Redis(command) => match (self.kind, null) {
-                (Kind::Read, _) if command.name == "mget" => {
-                    encode::array(out, 1);
-                    encode::null(out, wire.version());
-                }
-                (Kind::Read, _) if command.name == "exists" => encode::integer(out, 0),
-                (Kind::Read | Kind::Other, _) => encode::null(out, wire.version()),
-                (Kind::Write, true) => encode::null(out, wire.version()),
-                (Kind::Write, false) => encode::simple(out, "OK"),
-                (_, null) => encode::integer(out, i64::from(!null)),
-            },
-            What::Memcached { verb, .. } => {
-                memcache::encode::line(out, unsaid(*verb, null));
-            }
+        if *canned != Canned::Accepted || !self.accepted(out) {
+            self.missing(wire.version(), out);
         }
+    }
+
+    /// Append the reply to a write that is being done; whether that is the same
+    /// for every key and value.
+    fn accepted(&self, out: &mut Vec<u8>) -> bool {
+        match &self.what {
+            What::Redis(command) => self.with_args(|args| redis::accepted(command, args, out)),
+            What::Memcached { verb, .. } => memcache::accepted(*verb, self.line(), out),
+        }
+    }
+
+    /// Whether its reply is known before anybody has given it.
+    pub fn is_acceptable(&self) -> bool {
+        self.accepted(&mut Vec::new())
+    }
+
+    /// Append the reply of a server that has none of its keys.
+    fn missing(&self, version: Version, out: &mut Vec<u8>) {
+        match &self.what {
+            What::Redis(command) => {
+                self.with_args(|args| redis::missing(command, args, version, out));
+            }
+            What::Memcached { verb, .. } => memcache::missing(*verb, self.line(), out),
+        }
+    }
+
+    /// Let `work` see the arguments of a Redis command, with its name.
+    fn with_args<T>(&self, work: impl FnOnce(&[&[u8]]) -> T) -> T {
+        let mut parser = redis::Parser::default();
+        match parser.parse(&self.bytes, &redis::Limits::default()) {
+            Ok(Step::Frame { .. }) => work(&parser.args(&self.bytes).collect::<Vec<_>>()),
+            _ => work(&[]),
+        }
+    }
+
+    /// The command line of a memcached request.
+    fn line(&self) -> &[u8] {
+        let end = memchr::memchr(b'\n', &self.bytes).unwrap_or(self.bytes.len());
+        &self.bytes[..end]
     }
 
     /// Answer it from an embedded pool. `bytes` is the request as it is there.
@@ -272,21 +297,4 @@ fn rules(ttl: Option<TtlChange>) -> [Option<TtlRule>; 3] {
         floor.map(TtlRule::Floor),
         cap.map(TtlRule::Cap),
     ]
-}
-
-/// memcached's words for "there is nothing" and "it is being done".
-fn unsaid(verb: Verb, null: bool) -> &'static str {
-    match (verb, verb.kind(), null) {
-        (Verb::MetaGet, ..) => "EN",
-        (Verb::MetaSet, _, true) => "NS",
-        (Verb::MetaDelete | Verb::MetaArithmetic, _, true) => "NF",
-        (Verb::MetaSet | Verb::MetaDelete | Verb::MetaArithmetic, _, false) => "HD",
-        (_, Kind::Read | Kind::Other, _) | (Verb::Gat | Verb::Gats, ..) => "END",
-        (_, Kind::Write, true) => "NOT_STORED",
-        (_, Kind::Write, false) => "STORED",
-        (_, Kind::Delete, false) => "DELETED",
-        (_, Kind::Touch, false) => "TOUCHED",
-        (_, Kind::Counter, false) => "0",
-        (_, Kind::Delete | Kind::Touch | Kind::Counter, true) => "NOT_FOUND",
-    }
 }
