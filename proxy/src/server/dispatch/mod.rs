@@ -15,6 +15,7 @@
 mod durable;
 pub mod refill;
 mod request;
+mod tab;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -23,7 +24,7 @@ use std::time::Duration;
 use emberline_hotkey::KeyHash;
 use emberline_protocol::{Kind, Outcome};
 use emberline_routing::{
-    Act, Canned, Change, Course, Leg, Plan, PoolId, ServerId, Source, StateId, Target,
+    Act, Canned, Change, Course, Leg, Plan, ServerId, Source, StateId, Target,
 };
 use tracing::info;
 
@@ -41,6 +42,7 @@ use crate::metrics::Verdict;
 
 pub use refill::{Graves, Refilling};
 pub use request::Request;
+use tab::Tab;
 
 /// A reply that is kept because it may be the answer: more of it is not.
 const KEPT_MAX: usize = 32 * 1024 * 1024;
@@ -69,12 +71,8 @@ pub struct Dispatch {
     replies: RefCell<Vec<Reply>>,
     /// When it began, in the worker's nanoseconds.
     since: u64,
-    /// The pool whose allowance pays for what a read is sent further: where it
-    /// would go if nothing failed.
-    account: Option<PoolId>,
-    /// From here on it does: a server was asked and has not answered, so more
-    /// of the same may be too much for the others as well.
-    pays: Cell<bool>,
+    /// What it has cost so far to ask others as well.
+    tab: Tab,
     /// Whose reply is the answer, once that is known and it has not come whole.
     chosen: Cell<Option<Leg>>,
 }
@@ -105,15 +103,7 @@ pub enum Heard {
 impl Worker {
     /// Carry a plan out, and answer `reader`.
     pub fn dispatch(self: &Rc<Worker>, plan: Plan, reader: Reader, request: Request) {
-        let account = match plan.first() {
-            Some(Target::Send(first)) if request.kind() == Kind::Read => {
-                Some(self.pool_of_server(first))
-            }
-            _ => None,
-        };
-        if let Some(pool) = account {
-            self.health.first_try(pool, self.now());
-        }
+        let tab = Tab::open(self, &plan, request.kind() == Kind::Read);
         // What nobody waits for is answered by the proxy, if it can be.
         let plan = match plan.is_unheard() && !request.is_acceptable() {
             true => plan.heard(),
@@ -126,8 +116,7 @@ impl Worker {
             course: RefCell::new(course),
             replies: RefCell::default(),
             since: self.now(),
-            account,
-            pays: Cell::new(false),
+            tab,
             chosen: Cell::new(None),
         });
         dispatch.advance(self, Course::start);
@@ -249,18 +238,9 @@ impl Dispatch {
     fn settle(self: &Rc<Self>, worker: &Rc<Worker>, leg: Leg, outcome: Outcome) {
         // Who is known to be down costs nobody anything.
         if matches!(outcome, Outcome::Timeout | Outcome::Lost) {
-            self.pays.set(true);
+            self.tab.pay_from_here();
         }
         self.advance(worker, |course, acts| course.settle(leg, outcome, acts));
-    }
-
-    /// Whether this leg may be sent: when many servers fail, asking others in
-    /// their place would only make them fail, too.
-    fn may_send(&self, worker: &Worker, target: Target) -> bool {
-        match (target, self.account) {
-            (Target::Send(_), Some(account)) if self.pays.get() => worker.may_retry(account),
-            _ => true,
-        }
     }
 
     fn advance(
@@ -280,21 +260,7 @@ impl Dispatch {
             Act::Send(leg) => self.send(worker, leg),
             Act::Answer(source) => self.answer(worker, source),
             Act::Spend(state) => worker.states.spend(state),
-            Act::Wait(pause, after) => {
-                // Whoever is waited for holds the dispatch; without them there
-                // is nothing to hedge.
-                let (this, worker) = (Rc::downgrade(self), Rc::clone(worker));
-                later(after, move || {
-                    let Some(this) = this.upgrade() else { return };
-                    worker.tick();
-                    this.advance(&worker, |course, acts| {
-                        course.elapsed(pause, acts);
-                        if acts.iter().any(|act| matches!(act, Act::Send(_))) {
-                            this.pays.set(true);
-                        }
-                    });
-                });
-            }
+            Act::Wait(pause, after) => self.hedge(worker, pause, after),
             Act::Learn { state, hit } => worker.states.learn(state, hit),
             Act::Refill {
                 from,
@@ -358,7 +324,7 @@ impl Dispatch {
                 self.keep(leg, |kept| kept.fault = Some((text, Verdict::Refused)));
                 self.settle(worker, leg, Outcome::Error);
             }
-            (Ok(()), _) if !self.may_send(worker, target) => {
+            (Ok(()), _) if !self.tab.charge(worker, leg, target) => {
                 let text = "too many requests are being tried again".to_owned();
                 self.keep(leg, |kept| kept.fault = Some((text, Verdict::Unavailable)));
                 self.settle(worker, leg, Outcome::Down);
@@ -445,6 +411,7 @@ impl Dispatch {
             reply.fault = self.unwritten();
         }
         self.replies.borrow_mut().clear();
+        self.tab.give_back(worker, leg);
         match reply {
             Reply {
                 fault: Some((text, verdict)),

@@ -58,6 +58,11 @@ impl RetryBudget {
         allowed
     }
 
+    /// What was paid for was no waste.
+    pub fn give_back(&mut self) {
+        self.left = self.left.saturating_add(RETRY);
+    }
+
     fn advance(&mut self, now: u64) {
         let seconds = now.saturating_sub(self.at) / SECOND;
         if seconds == 0 {

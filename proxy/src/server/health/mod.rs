@@ -189,6 +189,10 @@ impl Health {
         self.budgets[usize::from(pool.0)].borrow_mut().withdraw(now)
     }
 
+    fn give_back(&self, pool: PoolId) {
+        self.budgets[usize::from(pool.0)].borrow_mut().give_back();
+    }
+
     /// Whether a reply to a question of `asked` is news.
     #[inline]
     fn hears(&self, server: ServerId, asked: u64) -> bool {
@@ -292,6 +296,11 @@ impl Worker {
     /// it is, is taken for granted.
     pub fn may_retry(&self, pool: PoolId) -> bool {
         self.health.may_retry(pool, self.now())
+    }
+
+    /// A read that was sent once more has had its answer by that.
+    pub fn give_back_retry(&self, pool: PoolId) {
+        self.health.give_back(pool);
     }
 
     /// A server has failed; enough of that ejects it.
