@@ -305,3 +305,53 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn only_whole_reads_prove_that_a_key_is_not_there() {
+    for (name, reply, proves) in [
+        ("get", "$-1\r\n", true),
+        ("get", "$0\r\n\r\n", false),
+        ("get", "-WRONGTYPE no string\r\n", false),
+        ("getex", "_\r\n", true),
+        ("exists", ":0\r\n", true),
+        ("exists", ":1\r\n", false),
+        ("type", "+none\r\n", true),
+        ("ttl", ":-2\r\n", true),
+        ("ttl", ":-1\r\n", false),
+        ("pttl", ":-2\r\n", true),
+        ("dump", "$-1\r\n", true),
+        ("hgetall", "%0\r\n", true),
+        ("llen", ":0\r\n", true),
+        ("smembers", "*0\r\n", true),
+        // A field, a range, an empty string; a key of another type.
+        ("hget", "$-1\r\n", false),
+        ("hexists", ":0\r\n", false),
+        ("lrange", "*0\r\n", false),
+        ("sismember", ":0\r\n", false),
+        ("zrangebyscore", "*0\r\n", false),
+        ("strlen", ":0\r\n", false),
+        ("getbit", ":0\r\n", false),
+        ("getrange", "$0\r\n\r\n", false),
+        ("xlen", ":0\r\n", false),
+        ("mget", "*1\r\n$-1\r\n", false),
+        // Too little has come.
+        ("get", "$", false),
+    ] {
+        let command = command::lookup(name.as_bytes()).unwrap();
+        let said = redis::proves_absence(command, reply.as_bytes());
+        assert_eq!(said, proves, "{name}: {reply:?}");
+    }
+}
+
+#[test]
+fn writes_that_may_leave_nothing_are_known() {
+    let away = "hdel lpop rpop lmpop lmove ltrim lrem srem spop smove zrem zpopmin rename \
+                sinterstore sort bitop eval fcall xdel xtrim move";
+    let stays = "set append hset lpush sadd zadd setbit incr get expire del copy";
+    for (names, expected) in [(away, true), (stays, false)] {
+        for name in names.split_whitespace() {
+            let command = command::lookup(name.as_bytes()).unwrap();
+            assert_eq!(redis::takes_away(command), expected, "{name}");
+        }
+    }
+}

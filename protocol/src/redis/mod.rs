@@ -6,6 +6,7 @@
 //! are, and what the proxy does with it. [`outcome()`] says what a reply means,
 //! and [`edit()`] writes a request with another key or another life.
 
+mod absence;
 pub mod command;
 pub mod copy;
 mod edit;
@@ -21,6 +22,7 @@ mod subcommands;
 mod table;
 mod unsaid;
 
+pub use absence::{proves_absence, reads_whole, takes_away};
 pub use command::{Args, Class, Command, FanOut, KeyError, Split};
 pub use edit::{carries_ttl, edit};
 pub use encode::Version;
