@@ -385,3 +385,25 @@ fn what_the_far_tier_has_not_got_is_remembered_for_a_while() {
         client get third    -> 3",
     );
 }
+
+#[test]
+fn a_field_that_is_not_there_does_not_make_its_key_absent() {
+    story_of(
+        Dialect::Redis,
+        "[routes.top]
+        type = 'l1_l2'
+        l1 = 'a'
+        l2 = 'b'
+        negative_ttl = '60s'",
+        "b hset h f v        -> 1
+        client hget h no     -> -
+        client hget h f      -> v
+        client hget none f   -> -
+        client hgetall none  -> 
+        client hlen none     -> 0
+        client type none     -> none
+        b set none 1         -> ok
+        client get none      -> -      // known from `hgetall` on
+        client strlen none   -> 0",
+    );
+}

@@ -80,7 +80,7 @@ impl Dispatch {
                 "a delete is not yet applied: it is in the log"
             );
         }
-        self.remember(worker, change, None);
+        self.remember(worker, change, false);
         // A copy that goes away with a write is nobody's answer.
         if self.request.kind() != Kind::Delete {
             return self.settle(worker, leg, Outcome::Done);

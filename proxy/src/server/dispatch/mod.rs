@@ -129,7 +129,8 @@ impl Dispatch {
         let change = self.change(leg).unwrap_or_default();
         let outcome = self.request.outcome(&change, reply);
         let outcome = outcome.unwrap_or(Outcome::Error);
-        self.remember(worker, &change, Some(outcome));
+        let absent = outcome == Outcome::Miss && self.request.proves_absence(reply);
+        self.remember(worker, &change, absent);
         if self.chosen.get() == Some(leg) {
             self.chosen.set(None);
             return self.tell(worker, reply);
@@ -177,7 +178,7 @@ impl Dispatch {
         outcome: Outcome,
     ) {
         self.keep(leg, |kept| kept.fault = Some(said));
-        self.remember(worker, change, None);
+        self.remember(worker, change, false);
         self.settle(worker, leg, outcome);
     }
 
@@ -502,7 +503,7 @@ impl Dispatch {
             let key = self.mark(worker, change, mark.state);
             worker.hub.bury(key, worker.now(), mark.life);
         }
-        self.remember(worker, change, None);
+        self.remember(worker, change, false);
     }
 
     /// Whether it is known that a read would find nothing.
@@ -514,12 +515,13 @@ impl Dispatch {
         })
     }
 
-    /// A read has found nothing, or something else has been done to the key.
-    fn remember(&self, worker: &Worker, change: &Change, outcome: Option<Outcome>) {
+    /// A read has found that there is no such key (not: nothing of what it
+    /// looked for in it), or something else has been done to the key.
+    fn remember(&self, worker: &Worker, change: &Change, is_absent: bool) {
         let Some(absent) = change.absent else { return };
         let (key, now) = (self.mark(worker, change, absent.state), worker.now());
-        match (self.request.kind(), outcome) {
-            (Kind::Read, Some(Outcome::Miss)) => {
+        match (self.request.kind(), is_absent) {
+            (Kind::Read, true) => {
                 // Unless somebody has written it since this was asked.
                 if !worker.hub.graves.has(key, self.since) {
                     // Where there is no room, the far tier is asked again.

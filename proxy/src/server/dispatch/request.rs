@@ -108,6 +108,14 @@ impl Request {
         }
     }
 
+    /// Whether a reply that found nothing says that the key is not there.
+    pub fn proves_absence(&self, reply: &[u8]) -> bool {
+        match &self.what {
+            What::Redis(command) => redis::proves_absence(command, reply),
+            What::Memcached { .. } => true,
+        }
+    }
+
     /// Append it with this change.
     ///
     /// # Errors
