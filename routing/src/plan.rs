@@ -314,6 +314,18 @@ pub struct Mirror {
     pub refill: Option<Refill>,
 }
 
+/// The place of a plan that stands for all of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Home<'p> {
+    /// Who is asked first.
+    pub server: ServerId,
+    /// The key there, if it is not the client's.
+    pub key: Option<&'p [u8]>,
+    /// Whether "there is no such key" would be the answer as well. If not, only
+    /// a value is.
+    pub misses: bool,
+}
+
 /// A set of [`Outcome`]s.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub struct Outcomes(u16);
@@ -395,6 +407,57 @@ impl Plan {
             plan if change.is_nothing() => plan,
             Plan::Edit(inner, plan) => Plan::Edit(Box::new(change.then(&inner)), plan),
             plan => Plan::Edit(Box::new(change), Box::new(plan)),
+        }
+    }
+
+    /// Whose reply to a read would be the answer, if one place is asked before
+    /// all others.
+    pub fn home(&self) -> Option<Home<'_>> {
+        match self {
+            Plan::Send(server) => Some(Home {
+                server: *server,
+                key: None,
+                misses: true,
+            }),
+            Plan::Answer(_) | Plan::Reply(_) => None,
+            Plan::Edit(change, plan) => {
+                let unseen = change.delay.is_none()
+                    && change.log.is_none()
+                    && !change.delete
+                    && !change.withheld;
+                let home = plan.home().filter(|_| unseen)?;
+                let key = home.key.or(change.key.as_deref());
+                Some(Home { key, ..home })
+            }
+            Plan::Try(tried) => {
+                let home = tried.plans.first()?.home()?;
+                let misses = home.misses && !tried.on.has(Outcome::Miss);
+                Some(Home { misses, ..home })
+            }
+            Plan::Fan(fan) => match fan.answer {
+                Pick::First | Pick::Fastest => {
+                    let home = fan.plans.first()?.home()?;
+                    let misses = home.misses && fan.answer == Pick::First;
+                    Some(Home { misses, ..home })
+                }
+                _ => None,
+            },
+            Plan::Mirror(mirror) => mirror.main.home(),
+        }
+    }
+
+    /// After how long without an answer from its [`home`](Self::home) another
+    /// is asked as well.
+    pub fn hedge_after(&self) -> Option<Duration> {
+        match self {
+            Plan::Answer(_) | Plan::Send(_) | Plan::Reply(_) => None,
+            Plan::Edit(_, plan) => plan.hedge_after(),
+            Plan::Try(tried) => {
+                let inner = tried.plans.first().and_then(Plan::hedge_after);
+                tried.hedge_after.into_iter().chain(inner).min()
+            }
+            Plan::Fan(fan) => fan.plans.first()?.hedge_after(),
+            Plan::Mirror(mirror) => mirror.main.hedge_after(),
         }
     }
 

@@ -336,6 +336,7 @@ impl Worker {
             seq,
             fragment,
             form,
+            ..
         } = reader;
         match self.backend(home, client.wire().version(), client.id) {
             Ok(backend) => {

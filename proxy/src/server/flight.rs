@@ -16,9 +16,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use emberline_hotkey::{Held, HotKey, Item, KeyHash, Pulse, Token, Value};
-use emberline_routing::ServerId;
+use emberline_routing::{Plan, ServerId};
 
 use super::client::Client;
+use super::dispatch::{Reader, Request};
 use super::form::Form;
 use super::worker::Worker;
 use crate::l1::{Filled, Landed};
@@ -39,16 +40,46 @@ pub struct Waiter {
     pub fragment: u32,
     /// How the client wants the value.
     pub form: Form<'static>,
+    /// Its plan, if others may be asked as well.
+    pub detour: Option<Box<Detour>>,
+}
+
+/// What a read is beyond the one server that is fetched from.
+#[derive(Debug)]
+pub struct Detour {
+    /// The whole plan, that server included.
+    pub plan: Plan,
+    /// What the client asked.
+    pub request: Request,
+    /// Whether "there is no such key" there is the answer.
+    pub misses: bool,
 }
 
 impl Waiter {
     /// The answer: the key has this value.
-    pub fn answer(self, worker: &Worker, key: &HotKey, value: &Value) {
+    pub fn answer(mut self, worker: &Rc<Worker>, key: &HotKey, value: &Value) {
+        let asks_others =
+            |detour: &mut Box<Detour>| matches!(value, Value::Missing) && !detour.misses;
+        if let Some(detour) = self.detour.take_if(asks_others) {
+            return self.go_on(worker, *detour);
+        }
+        let asked = self.detour.as_ref().map(|detour| detour.request.key());
         let (client, mut reply) = (self.client, worker.scratch.take());
         reply.clear();
-        self.form.write(&key.key, value, client.wire(), &mut reply);
+        let key = asked.unwrap_or(&key.key);
+        self.form.write(key, value, client.wire(), &mut reply);
         client.deliver(worker, self.seq, self.fragment, &reply, true);
         worker.scratch.replace(reply);
+    }
+
+    /// Carry the plan out after all.
+    fn go_on(self, worker: &Rc<Worker>, detour: Detour) {
+        let reader = Reader {
+            client: self.client,
+            seq: self.seq,
+            fragment: self.fragment,
+        };
+        worker.dispatch(detour.plan, reader, detour.request);
     }
 }
 
@@ -122,7 +153,7 @@ impl Worker {
 
     /// The key is missing, and this proxy has the lease: one of those who wait
     /// is told so and will set it; the others wait for that.
-    fn lease(&self, place: (KeyHash, Token)) {
+    fn lease(self: &Rc<Worker>, place: (KeyHash, Token)) {
         let mut flights = self.heat.flights.borrow_mut();
         let Some(flight) = flights.get_mut(&place) else {
             return;
@@ -157,7 +188,7 @@ impl Worker {
         }
     }
 
-    fn answer_waiting(&self, flight: Flight, item: &Item) {
+    fn answer_waiting(self: &Rc<Worker>, flight: Flight, item: &Item) {
         let pool = self.pool_of_server(flight.server);
         let bytes = item.value.len() * flight.waiters.len();
         self.heat.weigh(pool, item.hash, bytes, self.now());
@@ -168,8 +199,15 @@ impl Worker {
 
     /// The server gave no answer: something stale, if that is allowed, or
     /// whatever the server says to each of them.
-    fn comfort_waiting(self: &Rc<Worker>, flight: Flight) {
+    fn comfort_waiting(self: &Rc<Worker>, mut flight: Flight) {
         let (hash, pool) = (flight.key.hash, flight.key.pool);
+        let waiters = flight
+            .waiters
+            .extract_if(.., |waiter| waiter.detour.is_some());
+        let elsewhere: Vec<Waiter> = waiters.collect();
+        for waiter in elsewhere {
+            self.send_one(waiter, &flight.key, flight.server);
+        }
         if flight.copies {
             let now = self.now();
             self.heat
@@ -206,8 +244,32 @@ impl Worker {
         let times = flight.waiters.len() as u64;
         self.meter.event(key.pool, Event::Bypass, times);
         for waiter in flight.waiters {
-            self.ask_server(waiter, &key, server);
+            self.send_one(waiter, &key, server);
         }
+    }
+
+    fn send_one(self: &Rc<Worker>, mut waiter: Waiter, key: &Arc<HotKey>, server: ServerId) {
+        match waiter.detour.take() {
+            Some(detour) => waiter.go_on(self, *detour),
+            None => self.ask_server(waiter, key, server),
+        }
+    }
+
+    /// A read that may ask others waits no longer for this fetch, if it still
+    /// does.
+    pub fn leave_flight(self: &Rc<Worker>, place: (KeyHash, Token), client: &Client, seq: u64) {
+        let mut flights = self.heat.flights.borrow_mut();
+        let Some(flight) = flights.get_mut(&place) else {
+            return;
+        };
+        let is_it = |waiter: &Waiter| waiter.client.id == client.id && waiter.seq == seq;
+        let Some(at) = flight.waiters.iter().position(is_it) else {
+            return;
+        };
+        let waiter = flight.waiters.swap_remove(at);
+        let (key, server) = (Arc::clone(&flight.key), flight.server);
+        drop(flights);
+        self.send_one(waiter, &key, server);
     }
 }
 

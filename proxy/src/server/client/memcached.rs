@@ -10,6 +10,7 @@ use emberline_routing::{Ask, Plan, PoolId, ServerId, Target};
 
 use super::conversation::{Conversation, Next, Parsers, Stop};
 use super::copies::forget;
+use super::home::dispatched_via;
 use super::recall::Read;
 use super::scatter::Fragments;
 use super::split::{Place, Splitter};
@@ -43,6 +44,13 @@ struct Frame<'a> {
 impl<'a> Frame<'a> {
     fn line(&self) -> &'a [u8] {
         self.bytes.get(..self.request.head).unwrap_or_default()
+    }
+
+    /// A copy, to be carried out step by step.
+    fn kept(&self, key: &[u8], limits: &memcache::Limits) -> DispatchRequest {
+        let mut bytes = Vec::new();
+        self.write(&mut bytes);
+        DispatchRequest::memcached(self.request.verb, key, bytes, limits)
     }
 
     /// The data block with its line end.
@@ -279,6 +287,15 @@ impl Conversation {
             return next;
         }
         let Some(plan) = plan.target() else {
+            if let (Access::Read, Some(form)) = (frame.access(), frame.form()) {
+                let record = self.memcached_record(request, None);
+                let limits = &worker.memcache_limits[self.client.listener];
+                let kept = || frame.kept(key, limits);
+                let read = (key, form);
+                if let Some(next) = self.recall_home(worker, &plan, read, record, kept) {
+                    return next;
+                }
+            }
             return self.dispatch_memcached(worker, frame, key, plan);
         };
         let (pool, access) = (worker.pool_of_target(plan), frame.access());
@@ -360,20 +377,17 @@ impl Conversation {
             return next;
         }
         let record = Record {
-            via: Via::Anywhere,
+            via: dispatched_via(frame.access()),
             ..self.memcached_record(frame.request, first)
         };
         let seq = self.push_memcached(frame.request, record);
-        let mut bytes = Vec::new();
-        frame.write(&mut bytes);
         let reader = Reader {
             client: Rc::clone(&self.client),
             seq,
             fragment: 0,
         };
         let limits = &worker.memcache_limits[self.client.listener];
-        let request = DispatchRequest::memcached(frame.request.verb, key, bytes, limits);
-        worker.dispatch(plan, reader, request);
+        worker.dispatch(plan, reader, frame.kept(key, limits));
         Next::Taken
     }
 

@@ -8,6 +8,7 @@
 
 mod conversation;
 mod copies;
+mod home;
 mod memcached;
 mod pending;
 mod recall;

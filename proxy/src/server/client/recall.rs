@@ -19,7 +19,7 @@ use crate::metrics::{Event, Verdict};
 use crate::running::{L1, Mode};
 use crate::server::backend::Entry;
 use crate::server::errand::Errand;
-use crate::server::flight::{Flight, Waiter};
+use crate::server::flight::{Detour, Flight, Waiter};
 use crate::server::form::Form;
 use crate::server::gather::Wire;
 use crate::server::increment::{Batch, Part, Queues, may_join, touch_of};
@@ -55,7 +55,7 @@ pub(super) enum Goal {
 }
 
 /// What memory says to a read.
-enum Recall {
+pub(super) enum Recall {
     /// Nothing: it is the server's.
     Nothing,
     /// Its answer has been written.
@@ -296,6 +296,7 @@ impl Conversation {
             seq: self.push(Shape::Plain, mute, record),
             fragment: 0,
             form: Form::Bulk,
+            detour: None,
         };
         let mut queues = worker.heat.increments.borrow_mut();
         let queue = queues.entry(hash).or_default();
@@ -336,11 +337,14 @@ impl Conversation {
         match self.look(worker, read, target) {
             Recall::Nothing => false,
             Recall::Answered => true,
-            Recall::Fetch(key, token) => self.join(worker, read, key, token, target),
+            Recall::Fetch(key, token) => {
+                let joined = self.join(worker, read, (key, token), target, || None);
+                joined.is_some()
+            }
         }
     }
 
-    fn look(&mut self, worker: &Rc<Worker>, read: &Read<'_>, target: Goal) -> Recall {
+    pub(super) fn look(&mut self, worker: &Rc<Worker>, read: &Read<'_>, target: Goal) -> Recall {
         let (heat, now) = (&worker.heat, worker.now());
         let wire = self.client.wire();
         let found = heat.with_seat(read.hash, |seat| {
@@ -395,18 +399,20 @@ impl Conversation {
             seq: self.push(read.form.shape(), mute, record),
             fragment: 0,
             form: read.form.clone().into_owned(),
+            detour: None,
         }
     }
 
-    /// Wait for whoever fetches the value; false if too many wait already.
-    fn join(
+    /// Wait for whoever fetches the value, in this slot; `None` if too many wait
+    /// already.
+    pub(super) fn join(
         &mut self,
         worker: &Rc<Worker>,
         read: &Read<'_>,
-        key: Arc<HotKey>,
-        token: Token,
+        (key, token): (Arc<HotKey>, Token),
         target: Goal,
-    ) -> bool {
+        detour: impl FnOnce() -> Option<Box<Detour>>,
+    ) -> Option<u64> {
         let heat = &worker.heat;
         let place = (read.hash, token);
         let settings = &worker.pool(read.pool).l1;
@@ -419,7 +425,7 @@ impl Conversation {
         });
         if waiting.is_some_and(|(waiting, late)| waiting >= settings.waiters_max || late) {
             worker.meter.event(read.pool.0, Event::Bypass, 1);
-            return false;
+            return None;
         }
         let (seq, fragment) = match target {
             Goal::Slot(record) => {
@@ -433,6 +439,7 @@ impl Conversation {
             seq,
             fragment,
             form: read.form.clone().into_owned(),
+            detour: detour(),
         };
         if waiting.is_none() {
             heat.ask(Ask::Fill {
@@ -452,7 +459,7 @@ impl Conversation {
             waiters: Vec::new(),
         });
         flight.waiters.push(waiter);
-        true
+        Some(seq)
     }
 }
 

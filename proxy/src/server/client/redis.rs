@@ -11,6 +11,7 @@ use emberline_routing::{Ask, Plan, PoolId, ServerId, Target};
 
 use super::conversation::{Conversation, Dialogue, Next, Parsers, Stop};
 use super::copies::forget;
+use super::home::dispatched_via;
 use super::recall::Read;
 use super::scatter::Fragments;
 use super::split::{Place, Splitter};
@@ -44,6 +45,13 @@ impl<'a> Frame<'a> {
 
     fn args(&self) -> Vec<&'a [u8]> {
         self.parser.args(self.bytes).collect()
+    }
+
+    /// A copy, to be carried out step by step.
+    fn kept(&self, command: &'static Command, key: &[u8]) -> DispatchRequest {
+        let mut bytes = Vec::new();
+        self.write(&mut bytes);
+        DispatchRequest::redis(command, key, bytes)
     }
 
     /// Append it as a server takes it: the bytes that came, except that a
@@ -335,6 +343,14 @@ impl Conversation {
             return next;
         }
         let Some(plan) = plan.target() else {
+            if is_get(command) {
+                let record = self.record(Some(command), None);
+                let request = || frame.kept(command, key);
+                let read = (key, Form::Bulk);
+                if let Some(next) = self.recall_home(worker, &plan, read, record, request) {
+                    return next;
+                }
+            }
             return self.dispatch_redis(worker, command, frame, key, plan);
         };
         let pool = worker.pool_of_target(plan);
@@ -551,19 +567,17 @@ impl Conversation {
             return next;
         }
         let record = Record {
-            via: Via::Anywhere,
+            via: dispatched_via(access_of(command)),
             ..self.record(Some(command), first)
         };
         let mute = self.mute();
         let seq = self.push(Shape::Plain, mute, record);
-        let mut bytes = Vec::new();
-        frame.write(&mut bytes);
         let reader = Reader {
             client: Rc::clone(&self.client),
             seq,
             fragment: 0,
         };
-        worker.dispatch(plan, reader, DispatchRequest::redis(command, key, bytes));
+        worker.dispatch(plan, reader, frame.kept(command, key));
         Next::Taken
     }
 

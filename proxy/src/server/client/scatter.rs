@@ -187,6 +187,7 @@ impl Conversation {
             seq: part.seq,
             fragment: part.fragment,
             form: read.form.clone().into_owned(),
+            detour: None,
         };
         worker.ask_server(reader, &key, read.server);
         true

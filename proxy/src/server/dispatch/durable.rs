@@ -95,6 +95,14 @@ impl Dispatch {
         self.settle(worker, leg, fault.outcome());
     }
 
+    /// A write has not been sent to a server: others may take it.
+    pub(super) fn unsent(&self, worker: &Rc<Worker>, server: ServerId, change: &Change) {
+        if self.request.kind() != Kind::Read {
+            let key = change.key.as_deref().unwrap_or(self.request.key());
+            self.doubt(worker, server, key);
+        }
+    }
+
     /// What memory has of the key is not served any more, although nothing was
     /// sent; other proxies hear of it too.
     fn doubt(&self, worker: &Rc<Worker>, server: ServerId, key: &[u8]) {

@@ -233,6 +233,7 @@ impl Dispatch {
             seq,
             fragment,
             form: Form::Bulk,
+            detour: None,
         }
     }
 
@@ -361,10 +362,14 @@ impl Dispatch {
                     "server {} has too many requests in flight",
                     worker.server_name(server)
                 );
+                self.unsent(worker, server, change);
                 self.keep(leg, |kept| kept.fault = Some((text, Verdict::Unavailable)));
                 return self.settle(worker, leg, Outcome::Busy);
             }
-            Err(fault) => return self.failed(worker, leg, &fault),
+            Err(fault) => {
+                self.unsent(worker, server, change);
+                return self.failed(worker, leg, &fault);
+            }
         };
         let key = change.key.as_deref().unwrap_or(self.request.key());
         let log = worker.delete_log(server);
@@ -574,7 +579,7 @@ impl Worker {
 }
 
 /// Do something after a while, on this thread.
-fn later(after: Duration, work: impl FnOnce() + 'static) {
+pub fn later(after: Duration, work: impl FnOnce() + 'static) {
     tokio::task::spawn_local(async move {
         tokio::time::sleep(after).await;
         work();
