@@ -446,6 +446,22 @@ impl Plan {
         }
     }
 
+    /// Whether it is carried out in steps although nothing fails: one place is
+    /// asked when another has not got the key, or later than the request came.
+    pub fn takes_steps(&self) -> bool {
+        match self {
+            Plan::Answer(_) | Plan::Send(_) | Plan::Reply(_) => false,
+            Plan::Edit(change, plan) => change.delay.is_some() || plan.takes_steps(),
+            Plan::Try(tried) => {
+                let goes_on = [Outcome::Miss, Outcome::NotDone].map(|said| tried.on.has(said));
+                tried.plans.len() > 1 && goes_on.contains(&true)
+                    || tried.plans.iter().any(Plan::takes_steps)
+            }
+            Plan::Fan(fan) => fan.plans.iter().any(Plan::takes_steps),
+            Plan::Mirror(mirror) => mirror.main.takes_steps(),
+        }
+    }
+
     /// After how long without an answer from its [`home`](Self::home) another
     /// is asked as well.
     pub fn hedge_after(&self) -> Option<Duration> {

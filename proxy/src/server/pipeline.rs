@@ -56,6 +56,9 @@ pub enum Via {
     Proxy,
     /// The key's server.
     Server,
+    /// Servers, one after the other. Its key, if it has one, is hashed as the
+    /// client says it.
+    Steps,
     /// Servers, and it may change keys that are not said.
     Anywhere,
     /// Memory, when the value has been fetched.
@@ -135,6 +138,8 @@ pub struct Pipeline {
     slots: VecDeque<Slot>,
     /// Slots that memory answers: nobody has to look for them if there are none.
     recalled: usize,
+    /// The same for those that are carried out in steps.
+    stepping: usize,
     out: Vec<u8>,
     sent: usize,
     /// Bytes in slots that wait for their turn.
@@ -181,6 +186,12 @@ impl Pipeline {
     #[inline]
     pub fn may_wait_for_memory(&self) -> bool {
         self.recalled > 0
+    }
+
+    /// Whether there may be a request that has steps to take.
+    #[inline]
+    pub fn may_take_steps(&self) -> bool {
+        self.stepping > 0
     }
 
     /// Whether nothing waits and nothing is to be written.
@@ -232,6 +243,7 @@ impl Pipeline {
     pub fn push(&mut self, shape: Shape, mute: bool, record: Record) -> u64 {
         let seq = self.next();
         self.recalled += usize::from(record.via == Via::Memory);
+        self.stepping += usize::from(record.via == Via::Steps);
         self.slots.push_back(Slot {
             shape,
             mute,
@@ -472,6 +484,7 @@ impl Pipeline {
     fn pop(&mut self) {
         if let Some(slot) = self.slots.pop_front() {
             self.recalled -= usize::from(slot.record.via == Via::Memory);
+            self.stepping -= usize::from(slot.record.via == Via::Steps);
             self.first += 1;
         }
     }

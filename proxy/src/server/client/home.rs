@@ -123,12 +123,3 @@ impl Conversation {
         may.unwrap_or(false)
     }
 }
-
-/// How a request goes that is carried out step by step. It may concern any
-/// place; but reads say nothing about the order of what is read.
-pub(super) fn dispatched_via(access: Access) -> Via {
-    match access {
-        Access::Read => Via::Server,
-        Access::Write => Via::Anywhere,
-    }
-}

@@ -10,7 +10,6 @@ use emberline_routing::{Ask, Plan, PoolId, ServerId, Target};
 
 use super::conversation::{Conversation, Next, Parsers, Stop};
 use super::copies::forget;
-use super::home::dispatched_via;
 use super::recall::Read;
 use super::scatter::Fragments;
 use super::split::{Place, Splitter};
@@ -244,6 +243,10 @@ impl Conversation {
             worker.shed();
             return self.refuse_memcached(request, OVERLOADED);
         }
+        let key = (parser.key_count() == 1).then(|| parser.routing_key(frame.bytes, request, 0));
+        if self.step_clashes(worker, frame.access(), key) {
+            return self.wait_for_all();
+        }
         if verb.is_for_all() {
             if self.fetch_clashes(worker, None) {
                 return self.wait_for_all();
@@ -376,10 +379,8 @@ impl Conversation {
         if let Some(next) = self.prepare_dispatch(worker, frame.access(), key, &plan) {
             return next;
         }
-        let record = Record {
-            via: dispatched_via(frame.access()),
-            ..self.memcached_record(frame.request, first)
-        };
+        let record = self.memcached_record(frame.request, first);
+        let record = self.dispatched(worker, &plan, (frame.access(), key), record);
         let seq = self.push_memcached(frame.request, record);
         let reader = Reader {
             client: Rc::clone(&self.client),

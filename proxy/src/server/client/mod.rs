@@ -10,6 +10,7 @@ mod conversation;
 mod copies;
 mod home;
 mod memcached;
+mod order;
 mod pending;
 mod recall;
 mod redis;

@@ -1,11 +1,5 @@
 //! Reads of promoted keys: answered from memory, or made to wait for the one
 //! who fetches.
-//!
-//! A client's requests take effect in the order in which it sent them. Memory
-//! and the server have no common order, so a read of a key that is to be
-//! answered from memory waits until the client's own earlier requests to the
-//! server about that key have been answered; and a write waits for earlier
-//! reads of its key that wait for a fetch.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -97,34 +91,6 @@ impl Conversation {
         heat.with_seat(read.hash, promoted).unwrap_or(false)
     }
 
-    /// Whether a read of this key has to wait for the client's own requests.
-    pub(super) fn read_clashes(&self, hash: KeyHash) -> bool {
-        let lent = self.client.pipeline.borrow();
-        lent.as_ref().is_some_and(|pipeline| {
-            pipeline.has_waiting(|record| match record.via {
-                Via::Proxy | Via::Memory => false,
-                Via::Server => record.key == Some(hash),
-                Via::Anywhere => true,
-            })
-        })
-    }
-
-    /// Whether a request to the server about these keys (any, if `None`) has to
-    /// wait for the client's own reads that wait for a fetch.
-    pub(super) fn fetch_clashes(&self, worker: &Worker, hash: Option<KeyHash>) -> bool {
-        if worker.heat.is_cold() {
-            return false;
-        }
-        let lent = self.client.pipeline.borrow();
-        lent.as_ref().is_some_and(|pipeline| {
-            pipeline.may_wait_for_memory()
-                && pipeline.has_waiting(|record| match record.via {
-                    Via::Memory => hash.is_none() || record.key.is_none() || record.key == hash,
-                    Via::Proxy | Via::Server | Via::Anywhere => false,
-                })
-        })
-    }
-
     /// What has to be before a plan of several places is carried out: the
     /// client's own fetches have ended, whoever must be asked has room or has
     /// been waited for, and the request has been counted; or else, what to do
@@ -150,12 +116,6 @@ impl Conversation {
             Ok(None) => Some(Next::Wait),
             Ok(Some(_)) | Err(_) => None,
         }
-    }
-
-    /// Take up nothing more before everything is answered.
-    pub(super) fn wait_for_all(&mut self) -> Next {
-        self.barrier = true;
-        Next::Wait
     }
 
     /// Count a request, once however often it has to wait before it is taken

@@ -11,7 +11,6 @@ use emberline_routing::{Ask, Plan, PoolId, ServerId, Target};
 
 use super::conversation::{Conversation, Dialogue, Next, Parsers, Stop};
 use super::copies::forget;
-use super::home::dispatched_via;
 use super::recall::Read;
 use super::scatter::Fragments;
 use super::split::{Place, Splitter};
@@ -185,6 +184,13 @@ impl Conversation {
                 None => self.refuse_with(None, |out| refuse::unknown(&frame.request(), out)),
             };
         };
+        let key = match command.class {
+            Class::Single => command::single_key(command, frame.parser.len()).ok(),
+            _ => None,
+        };
+        if self.step_clashes(worker, access_of(command), key.map(|at| frame.arg(at))) {
+            return self.wait_for_all();
+        }
         let sole = listener.router.sole();
         match command.class {
             Class::Single => match command::single_key(command, frame.parser.len()) {
@@ -566,10 +572,8 @@ impl Conversation {
         if let Some(next) = self.prepare_dispatch(worker, access_of(command), key, &plan) {
             return next;
         }
-        let record = Record {
-            via: dispatched_via(access_of(command)),
-            ..self.record(Some(command), first)
-        };
+        let record = self.record(Some(command), first);
+        let record = self.dispatched(worker, &plan, (access_of(command), key), record);
         let mute = self.mute();
         let seq = self.push(Shape::Plain, mute, record);
         let reader = Reader {

@@ -62,14 +62,6 @@ impl Conversation {
         C: Fn(u32, Vec<u8>) -> Option<(Plan, Request)>,
     {
         let version = self.client.wire.get().version();
-        let record = match places.iter().any(Place::is_memory) {
-            // A write of any of these keys waits until memory has answered.
-            true => Record {
-                via: Via::Memory,
-                ..record
-            },
-            false => record,
-        };
         let mut ways = worker.ways.take();
         ways.clear();
         ways.extend(places.iter().map(|place| match place {
@@ -82,13 +74,9 @@ impl Conversation {
             Next::Wait
         } else {
             let mute = fragments.quiet || self.mute();
-            let record = match places.iter().any(Place::is_memory) {
-                // Whatever else concerns these keys waits for what memory says.
-                true => Record {
-                    via: Via::Memory,
-                    ..record
-                },
-                false => record,
+            let record = Record {
+                via: via_of(places).unwrap_or(record.via),
+                ..record
             };
             let Fragments {
                 merge,
@@ -223,4 +211,13 @@ impl Conversation {
 struct Part {
     seq: u64,
     fragment: u32,
+}
+
+/// Whoever goes several ways waits for what takes steps, or for memory; and
+/// writes of these keys wait for it.
+fn via_of(places: &[Place]) -> Option<Via> {
+    if places.iter().any(Place::takes_steps) {
+        return Some(Via::Steps);
+    }
+    places.iter().any(Place::is_memory).then_some(Via::Memory)
 }

@@ -18,6 +18,8 @@ pub enum Place {
         first: Target,
         /// The key's number.
         key: u32,
+        /// Whether the next place is asked when one has not got it.
+        steps: bool,
     },
     /// From memory; a fragment of its own.
     Memory {
@@ -32,6 +34,11 @@ impl Place {
     /// Whether memory answers it.
     pub fn is_memory(&self) -> bool {
         matches!(self, Place::Memory { .. })
+    }
+
+    /// Whether it is carried out in steps.
+    pub fn takes_steps(&self) -> bool {
+        matches!(self, Place::Course { steps: true, .. })
     }
 
     /// Where it would go without memory.
@@ -88,8 +95,9 @@ impl Splitter {
     /// The next key has a plan of its own.
     pub fn put_course(&mut self, first: Target, plan: Plan) {
         let key = u32::try_from(self.order.len()).unwrap_or(u32::MAX);
+        let steps = plan.takes_steps();
         self.courses.push((key, plan));
-        self.put(Place::Course { first, key }, None);
+        self.put(Place::Course { first, key, steps }, None);
     }
 
     /// That plan of the key with this number.
