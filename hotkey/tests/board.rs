@@ -347,10 +347,7 @@ fn what_was_preloaded_into_a_silent_pool_can_be_let_go() {
     pool.board.promote(pool.hash("hand"), POOL, b"hand");
     let other = POOL + 1;
     let elsewhere = pool.hasher.hash_in(other, b"a");
-    let keys = [
-        (pool.hash("a"), POOL, &b"a"[..]),
-        (elsewhere, other, b"a"),
-    ];
+    let keys = [(pool.hash("a"), POOL, &b"a"[..]), (elsewhere, other, b"a")];
     pool.board.preload(keys, 60_000);
     pool.reads("a", 1, 5_050);
     pool.tick(5_100);
