@@ -222,6 +222,44 @@ fn what_the_server_pushes_ends_a_preloaded_value() {
 }
 
 #[test]
+fn what_is_written_while_values_are_fetched_is_never_gone_back_on() {
+    let Some(server) = Server::redis() else {
+        return;
+    };
+    let keys: Vec<String> = (0..300).map(|i| format!("k{i}")).collect();
+    let mut list = "emberline hot keys 1\n".to_owned();
+    for key in &keys {
+        server.client().call(&["SET", key, "old"]);
+        list.push_str(&format!("main {key}\n"));
+    }
+    for mode in ["ttl", "tracking"] {
+        let more = format!(
+            "mode = \"{mode}\"\nttl = \"1h\"\n[pool_defaults]\nrequest_timeout = \"20s\"\n"
+        );
+        // Fetches and writes are under way together when it wakes.
+        server.freeze();
+        let site = Site::start("redis", &server, "deadline = \"5m\"", &more, &list);
+        let mut client = site.proxy.client();
+        let write = |value: &str| {
+            let sets = keys
+                .iter()
+                .map(|key| support::command(&["SET", key, value]));
+            sets.collect::<Vec<_>>().concat()
+        };
+        client.send(&write(mode));
+        server.thaw();
+        for key in &keys {
+            assert_eq!(client.reply(), b"+OK\r\n");
+            assert_eq!(site.get(key), bulk(mode), "{key}");
+        }
+        site.is_ready();
+        for key in &keys {
+            assert_eq!(site.get(key), bulk(mode), "{key}");
+        }
+    }
+}
+
+#[test]
 fn a_killed_process_leaves_the_list_that_it_saved_last() {
     let Some(server) = Server::redis() else {
         return;

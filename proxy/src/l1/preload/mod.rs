@@ -25,6 +25,7 @@
 //! What is *not* here: any part of a request's way.
 
 mod file;
+mod fill;
 mod list;
 mod places;
 mod queue;
@@ -36,16 +37,15 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use emberline_hotkey::{HotKey, KeyHash, Token, Value};
-use emberline_routing::ServerId;
+use emberline_hotkey::{HotKey, KeyHash};
 use tracing::{info, warn};
 
-use super::{Ask, Filled, L1, Landed};
+use super::{L1, Landed};
 use crate::generation::Generation;
 use crate::running::{self, Running};
+use fill::Fill;
 use list::Unusable;
 use places::Places;
-use queue::{Landing, Queue};
 
 /// The number by which the thread asks for fills: no worker has it, and it is
 /// never given the lease of a missing key.
@@ -289,13 +289,7 @@ impl Keeper {
             return;
         }
         let l1 = Arc::clone(&self.l1);
-        let mut fill = Fill {
-            l1: &l1,
-            generation: &generation,
-            queue: Queue::new(self.settings.bytes_max),
-            flying: HashMap::new(),
-            fates: [0; Fate::ALL.len()],
-        };
+        let mut fill = Fill::new(&l1, &generation, self.settings.bytes_max);
         fill.note(Fate::Skipped, found.len() - keys.len());
         let places = Places::new(&generation.running);
         for key in keys {
@@ -458,101 +452,5 @@ struct Done<'p>(&'p Preload);
 impl Drop for Done<'_> {
     fn drop(&mut self) {
         self.0.wait_until(None);
-    }
-}
-
-/// The fetches at the start.
-struct Fill<'k> {
-    l1: &'k L1,
-    generation: &'k Generation,
-    queue: Queue<Arc<HotKey>>,
-    flying: HashMap<(KeyHash, Token), (ServerId, Arc<HotKey>)>,
-    fates: [usize; Fate::ALL.len()],
-}
-
-impl Fill<'_> {
-    fn note(&mut self, fate: Fate, keys: usize) {
-        self.fates[fate as usize] += keys;
-    }
-
-    fn add(&mut self, places: &Places<'_>, key: Arc<HotKey>) {
-        let pool = emberline_routing::PoolId(key.pool);
-        let settings = self.generation.running.pools.get(usize::from(key.pool));
-        match (places.server(pool, &key.key), settings) {
-            (Some(server), Some(settings)) => {
-                let item_max = u64::try_from(settings.l1.max_item).unwrap_or(u64::MAX);
-                self.queue.add(server, item_max, key);
-            }
-            _ => self.note(Fate::Skipped, 1),
-        }
-    }
-
-    /// Ask for what there is to be asked for, and how long to wait then; `None`
-    /// if it is over.
-    fn go_on(&mut self, now: Instant, deadline: Instant) -> Option<Duration> {
-        if now >= deadline {
-            return None;
-        }
-        while let Some((server, key)) = self.queue.next(now) {
-            let Some(token) = key.begin(self.l1.now()) else {
-                // Demoted, or a write to it is in doubt.
-                self.note(Fate::Failed, 1);
-                self.queue.landed(server, Landing::Done(0), now);
-                continue;
-            };
-            let ask = Ask::Fill {
-                key: Arc::clone(&key),
-                token,
-                server,
-                worker: Some(PRELOAD),
-            };
-            self.flying.insert((key.hash, token), (server, key));
-            self.l1.ask_under(self.generation.number, ask);
-        }
-        let next = self.queue.wakes(now).unwrap_or(deadline).min(deadline);
-        (!self.queue.is_over()).then(|| next - now)
-    }
-
-    fn land(&mut self, landed: &Landed, now: Instant) {
-        let flight = (landed.hash, landed.token);
-        let Some((server, key)) = self.flying.remove(&flight) else {
-            return;
-        };
-        let (fate, bytes) = match &landed.filled {
-            Filled::Failed => {
-                return self.queue.landed(server, Landing::Failed(key), now);
-            }
-            Filled::Item(item) if item.generation != key.generation() => (Fate::Failed, 0),
-            Filled::Item(item) => match item.value {
-                Value::Missing => (Fate::Missing, 0),
-                _ => (Fate::Filled, u64::from(item.weight())),
-            },
-            Filled::Lease => (Fate::Missing, 0),
-            Filled::Unfit { .. } | Filled::Copied => (Fate::Unfit, 0),
-        };
-        self.note(fate, 1);
-        self.queue.landed(server, Landing::Done(bytes), now);
-    }
-
-    /// What is under way lands by itself; what was not asked for is fetched when
-    /// somebody reads it.
-    fn finish(mut self, figures: &Figures, took: Duration) {
-        let unasked = match self.queue.is_spent() {
-            true => Fate::Skipped,
-            false => Fate::Failed,
-        };
-        self.note(unasked, self.queue.waiting());
-        self.note(Fate::Failed, self.flying.len());
-        for (cell, keys) in figures.keys.iter().zip(self.fates) {
-            cell.store(keys as u64, Ordering::Relaxed);
-        }
-        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        figures.took_ms.store(took_ms, Ordering::Relaxed);
-        let [filled, missing, unfit, failed, skipped] = self.fates;
-        let (keys, bytes) = (self.fates.iter().sum::<usize>(), self.queue.bytes());
-        info!(
-            keys,
-            filled, missing, unfit, failed, skipped, bytes, took_ms, "hot keys were preloaded"
-        );
     }
 }
