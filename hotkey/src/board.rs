@@ -94,6 +94,8 @@ pub enum Reason {
     Always,
     /// [`Board::promote`] was asked to; [`Board::demote`] ends it.
     Hand,
+    /// It was hot in the process's last life ([`Board::preload`]).
+    Preload,
 }
 
 /// What is known of one promoted key, over all workers.
@@ -208,6 +210,43 @@ impl Board {
         for key in keys {
             let hash = hasher.hash_in(pool, key);
             inner.promote_by_hand(hash, pool, key, Reason::Always);
+        }
+        self.publish(&mut inner);
+    }
+
+    /// Promote keys that were hot in another life of the process, the hottest
+    /// first. Until `until_ms` none is demoted for being cool; from then on they
+    /// are judged like all others. What is promoted already stays as it is, and
+    /// what is too long, or one too many, is passed over.
+    pub fn preload<'k>(
+        &self,
+        keys: impl IntoIterator<Item = (KeyHash, u16, &'k [u8])>,
+        until_ms: u64,
+    ) {
+        let mut inner = self.lock();
+        for (hash, pool, key) in keys {
+            let full = inner.promoted >= inner.promoted_max;
+            if full || key.len() > ledger::KEY_MAX || inner.promoted(hash).is_some() {
+                continue;
+            }
+            inner.promote_by_hand(hash, pool, key, Reason::Preload);
+            if let Some(promoted) = inner.promoted(hash) {
+                promoted.hold(until_ms);
+            }
+        }
+        self.publish(&mut inner);
+    }
+
+    /// Demote what was preloaded into pools that no worker has had a request
+    /// for: nobody would ever judge it.
+    pub fn forget_unheard(&self) {
+        let mut inner = self.lock();
+        let unheard = inner.ledgers.values().filter(|ledger| ledger.is_unheard());
+        let keys = unheard.flat_map(|ledger| ledger.promoted.values());
+        let preloaded = keys.filter(|promoted| promoted.reason == Reason::Preload);
+        let hashes: Vec<KeyHash> = preloaded.map(|promoted| promoted.key.hash).collect();
+        for hash in hashes {
+            inner.demote(hash);
         }
         self.publish(&mut inner);
     }

@@ -306,6 +306,57 @@ fn a_key_promoted_by_hand_waits_for_a_hand() {
 }
 
 #[test]
+fn a_preloaded_key_is_held_and_then_judged_like_any_other() {
+    let mut pool = Pool::new(&settings(96), 1, 5_000);
+    let keys = ["read", "unread"].map(|key| (pool.hash(key), POOL, key.as_bytes()));
+    pool.board.preload(keys, 8_000);
+    assert_eq!(pool.board.rows()[0].reason, Reason::Preload);
+    for now_ms in (5_000..8_000).step_by(100) {
+        pool.reads("read", 9, now_ms);
+        pool.tick(now_ms + 99);
+    }
+    assert_eq!(names(&pool), ["read", "unread"]);
+    for now_ms in (8_000..9_000).step_by(100) {
+        pool.reads("read", 9, now_ms);
+        pool.tick(now_ms + 99);
+    }
+    assert_eq!(names(&pool), ["read"]);
+    pool.ticks(9_000, 11_000);
+    assert_eq!(names(&pool), [""; 0]);
+}
+
+#[test]
+fn a_preload_changes_nothing_that_is_promoted_and_takes_what_there_is_room_for() {
+    let mut pool = Pool::new(&settings(96), 1, 5_000);
+    pool.board = Board::new(3);
+    pool.board.promote(pool.hash("hand"), POOL, b"hand");
+    let long = vec![b'x'; 4097];
+    let wanted: [&[u8]; 5] = [b"hand", &long, b"a", b"b", b"c"];
+    let hash = |key| pool.hasher.hash_in(POOL, key);
+    let wanted = wanted.map(|key| (hash(key), POOL, key));
+    pool.board.preload(wanted, 0);
+    assert_eq!(names(&pool), ["a", "b", "hand"]);
+    let rows = pool.board.rows();
+    let by_hand = rows.iter().filter(|row| row.reason == Reason::Hand);
+    assert_eq!(by_hand.count(), 1);
+}
+
+#[test]
+fn what_was_preloaded_into_a_silent_pool_can_be_let_go() {
+    let mut pool = Pool::new(&settings(96), 1, 5_000);
+    pool.board.promote(pool.hash("hand"), POOL, b"hand");
+    let other = POOL + 1;
+    let elsewhere = pool.hasher.hash_in(other, b"a");
+    let keys = [(pool.hash("a"), POOL, &b"a"[..]), (elsewhere, other, b"a")];
+    pool.board.preload(keys, 60_000);
+    pool.reads("a", 1, 5_050);
+    pool.tick(5_100);
+    pool.board.forget_unheard();
+    assert_eq!(names(&pool), ["a", "hand"]);
+    assert!(pool.board.set().get(elsewhere).is_none());
+}
+
+#[test]
 fn rows_are_busiest_first_and_add_what_workers_did() {
     let mut pool = Pool::new(&settings(96), 1, 5_000);
     pool.reads("a", 200, 5_010);

@@ -369,6 +369,7 @@ pub fn keep_what_is_fixed(old: &Running, next: &mut Running) -> Vec<&'static str
         &old.l1_capacity,
         &mut next.l1_capacity,
     );
+    fix(&mut keys, "l1.preload", &old.preload, &mut next.preload);
     fix(&mut keys, "bus", &old.bus, &mut next.bus);
     keys
 }

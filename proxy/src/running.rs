@@ -43,6 +43,8 @@ pub struct Running {
     pub status: Option<Bind>,
     /// Bytes that the L1 may hold, over all pools.
     pub l1_capacity: u64,
+    /// Where the list of hot keys outlives the process.
+    pub preload: Option<Preload>,
     /// How keys are shown to people.
     pub visibility: Visibility,
     /// Where proxies tell each other what was written.
@@ -141,6 +143,23 @@ impl Visibility {
             Visibility::Plain => "plain",
         }
     }
+}
+
+/// `preload` of `[l1]`: what the next process begins with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Preload {
+    /// The file.
+    pub path: PathBuf,
+    /// Keys that are saved and fetched, over all pools.
+    pub keys_max: usize,
+    /// Bytes that the values may take that are fetched.
+    pub bytes_max: u64,
+    /// How long values are fetched, and readiness waits for it.
+    pub deadline: Duration,
+    /// How long its keys stay promoted though nobody asks for them.
+    pub hold: Duration,
+    /// How often the list is saved.
+    pub save_every: Duration,
 }
 
 /// `[bus]`: a Redis server whose pub/sub carries invalidations.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use admin_support::{ask, running, start};
 use emberline::config::{self, Environment, Source};
 use emberline::metrics::{Class, Event, OTHER, Verdict};
-use emberline::running::DeleteLog;
+use emberline::running::{DeleteLog, Preload};
 use emberline_protocol::memcache::Verb;
 use emberline_protocol::redis::command::{COMMANDS, Class as Redis};
 use emberline_routing::PoolId;
@@ -77,6 +77,14 @@ fn every_metric_is_listed_and_every_listed_one_exists() {
         path: path.clone(),
         bytes_max: 1 << 20,
         age_max: Duration::from_secs(60),
+    });
+    running.preload = Some(Preload {
+        path: path.with_extension("hot"),
+        keys_max: 1,
+        bytes_max: 1,
+        deadline: Duration::ZERO,
+        hold: Duration::ZERO,
+        save_every: Duration::from_secs(60),
     });
     let site = start(running);
     std::fs::remove_file(path).unwrap();

@@ -90,6 +90,8 @@ fn warnings_leave_the_configuration_usable() {
 fn hot_keys_and_the_l1() {
     check("hotkey");
     check("l1");
+    check("l1_preload");
+    check("l1_preload_unused");
     check("heat_warnings");
 }
 

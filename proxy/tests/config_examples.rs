@@ -188,6 +188,7 @@ fn the_reader_knows_every_key_of_the_schema() {
         ("PoolHotkeyTable", "pools.x.hotkey.KEY = 1.5"),
         ("HotRuleTable", "hotkey.rules = [{ KEY = 1.5 }]"),
         ("L1Table", "l1.KEY = 1.5"),
+        ("PreloadTable", "l1.preload = { KEY = 1.5 }"),
         ("PoolL1Table", "pools.x.l1.KEY = 1.5"),
         ("BusTable", "bus.KEY = 1.5"),
         ("PoolDefaults", "pool_defaults.KEY = 1.5"),

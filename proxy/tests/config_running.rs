@@ -5,7 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use emberline::config::{self, Environment, Source};
-use emberline::running::{Address, Hotkey, L1, Mode, Partial, Pool, Running, Visibility};
+use emberline::running::{Address, Hotkey, L1, Mode, Partial, Pool, Preload, Running, Visibility};
 use emberline_protocol::Kind;
 use emberline_routing::{Ask, Plan, PoolId, ServerId};
 
@@ -250,6 +250,56 @@ fn the_ttl_depends_on_the_mode_unless_it_is_written() {
     check("[pools.m.l1]\nmode = 'revalidate'", 1, 60);
     check("[l1]\nttl = '5s'", 5, 5);
     check("[l1]\nttl = '5s'\n[pools.m.l1]\nttl = '7s'", 5, 7);
+}
+
+#[test]
+fn the_hot_list_is_kept_where_it_is_told() {
+    let preload = |text: &str| {
+        let directory = Some("/etc/emberline".into());
+        let text = format!("{SMALL}[l1]\n{text}");
+        let source = Source::new("test", &text);
+        let environment = Environment {
+            variable: &|_| None,
+            directory,
+            cpus: 1,
+        };
+        let (running, report) = config::load(&source, &environment);
+        let running = running.unwrap_or_else(|| panic!("{}", report.render(&source)));
+        running.preload
+    };
+    let defaults = Preload {
+        path: "/var/lib/hot".into(),
+        keys_max: 10_000,
+        bytes_max: 32 << 20,
+        deadline: Duration::from_secs(2),
+        hold: Duration::from_secs(30),
+        save_every: Duration::from_secs(60),
+    };
+    assert_eq!(preload(""), None);
+    assert_eq!(
+        preload("preload = '/var/lib/hot'").as_ref(),
+        Some(&defaults)
+    );
+    let table = preload("capacity = '8MiB'\npreload = { path = '/var/lib/hot' }");
+    let bytes_max = 4 << 20;
+    assert_eq!(
+        table,
+        Some(Preload {
+            bytes_max,
+            ..defaults
+        })
+    );
+    let all = "[l1.preload]\npath = 'hot'\nkeys_max = 5\nbytes_max = '1MiB'\n\
+               deadline = '0s'\nhold = '1h'\nsave_every = '1s'";
+    let expected = Preload {
+        path: "/etc/emberline/hot".into(),
+        keys_max: 5,
+        bytes_max: 1 << 20,
+        deadline: Duration::ZERO,
+        hold: Duration::from_secs(3600),
+        save_every: Duration::from_secs(1),
+    };
+    assert_eq!(preload(all), Some(expected));
 }
 
 #[test]

@@ -86,6 +86,11 @@ impl Ledger {
         true
     }
 
+    /// Whether no watch has spoken yet.
+    pub fn is_unheard(&self) -> bool {
+        self.rules.is_none()
+    }
+
     /// New settings begin with empty tables everywhere, so what is promoted is
     /// left alone for a window.
     fn adopt(&mut self, place: &Place, now_ms: u64) {
@@ -132,7 +137,10 @@ impl Ledger {
         let threshold_bytes = self.threshold_bytes();
         let mut cooled = Vec::new();
         for (&hash, key) in &mut promoted {
-            let judged = matches!(key.reason, Reason::Reads | Reason::Writes | Reason::Bytes);
+            let judged = match key.reason {
+                Reason::Reads | Reason::Writes | Reason::Bytes | Reason::Preload => true,
+                Reason::Always | Reason::Hand => false,
+            };
             if judged && key.line.window == window {
                 let tally = self.tally(hash, window);
                 key.judge(&tally, threshold_bytes);
@@ -328,6 +336,11 @@ impl Promoted {
             below(requests.lower, 4, threshold) && below(bytes.lower, 4, threshold_bytes);
         self.cool = if is_cool { self.cool + 1 } else { 0 };
         self.faint = if is_faint { self.faint + 1 } else { 0 };
+    }
+
+    /// Not to be demoted for being cool before this time.
+    pub fn hold(&mut self, until_ms: u64) {
+        self.held_until_ms = self.held_until_ms.max(until_ms);
     }
 
     fn is_over(&self, now_ms: u64) -> bool {

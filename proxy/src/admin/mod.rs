@@ -28,6 +28,7 @@ use tokio::sync::watch;
 use crate::delete_log::DeleteLogs;
 use crate::generation::{Current, Generation};
 use crate::l1::L1;
+use crate::l1::preload::Preload;
 use crate::metrics::{Meter, Scrape};
 use crate::reload::Reloads;
 use crate::running::Running;
@@ -99,14 +100,18 @@ impl State {
         &self.current
     }
 
-    /// Say that every listener is bound: `/readyz` answers 200 from here on.
+    /// Say that every listener is bound: `/readyz` answers 200 from here on, but
+    /// waits for the preload.
     pub fn set_ready(&self) {
         self.ready.store(true, Ordering::Release);
     }
 
     /// Say that the process is on its way out: `/readyz` answers 503.
     pub fn set_draining(&self) {
-        self.draining.store(true, Ordering::Release);
+        let before = self.draining.swap(true, Ordering::AcqRel);
+        if let Some(preload) = self.l1.preload.as_ref().filter(|_| !before) {
+            preload.freeze(&self.l1, &self.current.load().running);
+        }
     }
 
     /// Why `/readyz` says no, if it does.
@@ -118,9 +123,16 @@ impl State {
             Some("draining")
         } else if !self.ready.load(Ordering::Acquire) {
             Some("starting: listeners are not bound yet")
+        } else if self.is_preloading() {
+            Some("preloading: hot keys are being fetched")
         } else {
             None
         }
+    }
+
+    fn is_preloading(&self) -> bool {
+        let preload = self.l1.preload.as_ref();
+        preload.is_some_and(Preload::is_under_way)
     }
 }
 

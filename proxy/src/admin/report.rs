@@ -157,6 +157,7 @@ pub(super) fn config(running: &Running) -> Value {
         "admin": running.admin.as_ref().map(Bind::to_string),
         "status": running.status.as_ref().map(Bind::to_string),
         "l1_capacity": running.l1_capacity,
+        "l1_preload": running.preload.as_ref().map(settings::preload),
         "key_visibility": running.visibility.name(),
         "bus": running.bus.as_ref().map(settings::bus),
         "listeners": listeners,

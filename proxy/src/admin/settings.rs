@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 
 use super::report::{address, secret};
-use crate::running::{Bus, HealthSettings, HotRule, Hotkey, L1};
+use crate::running::{Bus, HealthSettings, HotRule, Hotkey, L1, Preload};
 
 pub(super) fn health(health: &HealthSettings) -> Value {
     json!({
@@ -32,6 +32,17 @@ pub(super) fn hotkey(hotkey: &Hotkey) -> Value {
         "copies": hotkey.copies,
         "split": hotkey.split.len(),
         "combine_increments": hotkey.combine_increments,
+    })
+}
+
+pub(super) fn preload(preload: &Preload) -> Value {
+    json!({
+        "path": preload.path.display().to_string(),
+        "keys_max": preload.keys_max,
+        "bytes_max": preload.bytes_max,
+        "deadline_ms": preload.deadline.as_millis() as u64,
+        "hold_ms": preload.hold.as_millis() as u64,
+        "save_every_ms": preload.save_every.as_millis() as u64,
     })
 }
 

@@ -39,7 +39,7 @@ pub fn assemble(
     routes::check(config, report);
     outage::check(config, environment, report);
     hotkey::check(config, report);
-    l1::check(config, report);
+    l1::check(config, environment, report);
     let bus = config.bus.as_ref();
     let bus = bus.and_then(|table| bus::resolve(table, environment, report));
 
@@ -117,6 +117,7 @@ pub fn assemble(
         admin: admin(config),
         status: status(config),
         l1_capacity: l1::capacity(config).0,
+        preload: l1::preload(config, environment),
         visibility: hotkey::visibility(config),
         bus,
     })

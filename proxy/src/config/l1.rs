@@ -11,14 +11,15 @@
 use super::hotkey::{self, kind};
 use super::model::{self, Config, L1Table, Layers, PoolKind, PoolTable};
 use super::read::At;
-use super::{ByteSize, Report};
+use super::{ByteSize, Environment, Report, outage};
 use crate::running::{self, Mode, Protocol};
 
 /// Note every mistake.
-pub fn check(config: &Config, report: &mut Report) {
+pub fn check(config: &Config, environment: &Environment<'_>, report: &mut Report) {
     let ByteSize(capacity) = capacity(config);
     if let Some(table) = &config.l1 {
         check_max_item(capacity, table, report);
+        check_preload(config, table, environment, report);
     }
     check_revalidate(config, report);
     check_enabled(config, report);
@@ -80,6 +81,20 @@ pub fn capacity(config: &Config) -> ByteSize {
     written.map_or(model::L1_CAPACITY, |at| at.value)
 }
 
+/// Where the hot list is kept, if it is.
+pub fn preload(config: &Config, environment: &Environment<'_>) -> Option<running::Preload> {
+    let written = config.l1.as_ref()?.preload.as_ref()?;
+    let half = ByteSize(capacity(config).0 / 2);
+    Some(running::Preload {
+        path: outage::full_path(&written.path.value, environment),
+        keys_max: usize::try_from(written.keys_max).unwrap_or(usize::MAX),
+        bytes_max: written.bytes_max.as_ref().map_or(half, |at| at.value).0,
+        deadline: written.deadline.0,
+        hold: written.hold.0,
+        save_every: written.save_every.0,
+    })
+}
+
 /// What is promised for a pool; what it may not be is an error elsewhere.
 fn mode(config: &Config, pool: &PoolTable, protocol: Protocol) -> Mode {
     let layers = layers(config, pool);
@@ -122,6 +137,49 @@ fn check_max_item(capacity: u64, table: &L1Table, report: &mut Report) {
             ByteSize(capacity)
         );
         report.error(&max_item.span, message);
+    }
+}
+
+/// A list that is never used, or not kept, is hardly what was meant.
+fn check_preload(
+    config: &Config,
+    table: &L1Table,
+    environment: &Environment<'_>,
+    report: &mut Report,
+) {
+    let Some(preload) = &table.preload else {
+        return;
+    };
+    let ByteSize(capacity) = capacity(config);
+    if let Some(bytes_max) = &preload.bytes_max
+        && bytes_max.value.0 > capacity
+    {
+        let message = format!(
+            "`bytes_max` is {}, more than the `capacity` of the L1, which is {}",
+            bytes_max.value,
+            ByteSize(capacity)
+        );
+        report.error(&bytes_max.span, message);
+    }
+    let at = &preload.path.span;
+    let path = outage::full_path(&preload.path.value, environment);
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(parent) = parent.filter(|parent| !parent.is_dir()) {
+        let message = format!("`preload`: there is no directory {}", parent.display());
+        report.warning(at, message);
+    }
+    let answers = |pool: &PoolTable| {
+        let protocol = pool.protocol.as_ref().map(|at| at.value);
+        let mode = protocol.map(|protocol| mode(config, pool, protocol));
+        mode.is_none_or(|mode| !matches!(mode, Mode::Off | Mode::Observe))
+    };
+    if !config.pools.values().any(|pool| answers(pool)) {
+        report.warning(
+            at,
+            "`preload` has no effect: the L1 of no pool answers from memory",
+        );
     }
 }
 

@@ -27,6 +27,7 @@ use emberline_routing::ServerId;
 use super::fitness::Fitness;
 use super::flights::{Boarded, Flight, Flights};
 use super::ledger::Ledger;
+use super::preload::PRELOAD;
 use super::{Asked, Fetch, Filled, L1, Landed, LinkState, Said};
 use crate::generation::Generation;
 use crate::metrics::{Event, Meter, Verdict};
@@ -229,8 +230,15 @@ impl Desk {
     /// fills nothing.
     pub fn land(&self, fetch: Fetch, asked: Asked, said: Said) {
         if said == Said::Lease {
-            let winner = self.flights.borrow_mut().lease(fetch.flight);
-            return self.answer(fetch.key.hash, fetch.token, winner, Filled::Lease);
+            let mut flights = self.flights.borrow_mut();
+            let winner = flights.lease(fetch.flight);
+            // It hears that the key is missing, and waits no longer for it.
+            let told = flights.is_preloaded(fetch.flight).then_some(PRELOAD);
+            drop(flights);
+            for worker in [winner, told] {
+                self.answer(fetch.key.hash, fetch.token, worker, Filled::Lease);
+            }
+            return;
         }
         let Some(flight) = self.flights.borrow_mut().land(fetch.flight) else {
             return;

@@ -10,6 +10,8 @@ use std::collections::HashMap;
 use emberline_hotkey::{KeyHash, Token};
 use emberline_routing::ServerId;
 
+use super::preload::PRELOAD;
+
 /// Fetches under way at most; workers go to the servers themselves beyond.
 pub const FLIGHTS_MAX: usize = 10_000;
 
@@ -66,7 +68,7 @@ impl Flights {
             && flight.began.saturating_sub(under_way.began) < age
             && flight.epoch == under_way.epoch
         {
-            let leased = !flight.waiting.is_empty() && std::mem::take(&mut under_way.lease);
+            let leased = client(&flight).is_some() && std::mem::take(&mut under_way.lease);
             for worker in flight.waiting {
                 if !under_way.waiting.contains(&worker) {
                     under_way.waiting.push(worker);
@@ -90,9 +92,15 @@ impl Flights {
     /// if the first who joins shall.
     pub fn lease(&mut self, number: u64) -> Option<usize> {
         let flight = self.flights.get_mut(&number)?;
-        let winner = flight.waiting.first().copied();
+        let winner = client(flight);
         flight.lease = winner.is_none();
         winner
+    }
+
+    /// Whether the preload waits for this flight.
+    pub fn is_preloaded(&self, number: u64) -> bool {
+        let flight = self.flights.get(&number);
+        flight.is_some_and(|flight| flight.waiting.contains(&PRELOAD))
     }
 
     /// A flight has landed; `None` if it was given up before.
@@ -113,6 +121,12 @@ impl Flights {
             .filter_map(|number| self.land(number))
             .collect()
     }
+}
+
+/// The first who waits for a client's sake: the preload sets nothing.
+fn client(flight: &Flight) -> Option<usize> {
+    let mut waiting = flight.waiting.iter().copied();
+    waiting.find(|&worker| worker != PRELOAD)
 }
 
 #[cfg(test)]
@@ -169,6 +183,20 @@ mod tests {
         assert_eq!(flights.land(1).unwrap().waiting, [0]);
         assert_eq!(flights.board(flight(token, 11, &[2]), 10), Boarded::Joined);
         assert_eq!(flights.land(2).unwrap().waiting, [1, 2]);
+    }
+
+    #[test]
+    fn the_preload_leaves_a_lease_to_the_first_client() {
+        let key = HotKey::new(KeyHash(1), 0, b"k", 1);
+        let token = key.begin(0).unwrap();
+        let mut flights = Flights::default();
+        flights.board(flight(token, 0, &[PRELOAD]), 10);
+        assert!(flights.is_preloaded(1));
+        assert_eq!(flights.lease(1), None);
+        let again = flights.board(flight(token, 1, &[PRELOAD]), 10);
+        assert_eq!(again, Boarded::Joined);
+        assert_eq!(flights.board(flight(token, 2, &[4]), 10), Boarded::Leased);
+        assert_eq!(flights.board(flight(token, 3, &[5]), 10), Boarded::Joined);
     }
 
     #[test]

@@ -27,6 +27,7 @@ mod ledger;
 mod links;
 mod memcached;
 mod peer;
+pub mod preload;
 mod redis;
 mod thread;
 
@@ -44,6 +45,7 @@ use crate::shelf::Shelf;
 use doubts::Doubts;
 pub use fetch::{Asked, Fetch, Said};
 pub use links::{LinkState, Links};
+use preload::Preload;
 pub use thread::spawn;
 
 /// What all threads share of the L1.
@@ -61,6 +63,8 @@ pub struct L1 {
     pub links: Links,
     /// What the clock of the process counts from.
     pub epoch: Instant,
+    /// What it begins with, if a list of that is kept.
+    pub preload: Option<Preload>,
     asks: mpsc::UnboundedSender<Given>,
     doubts: Mutex<Doubts>,
     /// Whether there are any: saves the lock.
@@ -170,6 +174,7 @@ impl L1 {
             pulses: Shelf::new(running.servers.places()),
             links: Links::new(running.servers.places()),
             epoch: Instant::now(),
+            preload: running.preload.as_ref().map(Preload::new),
             asks,
             doubts: Mutex::default(),
             doubtful: AtomicBool::new(false),

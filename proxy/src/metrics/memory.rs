@@ -2,6 +2,7 @@
 //! promoted keys. No key is ever a label.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use emberline_routing::PoolId;
 
@@ -10,6 +11,7 @@ use super::hotkeys;
 use super::meter::{Event, Meter};
 use super::scrape::{OTHER_POOLS, admit};
 use crate::l1::L1;
+use crate::l1::preload::Fate;
 use crate::running::Running;
 
 /// Series of `emberline_l1_events_total`, beside one for each event that
@@ -77,6 +79,35 @@ pub(super) fn store(l1: &L1) -> [Family; 3] {
             l1.store.len(),
         ),
     ]
+}
+
+/// What became of the list that the last process left, and of this one's;
+/// nothing where none is kept.
+pub(super) fn preload(l1: &L1) -> Vec<Family> {
+    let Some(preload) = &l1.preload else {
+        return Vec::new();
+    };
+    let figures = &preload.figures;
+    let read = |cell: &AtomicU64| cell.load(Ordering::Relaxed) as f64;
+    let mut keys = Family::counter(
+        "emberline_l1_preloaded_keys_total",
+        "Keys of the list that the last process left, by what became of them.",
+    );
+    for (fate, cell) in Fate::ALL.into_iter().zip(&figures.keys) {
+        keys.push(&[("result", fate.name())], read(cell));
+    }
+    let mut took = Family::gauge(
+        "emberline_l1_preload_seconds",
+        "How long the process took to preload hot keys when it started.",
+    );
+    took.push(&[], read(&figures.took_ms) / 1000.0);
+    let mut saves = Family::counter(
+        "emberline_l1_preload_saves_total",
+        "Attempts to save the list of hot keys.",
+    );
+    saves.push(&[("result", "ok")], read(&figures.saved));
+    saves.push(&[("result", "error")], read(&figures.unsaved));
+    vec![keys, took, saves]
 }
 
 /// How many keys of each pool are promoted, and what each pool promises.

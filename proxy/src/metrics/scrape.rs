@@ -134,6 +134,7 @@ impl Now<'_> {
         families.extend(self.config());
         families.extend(self.delete_logs());
         families.extend(memory::store(&self.of.l1));
+        families.extend(memory::preload(&self.of.l1));
         families.extend(memory::pools(&self.at.running, &self.of.l1));
         families.push(memory::events(
             &self.at.running,

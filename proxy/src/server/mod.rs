@@ -49,6 +49,7 @@ use self::worker::{Message, Worker};
 use crate::admin::{self, AdminHandle};
 use crate::answer::Figures;
 use crate::delete_log::DeleteLogs;
+use crate::l1::preload::{self, PRELOAD};
 use crate::l1::{self, L1};
 use crate::metrics::hotkeys::{self, Hot};
 use crate::metrics::{Meter, Shed};
@@ -212,6 +213,13 @@ impl Handle {
     /// no longer than the configured time.
     pub fn shutdown(mut self) {
         self.drain();
+        self.wait_for_workers();
+        if let Some(preload) = &self.hub.l1.preload {
+            preload.finish();
+        }
+    }
+
+    fn wait_for_workers(&mut self) {
         let deadline =
             std::time::Instant::now() + self.hub.state.view().running.proxy.timeout_drain;
         for thread in self.workers.drain(..) {
@@ -292,7 +300,10 @@ pub fn start_from(running: Arc<Running>, origin: Option<Origin>) -> io::Result<H
         Arc::clone(&hub.l1),
         Arc::clone(&meters[count + 1]),
         asked,
-        move |worker, landed| told.tell(worker, Message::Landed(landed)),
+        move |worker, landed| match &told.l1.preload {
+            Some(preload) if worker == PRELOAD => preload.land(landed),
+            _ => told.tell(worker, Message::Landed(landed)),
+        },
     )?;
     let mut workers = Vec::with_capacity(count);
     for (index, messages) in receivers.into_iter().enumerate() {
@@ -314,6 +325,8 @@ pub fn start_from(running: Arc<Running>, origin: Option<Origin>) -> io::Result<H
             )
         })
         .transpose()?;
+    let of = Arc::clone(&state);
+    preload::spawn(Arc::clone(&hub.l1), move || of.current().load())?;
     state.set_ready();
     Ok(Handle {
         hub,

@@ -59,6 +59,7 @@ pub fn running(listener: &str, pools: u16, servers: u32) -> Running {
         admin: Some(bind.clone()),
         status: Some(bind),
         l1_capacity: 1 << 20,
+        preload: None,
         visibility: Visibility::Hash,
         bus: None,
     }

@@ -46,6 +46,7 @@ pub fn running(protocol: Protocol, password: Option<&str>) -> Running {
         admin: None,
         status: None,
         l1_capacity: 1 << 20,
+        preload: None,
         visibility: Visibility::Hash,
         bus: None,
     }

@@ -137,7 +137,7 @@ impl Inherited for HotkeyTable {
     const NAME: &'static str = "PoolHotkeyTable";
     const DESCRIPTION: &'static str =
         "Which keys of this pool are hot. What is left out is as in [hotkey].";
-    const FOR_ALL: &'static str = "key_visibility";
+    const FOR_ALL: &'static [&'static str] = &["key_visibility"];
 }
 
 /// What is hot among the keys with a prefix. What is left out is as in the

@@ -14,11 +14,11 @@ pub trait Inherited: JsonSchema {
     const NAME: &'static str;
     /// What the schema says of it there.
     const DESCRIPTION: &'static str;
-    /// The key that is one for all pools.
-    const FOR_ALL: &'static str;
+    /// The keys that are one for all pools.
+    const FOR_ALL: &'static [&'static str];
 }
 
-/// The schema of such a table below a pool: without the key that is for all,
+/// The schema of such a table below a pool: without the keys that are for all,
 /// and without defaults, which come from the general table.
 pub struct InPool<T>(PhantomData<T>);
 
@@ -31,7 +31,9 @@ impl<T: Inherited> JsonSchema for InPool<T> {
         let mut schema = T::json_schema(generator);
         schema.insert("description".to_owned(), T::DESCRIPTION.into());
         if let Some(Value::Object(properties)) = schema.get_mut("properties") {
-            properties.remove(T::FOR_ALL);
+            for key in T::FOR_ALL {
+                properties.remove(*key);
+            }
             for property in properties.values_mut() {
                 property.as_object_mut().map(|keys| keys.remove("default"));
             }

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 
 use super::inherit::Inherited;
+use super::preload::Preload;
 use crate::config::read::{At, Fields, Reader};
 use crate::config::units::{ByteSize, Time};
 use crate::config::words::word_schema;
@@ -46,6 +47,9 @@ pub struct L1Table {
     /// container: the kernel kills the process.
     #[schemars(extend("default" = L1_CAPACITY.to_string()))]
     pub capacity: Option<At<ByteSize>>,
+    /// A file that keeps the list of hot keys while the process is away, so
+    /// that the next one begins with them in memory. Default: there is none.
+    pub preload: Option<Preload>,
     /// What is promised. "off": every read goes to its server. "observe": the
     /// same, and what would have been answered from memory is counted. "ttl":
     /// a value is at most `ttl` old; what is written through this proxy is
@@ -121,13 +125,19 @@ impl L1Table {
     pub(super) fn read(mut fields: Fields<'_, '_>, reader: &mut Reader<'_>) -> L1Table {
         let most = ByteSize(1 << 40);
         let capacity = fields.bounded(reader, "capacity", ByteSize::mib(1), most);
+        let preload = Preload::read(&mut fields, reader);
         let table = L1Table::shared(fields, reader);
-        L1Table { capacity, ..table }
+        L1Table {
+            capacity,
+            preload,
+            ..table
+        }
     }
 
     /// Read `[pools.NAME.l1]`.
     pub(super) fn read_in_pool(mut fields: Fields<'_, '_>, reader: &mut Reader<'_>) -> L1Table {
         fields.elsewhere(reader, "capacity", "[l1]");
+        fields.elsewhere(reader, "preload", "[l1]");
         L1Table::shared(fields, reader)
     }
 
@@ -135,6 +145,7 @@ impl L1Table {
         let (none, hour) = (Time::secs(0), Time::secs(3600));
         let table = L1Table {
             capacity: None,
+            preload: None,
             mode: fields.optional(reader, "mode"),
             ttl: fields.bounded(reader, "ttl", Time::millis(1), hour),
             max_item: fields.bounded(reader, "max_item", ByteSize(1), ByteSize::mib(64)),
@@ -156,5 +167,5 @@ impl Inherited for L1Table {
     const NAME: &'static str = "PoolL1Table";
     const DESCRIPTION: &'static str = "How hot keys of this pool are answered from this process's \
         memory; a local pool cannot have it. What is left out is as in [l1].";
-    const FOR_ALL: &'static str = "capacity";
+    const FOR_ALL: &'static [&'static str] = &["capacity", "preload"];
 }

@@ -13,6 +13,7 @@ mod listener;
 mod outage;
 mod pool;
 mod pool_defaults;
+mod preload;
 mod process;
 pub mod routes;
 
