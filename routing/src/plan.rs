@@ -330,7 +330,7 @@ pub struct Pieces {
 
 impl Pieces {
     /// Bytes of a head.
-    pub const HEAD_LEN: usize = 48;
+    pub const HEAD_LEN: usize = 40;
 }
 
 /// The same pieces of the same route.

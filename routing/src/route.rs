@@ -12,9 +12,10 @@ use emberline_protocol::Kind;
 use crate::conditions::{Calm, Conditions, States};
 use crate::plan::{Canned, Plan, Target};
 use crate::routes::{
-    BigValue, ByClient, ByHost, Error, Failover, Fault, Guarded, Gutter, HashKey, Key, L1L2, Latest,
-    LimitInflight, LoadBalance, Log, Migrate, MissFailover, Operation, PoolFailover, Prefix,
-    Random, RateLimit, Replicas, Shadow, SizeSplit, SlowWarmUp, SplitHot, Staging, Ttl, WarmUp,
+    BigValue, ByClient, ByHost, Error, Failover, Fault, Guarded, Gutter, HashKey, Key, L1L2,
+    Latest, LimitInflight, LoadBalance, Log, Migrate, MissFailover, Operation, PoolFailover,
+    Prefix, Random, RateLimit, Replicas, Shadow, SizeSplit, SlowWarmUp, SplitHot, Staging, Ttl,
+    WarmUp,
 };
 use crate::{Pool, PoolId, ServerId};
 

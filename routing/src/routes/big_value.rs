@@ -75,12 +75,7 @@ impl BigValue {
     }
 
     /// Where a piece goes: it is placed by its own key.
-    pub fn plan_piece(
-        &self,
-        key: &[u8],
-        size: Option<usize>,
-        conditions: &Conditions<'_>,
-    ) -> Plan {
+    pub fn plan_piece(&self, key: &[u8], size: Option<usize>, conditions: &Conditions<'_>) -> Plan {
         let kind = match size {
             Some(_) => Kind::Write,
             None => Kind::Read,
