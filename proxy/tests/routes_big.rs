@@ -329,6 +329,7 @@ fn what_works_on_a_part_of_a_value_is_refused() {
         &["BITOP", "NOT", "k", "k"],
         &["BITFIELD", "k", "SET", "u8", "0", "1"],
         &["DUMP", "k"],
+        &["RESTORE", "l", "0", "x"],
         &["RENAME", "k", "l"],
         &["COPY", "k", "l"],
         &["MSETNX", "k", "x"],

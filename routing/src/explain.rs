@@ -114,7 +114,7 @@ fn outcomes(on: Outcomes) -> String {
 /// That a value may be in pieces, in words.
 pub fn in_pieces(route: &BigValue) -> String {
     format!(
-        "more than {} bytes in pieces for {} at most, the key itself",
+        "a value above {} bytes in pieces, for {} at most; the key itself",
         route.chunk(),
         time(route.ttl())
     )

@@ -41,9 +41,9 @@ pub fn role(command: &Command, bytes: &[u8]) -> Role {
         // They look at some bytes of a value, or change some, or take it
         // elsewhere; nobody knows what a script does.
         "append" | "setrange" | "setbit" | "getbit" | "bitcount" | "bitpos" | "bitop"
-        | "bitfield" | "bitfield_ro" | "lcs" | "dump" | "copy" | "rename" | "renamenx" | "move"
-        | "mset" | "msetnx" | "eval" | "eval_ro" | "evalsha" | "evalsha_ro" | "fcall"
-        | "fcall_ro" => Role::Refused,
+        | "bitfield" | "bitfield_ro" | "lcs" | "dump" | "restore" | "copy" | "rename"
+        | "renamenx" | "move" | "mset" | "msetnx" | "eval" | "eval_ro" | "evalsha"
+        | "evalsha_ro" | "fcall" | "fcall_ro" => Role::Refused,
         // GET names other keys, whose values may be heads.
         "sort" | "sort_ro" if has(b"get") => Role::Refused,
         _ => Role::Nothing,
