@@ -257,6 +257,11 @@ fn without_a_piece_there_is_no_value() {
                 assert_eq!(client.call(&["GETRANGE", "k", "0", "9"]), b"$0\r\n\r\n");
                 let two = client.call(&["MGET", "k", "no"]);
                 assert_eq!(two, b"*2\r\n$-1\r\n$-1\r\n");
+                let resp3 = house.client("in RESP3");
+                resp3.call(&["HELLO", "3"]);
+                assert_eq!(resp3.call(&["GET", "k"]), b"_\r\n");
+                assert_eq!(resp3.call(&["GETSET", "k", "small"]), b"_\r\n");
+                assert_eq!(resp3.call(&["GET", "k"]), b"$5\r\nsmall\r\n");
             }
         }
     }
@@ -525,6 +530,59 @@ fn large_values_fail_over_whole() {
 }
 
 #[test]
+fn many_large_values_at_once_wait_for_each_other() {
+    for dialect in [Dialect::Redis, Dialect::Memcached] {
+        let config = "[routes.top]
+            type = 'big_value'
+            child = 'main'
+            chunk = '64KiB'
+            [pools.main]
+            protocol = 'PROTOCOL'
+            servers = ['@a']
+            request_timeout = '20s'
+            value_max = '64MiB'";
+        let config = match dialect {
+            Dialect::Redis => config.replace("value_max = '64MiB'", ""),
+            Dialect::Memcached => config.to_owned(),
+        };
+        let Some(mut house) = house(dialect, &config) else {
+            return;
+        };
+        let clients = (0..8).map(|number| {
+            let mut client = house.proxy.client();
+            std::thread::spawn(move || {
+                let value = binary(3_000_000, number);
+                let key = format!("k{number}");
+                for _ in 0..2 {
+                    let (said, got) = match dialect {
+                        Dialect::Redis => (
+                            client.call(&[b"SET", key.as_bytes(), &value]),
+                            client.call(&["GET", &key]),
+                        ),
+                        Dialect::Memcached => {
+                            let line = format!("set {key} 0 0 {}\r\n", value.len());
+                            let set = [line.as_bytes(), &value, b"\r\n"].concat();
+                            (client.ask(set), client.ask(format!("get {key}\r\n")))
+                        }
+                    };
+                    assert!(
+                        matches!(said[0], b'+' | b'S') && said.len() < 10,
+                        "{said:?}"
+                    );
+                    let at = got.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+                    assert!(got[at..].starts_with(&value), "{} bytes", got.len());
+                }
+            })
+        });
+        let clients: Vec<_> = clients.collect();
+        clients
+            .into_iter()
+            .for_each(|client| client.join().unwrap());
+        house.proxy.assert_alive();
+    }
+}
+
+#[test]
 fn a_dead_server_of_several_is_an_error_and_no_torn_value() {
     for dialect in [Dialect::Redis, Dialect::Memcached] {
         let Some(mut house) = house(dialect, SPREAD) else {
@@ -633,6 +691,7 @@ fn values_of_many_megabytes_come_back() {
             [pools.main]
             protocol = 'PROTOCOL'
             servers = ['@a', '@b']
+            request_timeout = '20s'
             {more}"
         )
     };

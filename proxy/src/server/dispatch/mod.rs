@@ -9,7 +9,8 @@
 //! ```
 //!
 //! What to do next is decided by the [`Course`] alone; here is nothing but
-//! sending, keeping replies until one is chosen, and passing it on. A request
+//! sending, keeping replies until one is chosen, and passing it on. Where what
+//! is sent depends on the value, a leg is an [`Assembly`] of [`pieces`]. A request
 //! whose plan is one place as it came never gets here.
 
 mod durable;

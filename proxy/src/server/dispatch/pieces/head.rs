@@ -219,6 +219,23 @@ mod tests {
     }
 
     #[test]
+    fn no_head_promises_more_than_there_may_be() {
+        let good = head(5000, 1024).encode();
+        for at in 0..good.len() {
+            for byte in 0..=255 {
+                let mut head = good;
+                head[at] = byte;
+                let Found::Head(head) = Found::of(&head) else {
+                    continue;
+                };
+                assert!(head.len() <= KEPT_MAX && head.count() <= 32_768, "{head:?}");
+                let last = head.range(head.count() - 1);
+                assert!(!last.is_empty() && last.end == head.len(), "{head:?}");
+            }
+        }
+    }
+
+    #[test]
     fn keys_of_pieces_fit_a_line_and_tell_pieces_apart() {
         let head = head(KEPT_MAX, 1024);
         let long = head.key(&[b'k'; 250], 32_767, true);

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use emberline_protocol::memcache::{self, Dialect, Parser, Verb, encode};
 
-use super::Role;
+use super::role::Role;
 
 /// What this request, line and data block, has to do with the value.
 pub fn role(verb: Verb, bytes: &[u8], limits: &memcache::Limits) -> Role {

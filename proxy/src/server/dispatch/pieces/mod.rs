@@ -21,6 +21,7 @@
 mod head;
 mod memcached;
 mod redis;
+mod role;
 
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
@@ -29,11 +30,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use emberline_protocol::Outcome;
-use emberline_protocol::memcache::Verb;
 use emberline_routing::routes::BigValue;
 use emberline_routing::{Change, Leg, Pieces, Plan};
 
-use self::head::{Found, Head, MAGIC};
+use self::head::{Found, Head};
+use self::role::Role;
 use super::request::What;
 use super::{Dispatch, Request, later};
 use crate::metrics::Verdict;
@@ -42,31 +43,16 @@ use crate::server::worker::Worker;
 /// Pieces of one value that are under way at the same time.
 const AT_ONCE: usize = 16;
 
-/// How long a piece waits for a server that has too much to do, and how often
-/// it is looked whether it still has.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a piece waits for a server that has too much to do, and how often it
+/// is looked whether it still has. It is longer than what clients wait before
+/// their requests are taken up: this one has been, and whoever shares the server
+/// with other large values comes late. A server that does not answer at all is
+/// given up by its own timeouts, and has room then.
+const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// What a client is told whose value cannot be put together.
 const FULL: &str = "the proxy's buffers are full, try again later";
-
-/// What a request has to do with a value that may be in pieces.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Nothing: a head is as good.
-    Nothing,
-    /// Its reply has the value, or tells of it.
-    Reads,
-    /// It brings a value that takes the place of another.
-    Writes {
-        /// Where in the request.
-        value: Range<usize>,
-        /// Its reply has the old value.
-        tells: bool,
-    },
-    /// It works on a part of the value, which is not to be had.
-    Refused,
-}
 
 /// What became of a part.
 #[derive(Clone, Debug)]
@@ -106,7 +92,7 @@ pub struct Assembly {
     /// What the tree above changes.
     change: Change,
     work: RefCell<Work>,
-    /// The next piece to be sent, and the plan that waits for room.
+    /// The next piece to be sent, and its plan if that waits for room, since when.
     next: Cell<usize>,
     waiting: RefCell<Option<(Plan, u64)>>,
     pausing: Cell<bool>,
@@ -170,8 +156,8 @@ impl Assembly {
                 assembly.store(worker, value);
             }
             Role::Nothing | Role::Reads | Role::Writes { .. } => {
-                let request = request.asking();
-                assembly.ask(worker, request, None);
+                let (plan, request) = (assembly.way.take(), request.asking());
+                assembly.ask(worker, plan, request, None);
             }
         }
     }
@@ -195,14 +181,15 @@ impl Assembly {
         self.pump(worker);
     }
 
-    /// Send the request itself; or `None`, why ever, an error.
+    /// Send the request itself.
     fn ask(
         self: &Rc<Self>,
         worker: &Rc<Worker>,
+        plan: Option<Plan>,
         request: Option<Request>,
         in_pieces: Option<usize>,
     ) {
-        let (Some(request), Some(plan)) = (request, self.way.take()) else {
+        let (Some(request), Some(plan)) = (request, plan) else {
             let text = "the request cannot be read again".to_owned();
             return self.fail(worker, (text, Verdict::Refused), Outcome::Error);
         };
@@ -253,8 +240,15 @@ impl Assembly {
         }
         while self.out.get() < AT_ONCE && self.send_next(worker) {}
         self.sending.set(false);
-        if self.out.get() == 0 && self.waiting.borrow().is_none() {
+        if self.out.get() == 0 && self.has_sent_all() {
             self.complete(worker);
+        }
+    }
+
+    fn has_sent_all(&self) -> bool {
+        match &*self.work.borrow() {
+            Work::Store(head, _) | Work::Fetch(head, ..) => self.next.get() >= head.count(),
+            Work::Ask(_) | Work::Over => false,
         }
     }
 
@@ -297,15 +291,14 @@ impl Assembly {
         true
     }
 
-    /// The plan for a piece: the one that has waited, if one has.
+    /// The plan for a piece, and since when it waits.
     fn plan(&self, worker: &Worker, key: &[u8], size: Option<usize>) -> (Plan, u64) {
         if let Some(waited) = self.waiting.take() {
             return waited;
         }
         let client = self.dispatch.reader.client.origin;
         let plan = self.route.plan_piece(key, size, &worker.conditions(client));
-        let patience = u64::try_from(PATIENCE.as_nanos()).unwrap_or(u64::MAX);
-        (plan, worker.now().saturating_add(patience))
+        (plan, worker.now())
     }
 
     /// The plan, if its servers have room or have had their time; or else it
@@ -313,7 +306,7 @@ impl Assembly {
     fn has_room(
         self: &Rc<Self>,
         worker: &Rc<Worker>,
-        (plan, until): (Plan, u64),
+        (plan, since): (Plan, u64),
         read: bool,
     ) -> Option<Plan> {
         let client = &self.dispatch.reader.client;
@@ -322,10 +315,12 @@ impl Assembly {
             let backend = worker.backend(server, version, id);
             backend.is_ok_and(|backend| backend.is_full())
         });
-        if full.is_none() || worker.now() >= until {
+        let waited = Duration::from_nanos(worker.now().saturating_sub(since));
+        // Whoever has waited long enough is sent on, and told by its course.
+        if full.is_none() || waited >= PATIENCE {
             return Some(plan);
         }
-        self.waiting.replace(Some((plan, until)));
+        self.waiting.replace(Some((plan, since)));
         if !self.pausing.replace(true) {
             let (this, worker) = (Rc::clone(self), Rc::clone(worker));
             later(PAUSE, move || {
@@ -378,21 +373,31 @@ impl Assembly {
         }
     }
 
-    /// No piece is under way or waits.
+    /// All pieces have been sent and answered.
     fn complete(self: &Rc<Self>, worker: &Rc<Worker>) {
-        match self.work.replace(Work::Over) {
-            Work::Store(head, _) => {
-                let request = self.dispatch.request.headed(&head.encode());
-                self.ask(worker, request, Some(head.len()));
-            }
-            Work::Fetch(head, reply, parts) => {
-                let value = parts.concat();
-                let whole = head.is_of(&value).then_some(value);
-                self.tell(worker, reply, Some(whole));
-            }
-            other @ (Work::Ask(_) | Work::Over) => {
-                self.work.replace(other);
-            }
+        let stored = match &*self.work.borrow() {
+            Work::Store(head, _) => Some(*head),
+            _ => None,
+        };
+        if let Some(head) = stored {
+            return self.write_head(worker, &head);
+        }
+        if let Work::Fetch(head, reply, parts) = self.work.replace(Work::Over) {
+            let value = parts.concat();
+            let whole = head.is_of(&value).then_some(value);
+            self.tell(worker, reply, Some(whole));
+        }
+    }
+
+    /// The head waits for room as pieces do.
+    fn write_head(self: &Rc<Self>, worker: &Rc<Worker>, head: &Head) {
+        let begun = || Some((self.way.take()?, worker.now()));
+        let Some(plan) = self.waiting.take().or_else(begun) else {
+            return;
+        };
+        if let Some(plan) = self.has_room(worker, plan, false) {
+            let request = self.dispatch.request.headed(&head.encode());
+            self.ask(worker, Some(plan), request, Some(head.len()));
         }
     }
 
@@ -494,93 +499,4 @@ fn unfetched(
     }
     parts[number] = piece.to_vec();
     None
-}
-
-/// A request, as far as pieces are concerned.
-impl Request {
-    /// Whether it is a matter of more than the key itself.
-    pub(super) fn concerns_pieces(&self, route: &BigValue) -> bool {
-        match self.role() {
-            Role::Nothing => false,
-            Role::Reads | Role::Refused => true,
-            Role::Writes { value, tells } => tells || self.is_taken_apart(&value, route),
-        }
-    }
-
-    fn is_taken_apart(&self, value: &Range<usize>, route: &BigValue) -> bool {
-        value.len() > route.chunk() || self.part(value).starts_with(&MAGIC)
-    }
-
-    fn part(&self, range: &Range<usize>) -> &[u8] {
-        self.bytes.get(range.clone()).unwrap_or_default()
-    }
-
-    fn role(&self) -> Role {
-        match &self.what {
-            What::Redis(command) => redis::role(command, &self.bytes),
-            What::Memcached { verb, limits } => memcached::role(*verb, &self.bytes, limits),
-        }
-    }
-
-    /// The request whose reply tells what this one wants to know.
-    fn asking(&self) -> Option<Request> {
-        let made = match &self.what {
-            What::Redis(command) => redis::ask(command, &self.bytes)
-                .map(|(command, bytes)| Request::redis(command, self.key(), bytes)),
-            What::Memcached { verb, limits } => memcached::ask(*verb, &self.bytes)
-                .map(|bytes| Request::memcached(*verb, self.key(), bytes, limits)),
-        };
-        Some(made.unwrap_or_else(|| self.clone()))
-    }
-
-    /// This request with a head in the place of its value.
-    fn headed(&self, head: &[u8]) -> Option<Request> {
-        match &self.what {
-            What::Redis(command) => {
-                let (command, bytes) = redis::headed(command, &self.bytes, head)?;
-                Some(Request::redis(command, self.key(), bytes))
-            }
-            What::Memcached { verb, limits } => {
-                let bytes = memcached::headed(*verb, &self.bytes, limits, head)?;
-                Some(Request::memcached(*verb, self.key(), bytes, limits))
-            }
-        }
-    }
-
-    /// The write of a piece: these of this request's bytes.
-    fn storing(&self, key: &[u8], piece: &Range<usize>) -> Option<Request> {
-        let piece = self.bytes.get(piece.clone())?;
-        match &self.what {
-            What::Redis(command) => {
-                let (command, bytes) = redis::store(command, &self.bytes, key, piece)?;
-                Some(Request::redis(command, key, bytes))
-            }
-            What::Memcached { verb, limits } => {
-                let bytes = memcached::store(*verb, &self.bytes, limits, key, piece)?;
-                Some(Request::memcached(Verb::Set, key, bytes, limits))
-            }
-        }
-    }
-
-    /// The read of a piece.
-    fn fetching(&self, key: &[u8]) -> Option<Request> {
-        match &self.what {
-            What::Redis(_) => {
-                let (command, bytes) = redis::fetch(key)?;
-                Some(Request::redis(command, key, bytes))
-            }
-            What::Memcached { limits, .. } => {
-                let bytes = memcached::fetch(key);
-                Some(Request::memcached(Verb::Get, key, bytes, limits))
-            }
-        }
-    }
-
-    /// Where a reply has a value.
-    fn value_in(&self, reply: &[u8]) -> Option<Range<usize>> {
-        match self.is_redis() {
-            true => redis::value(reply),
-            false => memcached::value(reply),
-        }
-    }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use emberline_protocol::redis::encode::{self, Version};
 use emberline_protocol::redis::{self, Command, Parser, Step, command};
 
-use super::Role;
+use super::role::Role;
 
 /// What this command, an array of bulk strings, has to do with the value.
 ///
