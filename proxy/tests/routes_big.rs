@@ -624,6 +624,25 @@ fn pieces_are_copied_as_everything_is_below_the_route() {
 }
 
 #[test]
+fn nobody_waits_for_pieces_of_a_shadow() {
+    story(
+        "[routes.top]
+        type = 'shadow'
+        main = 'a'
+        copies = [{ route = { type = 'big_value', child = 'b', chunk = '1KiB' } }]",
+        "client set k =9000        -> ok
+        a get k                    -> =9000
+        b size k                   ~> 40
+        client get k               -> =9000
+        b freeze
+        client set k =8000         -> ok
+        client get k               -> =8000
+        client set k =7000         -> ok
+        client get k               -> =7000",
+    );
+}
+
+#[test]
 fn the_routes_around_change_keys_and_lives_of_pieces_too() {
     story(
         "[routes.top]

@@ -309,6 +309,12 @@ impl Dispatch {
         }
     }
 
+    /// Whether a client waits for a leg, or may.
+    fn is_heard(&self, leg: Leg) -> bool {
+        let whole = self.part.as_ref().is_none_or(Part::is_heard);
+        whole && self.course.borrow().may_answer(leg)
+    }
+
     fn change(&self, leg: Leg) -> Option<Change> {
         let course = self.course.borrow();
         course.place(leg).map(|(_, change)| change.clone())
@@ -338,9 +344,10 @@ impl Dispatch {
         let Some((target, change)) = place.place(leg) else {
             return;
         };
-        let (change, heard) = (change.clone(), place.may_answer(leg));
+        let change = change.clone();
         let pieces = place.pieces(leg).cloned();
         drop(place);
+        let heard = self.is_heard(leg);
         if change.withheld {
             return self.withhold(worker, leg, target);
         }

@@ -79,6 +79,11 @@ impl Part {
             Some(number) => self.assembly.piece(worker, number, said),
         }
     }
+
+    /// Whether a client waits for it, or may.
+    pub fn is_heard(&self) -> bool {
+        self.assembly.is_heard()
+    }
 }
 
 /// One value being taken apart or put together: a leg of a course.
@@ -162,6 +167,10 @@ impl Assembly {
         }
     }
 
+    fn is_heard(&self) -> bool {
+        self.dispatch.is_heard(self.leg)
+    }
+
     fn refuse(self: &Rc<Self>, worker: &Rc<Worker>) {
         let text = format!(
             "route `{}` keeps large values in pieces, where {} cannot work",
@@ -174,9 +183,12 @@ impl Assembly {
     fn store(self: &Rc<Self>, worker: &Rc<Worker>, value: Range<usize>) {
         let head = Head::new(self.dispatch.request.part(&value), self.route.chunk());
         self.hold(worker, head.len());
-        // What the client asks next may be this key, whose head comes late.
-        self.dispatch.reader.client.hold();
-        self.holds.set(true);
+        // What the client asks next may be this key, whose head comes late. But
+        // nobody waits for a shadow.
+        if self.is_heard() {
+            self.dispatch.reader.client.hold();
+            self.holds.set(true);
+        }
         self.work.replace(Work::Store(head, value));
         self.pump(worker);
     }
