@@ -153,6 +153,24 @@ PING
 }
 
 #[test]
+fn explain_says_that_a_value_may_be_in_pieces() {
+    explained(
+        &["-c", "configs/examples/19-big-values.toml", "get photo:1"],
+        r#"
+get photo:1
+└─ listener memcached (memcached, 127.0.0.1:12211)
+   └─ key "photo:1"
+      └─ a value above 524288 bytes in pieces, for 43200s at most; the key itself
+         └─ pool images: ketama over 3 servers
+            ├─ hash fnv1a_64("photo:1") = 2978842622
+            ├─ send to 10.0.0.2:11211 ("10.0.0.2" on the ring)
+            ├─ hot: from 1000 requests or 16MiB of replies in 1s
+            └─ L1: observe, nothing is answered from memory
+"#,
+    );
+}
+
+#[test]
 fn explain_follows_the_listener_that_is_named() {
     let of = |listener, request| {
         [

@@ -425,6 +425,36 @@ fn s18_keys_are_renamed_and_live_for_an_hour() {
 }
 
 #[test]
+fn s19_large_values_are_kept_in_pieces() {
+    let Some(mut house) = Example::open("19-big-values.toml").start() else {
+        return;
+    };
+    house.tell(
+        "client set small =524288 60   -> ok
+        client set k =5000000         -> ok
+        client get k                  -> =5000000
+        client size k                 -> 5000000
+        client ttl k                  -> 43200s
+        client ttl small              -> 60s
+        client set l =31000000 60     -> ok
+        client mget k no l small      -> =5000000 - =31000000 =524288
+        client set k =600000          -> ok
+        client get k                  -> =600000",
+    );
+    // The key itself is a head, wherever it is.
+    for (key, size) in [("k", "40"), ("l", "40"), ("small", "524288")] {
+        let mut at = |server: &str| house.perform(&format!("{server} size {key}"));
+        let sizes = ["a", "b", "c"].map(&mut at);
+        assert_eq!(
+            sizes.iter().filter(|own| **own == size).count(),
+            1,
+            "{key}: {sizes:?}"
+        );
+    }
+    house.tell("client del k -> 1\nclient get k -> -");
+}
+
+#[test]
 fn s21_one_client_computes_what_is_missing_and_the_others_wait() {
     let Some(mut house) = Example::open("21-leases.toml").start() else {
         return;

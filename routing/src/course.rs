@@ -19,7 +19,7 @@ use std::time::Duration;
 use emberline_protocol::{Kind, Outcome};
 
 use crate::conditions::StateId;
-use crate::plan::{Canned, Change, Fan, Mirror, Outcomes, Pick, Plan, Refill, Try};
+use crate::plan::{Canned, Change, Fan, Mirror, Outcomes, Pick, Pieces, Plan, Refill, Try};
 use crate::{PoolId, ServerId, Target};
 
 /// One request to one place.
@@ -88,6 +88,8 @@ pub struct Course {
 struct Place {
     target: Target,
     change: Change,
+    /// More than one request may become of it.
+    pieces: Option<Box<Pieces>>,
     node: usize,
     begun: bool,
 }
@@ -204,10 +206,26 @@ impl Course {
         }
     }
 
-    /// Where a leg goes, and what the request is there.
+    /// Where a leg goes, and what the request is there. Of [`pieces`](Self::pieces)
+    /// it is the first place of the key itself, and what is changed on the way
+    /// to them.
     pub fn place(&self, leg: Leg) -> Option<(Target, &Change)> {
         let place = self.legs.get(usize::from(leg.0))?;
         Some((place.target, &place.change))
+    }
+
+    /// What a leg is, if it is no single request but has to be carried out by
+    /// looking at the value.
+    pub fn pieces(&self, leg: Leg) -> Option<&Pieces> {
+        self.legs.get(usize::from(leg.0))?.pieces.as_deref()
+    }
+
+    /// What became of the whole, once it has been answered. A write that may
+    /// have taken effect somewhere is never said to be certain not to have.
+    pub fn outcome(&self) -> Option<Outcome> {
+        let outcome = self.nodes.first()?.verdict.as_ref()?.outcome;
+        let unsure = !self.read && outcome.is_certain_not_run() && self.may_have_run(0);
+        Some(if unsure { Outcome::Lost } else { outcome })
     }
 
     /// Whether the client has its answer.
@@ -249,9 +267,16 @@ impl Course {
     }
 
     fn add(&mut self, plan: Plan, parent: Option<usize>, number: usize, change: &Change) -> usize {
-        if let Plan::Edit(inner, plan) = plan {
-            return self.add(*plan, parent, number, &change.then(&inner));
-        }
+        let plan = match plan {
+            Plan::Edit(inner, plan) => {
+                return self.add(*plan, parent, number, &change.then(&inner));
+            }
+            // To delete it is to delete its head.
+            Plan::Pieces(pieces) if change.delete => {
+                return self.add(pieces.head, parent, number, change);
+            }
+            plan => plan,
+        };
         let at = self.nodes.len();
         self.nodes.push(Node {
             parent,
@@ -261,8 +286,12 @@ impl Course {
             opening: false,
         });
         let what = match plan {
-            Plan::Answer(pool) => self.leg(Target::Answer(pool), change, at),
-            Plan::Send(server) => self.leg(Target::Send(server), change, at),
+            Plan::Answer(pool) => self.leg(Target::Answer(pool), change, None, at),
+            Plan::Send(server) => self.leg(Target::Send(server), change, None, at),
+            Plan::Pieces(pieces) => match pieces.head.first() {
+                Some(first) => self.leg(first, change, Some(pieces), at),
+                None => canned(Canned::Null),
+            },
             Plan::Reply(canned) => What::Canned {
                 canned,
                 delay: change.delay,
@@ -321,11 +350,18 @@ impl Course {
             .collect()
     }
 
-    fn leg(&mut self, target: Target, change: &Change, node: usize) -> What {
+    fn leg(
+        &mut self,
+        target: Target,
+        change: &Change,
+        pieces: Option<Box<Pieces>>,
+        node: usize,
+    ) -> What {
         let leg = Leg(u16::try_from(self.legs.len()).unwrap_or(u16::MAX));
         self.legs.push(Place {
             target,
             change: change.clone(),
+            pieces,
             node,
             begun: false,
         });
@@ -625,7 +661,7 @@ impl Course {
                 outcome: Outcome::Miss,
                 source: Source::Leg(leg),
                 ..
-            }) => Some(*leg),
+            }) if self.pieces(*leg).is_none() => Some(*leg),
             _ => None,
         }
     }
@@ -635,7 +671,8 @@ impl Course {
         let (Outcome::Hit, Source::Leg(from)) = (found.outcome, &found.source) else {
             return;
         };
-        if missed.is_empty() {
+        // What is there may be no more than a head, and its pieces elsewhere.
+        if missed.is_empty() || self.pieces(*from).is_some() {
             return;
         }
         let places = match &refill.to {

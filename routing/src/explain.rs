@@ -13,6 +13,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use crate::plan::{Canned, Change, Mirror, Outcomes, Pick, Plan, Refill, Target, Try, TtlChange};
+use crate::routes::BigValue;
 use crate::{PoolId, ServerId};
 
 /// What servers and pools are called.
@@ -110,6 +111,15 @@ fn outcomes(on: Outcomes) -> String {
     names.map(|one| one.name()).collect::<Vec<_>>().join(", ")
 }
 
+/// That a value may be in pieces, in words.
+pub fn in_pieces(route: &BigValue) -> String {
+    format!(
+        "a value above {} bytes in pieces, for {} at most; the key itself",
+        route.chunk(),
+        time(route.ttl())
+    )
+}
+
 fn pick(pick: Pick) -> &'static str {
     match pick {
         Pick::First => "the reply is that of the first",
@@ -154,6 +164,10 @@ impl Page<'_> {
                 self.plans(&fan.plans, depth + 1);
             }
             Plan::Mirror(mirror) => self.mirror(mirror, depth),
+            Plan::Pieces(pieces) => {
+                self.line(depth, &format!("{}:", in_pieces(&pieces.route)));
+                self.plan(&pieces.head, depth + 1);
+            }
         }
     }
 

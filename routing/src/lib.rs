@@ -30,7 +30,8 @@ pub use conditions::{Calm, Conditions, StateId, States, Upstream};
 pub use course::{Act, Course, Leg, Pause, Source};
 pub use hash::{ByteSign, Hash};
 pub use plan::{
-    Canned, Change, Fan, Home, Mark, Mirror, Outcomes, Pick, Plan, Refill, Target, Try, TtlChange,
+    Canned, Change, Fan, Home, Mark, Mirror, Outcomes, Pick, Pieces, Plan, Refill, Target, Try,
+    TtlChange,
 };
 pub use pool::{Pool, PoolError, PoolSpec};
 pub use ring::{Distribution, Member, Ring, RingError};

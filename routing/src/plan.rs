@@ -1,12 +1,13 @@
 //! What is to be done with a request, as data.
 //!
-//! Routes answer with a [`Plan`]; they never send. Five kinds of node carry
+//! Routes answer with a [`Plan`]; they never send. Six kinds of node carry
 //! every route: an answer or a server at the leaves, and inside
 //!
 //! ```text
 //!   Try     one after the other, until one says what it should
 //!   Fan     all at once; a rule says whose reply counts
 //!   Mirror  one answers; nobody waits for the others
+//!   Pieces  for those around it a leaf; what it leads to depends on the value
 //! ```
 //!
 //! and a [`Change`] on the way to a leaf: another key, another TTL. A plain
@@ -19,6 +20,7 @@ use std::time::Duration;
 use emberline_protocol::Outcome;
 
 use crate::conditions::{StateId, Upstream};
+use crate::routes::BigValue;
 use crate::{PoolId, ServerId};
 
 /// One place that can answer a request.
@@ -47,6 +49,8 @@ pub enum Plan {
     Fan(Box<Fan>),
     /// The reply of one, the same request to others.
     Mirror(Box<Mirror>),
+    /// The key itself, and pieces of its value if that is large.
+    Pieces(Box<Pieces>),
 }
 
 /// A reply that no server said.
@@ -314,6 +318,28 @@ pub struct Mirror {
     pub refill: Option<Refill>,
 }
 
+/// A key whose value may be in pieces.
+#[derive(Clone, Debug)]
+pub struct Pieces {
+    /// How large they are, and where each of them is.
+    pub route: Arc<BigValue>,
+    /// Where the key itself is: the value, or the head that stands for it. It
+    /// leads somewhere.
+    pub head: Plan,
+}
+
+impl Pieces {
+    /// Bytes of a head.
+    pub const HEAD_LEN: usize = 40;
+}
+
+/// The same pieces of the same route.
+impl PartialEq for Pieces {
+    fn eq(&self, other: &Pieces) -> bool {
+        Arc::ptr_eq(&self.route, &other.route) && self.head == other.head
+    }
+}
+
 /// The place of a plan that stands for all of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Home<'p> {
@@ -397,7 +423,7 @@ impl Plan {
             Plan::Answer(_) | Plan::Send(_) => self.target(),
             Plan::Try(tries) => tries.plans.first()?.streamed(),
             Plan::Mirror(mirror) => mirror.main.streamed(),
-            Plan::Reply(_) | Plan::Edit(..) | Plan::Fan(_) => None,
+            Plan::Reply(_) | Plan::Edit(..) | Plan::Fan(_) | Plan::Pieces(_) => None,
         }
     }
 
@@ -419,7 +445,7 @@ impl Plan {
                 key: None,
                 misses: true,
             }),
-            Plan::Answer(_) | Plan::Reply(_) => None,
+            Plan::Answer(_) | Plan::Reply(_) | Plan::Pieces(_) => None,
             Plan::Edit(change, plan) => {
                 let unseen = change.delay.is_none()
                     && change.log.is_none()
@@ -451,6 +477,7 @@ impl Plan {
     pub fn takes_steps(&self) -> bool {
         match self {
             Plan::Answer(_) | Plan::Send(_) | Plan::Reply(_) => false,
+            Plan::Pieces(_) => true,
             Plan::Edit(change, plan) => change.delay.is_some() || plan.takes_steps(),
             Plan::Try(tried) => {
                 let goes_on = [Outcome::Miss, Outcome::NotDone].map(|said| tried.on.has(said));
@@ -466,7 +493,7 @@ impl Plan {
     /// is asked as well.
     pub fn hedge_after(&self) -> Option<Duration> {
         match self {
-            Plan::Answer(_) | Plan::Send(_) | Plan::Reply(_) => None,
+            Plan::Answer(_) | Plan::Send(_) | Plan::Reply(_) | Plan::Pieces(_) => None,
             Plan::Edit(_, plan) => plan.hedge_after(),
             Plan::Try(tried) => {
                 let inner = tried.plans.first().and_then(Plan::hedge_after);
@@ -482,6 +509,7 @@ impl Plan {
     pub fn is_unheard(&self) -> bool {
         match self {
             Plan::Answer(_) | Plan::Send(_) | Plan::Reply(_) => false,
+            Plan::Pieces(pieces) => pieces.head.is_unheard(),
             Plan::Edit(_, plan) => plan.is_unheard(),
             Plan::Try(tried) => tried.plans.iter().any(Plan::is_unheard),
             Plan::Fan(fan) => fan.answer == Pick::Nobody || fan.plans.iter().any(Plan::is_unheard),
@@ -499,6 +527,7 @@ impl Plan {
     fn hear(&mut self) {
         match self {
             Plan::Answer(_) | Plan::Send(_) | Plan::Reply(_) => {}
+            Plan::Pieces(pieces) => pieces.head.hear(),
             Plan::Edit(_, plan) => plan.hear(),
             Plan::Try(tried) => tried.plans.iter_mut().for_each(Plan::hear),
             Plan::Fan(fan) => {
@@ -520,6 +549,7 @@ impl Plan {
             Plan::Try(tries) => tries.plans.iter().find_map(Plan::first),
             Plan::Fan(fan) => fan.plans.iter().find_map(Plan::first),
             Plan::Mirror(mirror) => mirror.main.first(),
+            Plan::Pieces(pieces) => pieces.head.first(),
         }
     }
 
@@ -538,6 +568,7 @@ impl Plan {
             Plan::Edit(change, _) if change.withheld => None,
             Plan::Edit(_, plan) => plan.waits_for(read, is_full),
             Plan::Mirror(mirror) => mirror.main.waits_for(read, is_full),
+            Plan::Pieces(pieces) => pieces.head.waits_for(read, is_full),
             Plan::Try(tries) => {
                 let (first, others) = tries.plans.split_first()?;
                 let full = first.waits_for(read, is_full)?;
@@ -581,11 +612,37 @@ impl Plan {
                 }
             }
             Plan::Mirror(mirror) => mirror.main.is_down(upstream),
+            Plan::Pieces(pieces) => pieces.head.is_down(upstream),
+        }
+    }
+
+    /// Leave out the pieces of which `concerns` says that the request has
+    /// nothing to do with them: it goes the way of the key itself.
+    pub fn leave_pieces(&mut self, concerns: &dyn Fn(&BigValue) -> bool) {
+        let all = |plans: &mut [Plan]| {
+            let each = plans.iter_mut();
+            each.for_each(|plan| plan.leave_pieces(concerns));
+        };
+        match self {
+            Plan::Answer(_) | Plan::Send(_) | Plan::Reply(_) => {}
+            Plan::Edit(_, plan) => plan.leave_pieces(concerns),
+            Plan::Try(tries) => all(&mut tries.plans),
+            Plan::Fan(fan) => all(&mut fan.plans),
+            Plan::Mirror(mirror) => {
+                mirror.main.leave_pieces(concerns);
+                all(&mut mirror.copies);
+            }
+            Plan::Pieces(pieces) if concerns(&pieces.route) => {}
+            Plan::Pieces(pieces) => {
+                let mut head = std::mem::replace(&mut pieces.head, Plan::Reply(Canned::Null));
+                head.leave_pieces(concerns);
+                *self = head;
+            }
         }
     }
 
     /// Every place in it, with what the request is there. Copies of a shadow
-    /// are not among them.
+    /// are not among them, nor are pieces.
     pub fn places(&self) -> Vec<(Target, Change)> {
         let mut found = Vec::new();
         self.collect(&Change::default(), usize::MAX, &mut found);
@@ -609,6 +666,7 @@ impl Plan {
             Plan::Try(all_tries) => all(&all_tries.plans[..all_tries.plans.len().min(tries)]),
             Plan::Fan(fan) => all(&fan.plans),
             Plan::Mirror(mirror) => mirror.main.collect(outer, tries, found),
+            Plan::Pieces(pieces) => pieces.head.collect(outer, tries, found),
             Plan::Edit(change, plan) => plan.collect(&outer.then(change), tries, found),
             Plan::Answer(pool) => found.push((Target::Answer(*pool), outer.clone())),
             Plan::Send(server) => found.push((Target::Send(*server), outer.clone())),

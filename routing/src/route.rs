@@ -12,9 +12,10 @@ use emberline_protocol::Kind;
 use crate::conditions::{Calm, Conditions, States};
 use crate::plan::{Canned, Plan, Target};
 use crate::routes::{
-    ByClient, ByHost, Error, Failover, Fault, Guarded, Gutter, HashKey, Key, L1L2, Latest,
-    LimitInflight, LoadBalance, Log, Migrate, MissFailover, Operation, PoolFailover, Prefix,
-    Random, RateLimit, Replicas, Shadow, SizeSplit, SlowWarmUp, SplitHot, Staging, Ttl, WarmUp,
+    BigValue, ByClient, ByHost, Error, Failover, Fault, Guarded, Gutter, HashKey, Key, L1L2,
+    Latest, LimitInflight, LoadBalance, Log, Migrate, MissFailover, Operation, PoolFailover,
+    Prefix, Random, RateLimit, Replicas, Shadow, SizeSplit, SlowWarmUp, SplitHot, Staging, Ttl,
+    WarmUp,
 };
 use crate::{Pool, PoolId, ServerId};
 
@@ -72,6 +73,8 @@ pub enum Route {
     L1L2(Arc<L1L2>),
     /// Large values elsewhere.
     SizeSplit(Arc<SizeSplit>),
+    /// Large values in pieces.
+    BigValue(Arc<BigValue>),
     /// Other times to live.
     Ttl(Arc<Ttl>),
     /// Other keys.
@@ -115,6 +118,7 @@ macro_rules! each_kind {
             Route::SplitHot($rule) => $what,
             Route::L1L2($rule) => $what,
             Route::SizeSplit($rule) => $what,
+            Route::BigValue($rule) => $what,
             Route::Ttl($rule) => $what,
             Route::Key($rule) => $what,
             Route::HashKey($rule) => $what,
@@ -226,6 +230,7 @@ impl Route {
             Route::SplitHot(rule) => rule.plan(ask, conditions),
             Route::L1L2(rule) => rule.plan(ask, conditions),
             Route::SizeSplit(rule) => rule.plan(ask, conditions),
+            Route::BigValue(rule) => rule.plan(ask, conditions),
             Route::Ttl(rule) => rule.plan(ask, conditions),
             Route::Key(rule) => rule.plan(ask, conditions),
             Route::RateLimit(rule) => rule.plan(ask, conditions),

@@ -78,7 +78,7 @@ type Way = HashMap<usize, (usize, bool)>;
 /// The ways of all legs, in their order.
 fn ways(plan: &Plan, above: &Way, tries: &mut usize, found: &mut Vec<Way>) {
     match plan {
-        Plan::Send(_) | Plan::Answer(_) => found.push(above.clone()),
+        Plan::Send(_) | Plan::Answer(_) | Plan::Pieces(_) => found.push(above.clone()),
         Plan::Reply(_) => {}
         Plan::Edit(_, plan) => ways(plan, above, tries, found),
         Plan::Fan(fan) => {

@@ -15,8 +15,8 @@
 
 mod scene;
 
-use emberline_protocol::Outcome;
-use emberline_routing::routes::{FaultAnswer, Read, ShareBy, Wait};
+use emberline_protocol::{Kind, Outcome};
+use emberline_routing::routes::{FaultAnswer, Read, ShareBy, SizeSplitSpec, Wait};
 use emberline_routing::{Act, Course, Leg, Pause, Route, Source, States, Target, explain};
 use scene::catalogue as routes;
 use scene::{Request, pool, pools, server_name};
@@ -588,6 +588,52 @@ fn sizes() {
         &split,
         "TOUCH k | send a0; a0=not_done; send b0; b0=done; answer b0",
     );
+}
+
+#[test]
+fn pieces_are_one_leg_and_are_not_copied() {
+    let big = |name: &str| routes::big_value_of(pool(name));
+    let safe = routes::failover(vec![big("a"), big("b")], false, None);
+    check(
+        &safe,
+        "GET k | send a0; a0=down; send b0; b0=hit; answer b0",
+    );
+    check(&safe, "SET k | send a0; a0=timeout; answer a0");
+    // What is below it may be several places: it is one leg all the same.
+    let tiers = routes::big_value_of(routes::miss_failover());
+    check(&tiers, "GET k | send a0; a0=miss; answer a0");
+    // A head without its pieces is no copy.
+    let warming = routes::warm_up_of(big("a"), big("b"));
+    check(
+        &warming,
+        "GET k | send a0; a0=miss; send b0; b0=hit; answer b0",
+    );
+    // A deletion in a write's place is that of the head.
+    let by_size = SizeSplitSpec {
+        name: "by_size".into(),
+        small: pool("a"),
+        large: big("b"),
+        threshold: 1000,
+    };
+    check(
+        &by_size.into(),
+        "SET k size=9 | send a0; send b0 (as a deletion); b0=done; a0=done; answer a0",
+    );
+}
+
+#[test]
+fn a_write_that_may_have_run_is_not_said_to_be_certain_not_to_have() {
+    let route = routes::replicas(Read::First, Wait::All, false);
+    let plan = Request::new("SET k").plan(&route);
+    let mut course = Course::new(plan, Kind::Write);
+    let mut acts = Vec::new();
+    course.start(&mut acts);
+    assert_eq!(course.outcome(), None);
+    let said = [Outcome::Done, Outcome::Down, Outcome::Done];
+    for (leg, outcome) in (0..).map(Leg).zip(said) {
+        course.settle(leg, outcome, &mut acts);
+    }
+    assert_eq!(course.outcome(), Some(Outcome::Lost));
 }
 
 #[test]

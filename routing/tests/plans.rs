@@ -207,6 +207,22 @@ fn tiers() {
 }
 
 #[test]
+fn big_values() {
+    let lines = with(&["SET k size=1000", "SET k size=1001", "INCR k", "TOUCH k"]);
+    check("big_value", &routes::big_value_of(pool("m")), &lines);
+    // The head is small, wherever large values are.
+    let below = routes::big_value_of(routes::size_split());
+    check("big_value_sized", &below, &lines[3..5]);
+    let above = routes::failover(
+        vec![routes::big_value_of(pool("a")), pool("b")],
+        false,
+        None,
+    );
+    check("big_value_below", &above, &ALL);
+    check("big_value_null", &routes::big_value_of(Route::Null), &ALL);
+}
+
+#[test]
 fn changes() {
     check(
         "ttl",

@@ -12,6 +12,7 @@ use emberline_protocol::Kind;
 use std::time::Duration;
 
 use emberline_protocol::Outcome;
+use emberline_routing::explain::in_pieces;
 use emberline_routing::{
     Ask, Canned, Change, Conditions, Explanation, Pick, Placement, Plan, PoolId, ServerId, States,
     Target, Try, Upstream,
@@ -282,6 +283,9 @@ impl Scene<'_> {
                     node.push(below);
                 }
                 node
+            }
+            Plan::Pieces(pieces) => {
+                several(in_pieces(&pieces.route), std::slice::from_ref(&pieces.head))
             }
             Plan::Fan(fan) => several(fanned(fan.answer), &fan.plans),
             Plan::Mirror(mirror) => {

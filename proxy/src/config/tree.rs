@@ -175,6 +175,12 @@ impl<'c> Tree<'c> {
                 large: self.build(&table.large)?,
                 threshold: usize::try_from(table.threshold).unwrap_or(usize::MAX),
             })),
+            Rule::BigValue(table) => Ok(Route::from(routes::BigValueSpec {
+                name,
+                child: self.build(&table.child)?,
+                chunk: usize::try_from(table.chunk).unwrap_or(usize::MAX),
+                ttl: table.ttl,
+            })),
             Rule::Ttl(table) => Ok(Route::from(routes::TtlSpec {
                 name,
                 child: self.build(&table.child)?,
@@ -238,7 +244,6 @@ impl<'c> Tree<'c> {
                 name,
                 message: table.message.as_str().into(),
             })),
-            Rule::BigValue(_) => Err(site.refuse("type `big_value` is not built yet")),
         }
     }
 

@@ -572,18 +572,22 @@ impl Worker {
     /// What to do with a request of this client.
     #[inline]
     pub fn plan(&self, listener: &Listener, client: u64, ask: &Ask<'_>) -> Plan {
+        let plan = listener.router.plan(ask, &self.conditions(client));
+        match self.durable {
+            false => plan,
+            true => self.mind_deletes(plan, ask),
+        }
+    }
+
+    /// What plans for this client depend on now.
+    pub fn conditions(&self, client: u64) -> Conditions<'_> {
         let now_ms = self.now() / 1_000_000;
-        let conditions = Conditions {
+        Conditions {
             upstream: self,
             states: &self.states,
             now_ms,
             unix_ms: now_ms + self.thread.wall_ahead.get(),
             client,
-        };
-        let plan = listener.router.plan(ask, &conditions);
-        match self.durable {
-            false => plan,
-            true => self.mind_deletes(plan, ask),
         }
     }
 

@@ -20,7 +20,7 @@ mod murmur;
 pub(crate) mod murmur64;
 mod one_at_a_time;
 pub(crate) mod spooky;
-pub(crate) mod xxhash64;
+pub mod xxhash64;
 
 pub(crate) use self::crc16::xmodem as crc16_xmodem;
 pub(crate) use self::md5::words as md5_words;

@@ -1,5 +1,5 @@
 //! xxHash64 (Yann Collet; github.com/Cyan4973/xxHash, doc/xxhash_spec.md)
-//! with a seed of 0, for the points of Envoy's ring.
+//! with a seed of 0, for the points of Envoy's ring and for checksums.
 
 const P1: u64 = 0x9e37_79b1_85eb_ca87;
 const P2: u64 = 0xc2b2_ae3d_27d4_eb4f;
@@ -7,6 +7,7 @@ const P3: u64 = 0x1656_67b1_9e37_79f9;
 const P4: u64 = 0x85eb_ca77_c2b2_ae63;
 const P5: u64 = 0x27d4_eb2f_1656_67c5;
 
+/// The hash of these bytes.
 pub fn hash(bytes: &[u8]) -> u64 {
     let (stripes, mut rest) = bytes.as_chunks::<32>();
     let mut hash = if stripes.is_empty() {

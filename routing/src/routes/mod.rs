@@ -15,6 +15,7 @@
 //! * What is under way to be copied while its key is deleted must not come
 //!   back: see [`Mark`] and [`Refill`](crate::Refill).
 
+mod big_value;
 mod by_client;
 mod by_host;
 mod error;
@@ -52,6 +53,7 @@ use crate::hash::murmur64;
 use crate::plan::{Change, Mark, Outcomes, Plan};
 use crate::{Ask, Route};
 
+pub use big_value::{BigValue, BigValueSpec};
 pub use by_client::{ByClient, ByClientSpec};
 pub use by_host::{ByHost, ByHostSpec};
 pub use error::{Error, ErrorSpec};

@@ -236,6 +236,16 @@ pub fn size_split() -> Route {
     .into()
 }
 
+pub fn big_value_of(child: Route) -> Route {
+    BigValueSpec {
+        name: name("pieces"),
+        child,
+        chunk: 1000,
+        ttl: secs(3600),
+    }
+    .into()
+}
+
 pub fn ttl_of(child: Route) -> Route {
     let change = TtlChange {
         set: None,

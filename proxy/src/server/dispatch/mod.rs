@@ -9,10 +9,12 @@
 //! ```
 //!
 //! What to do next is decided by the [`Course`] alone; here is nothing but
-//! sending, keeping replies until one is chosen, and passing it on. A request
+//! sending, keeping replies until one is chosen, and passing it on. Where what
+//! is sent depends on the value, a leg is an [`Assembly`] of [`pieces`]. A request
 //! whose plan is one place as it came never gets here.
 
 mod durable;
+mod pieces;
 pub mod refill;
 mod request;
 mod tab;
@@ -39,6 +41,7 @@ use super::heat::Touch;
 use super::worker::Worker;
 
 use crate::metrics::Verdict;
+use pieces::{Assembly, Part, Said};
 
 pub use refill::{Graves, Refilling};
 pub use request::Request;
@@ -46,6 +49,10 @@ use tab::Tab;
 
 /// A reply that is kept because it may be the answer: more of it is not.
 const KEPT_MAX: usize = 32 * 1024 * 1024;
+
+/// The same for a part of something: a request of that size was kept, and its
+/// reply may say more of it.
+const PART_MAX: usize = KEPT_MAX + 64 * 1024;
 
 /// From here on it is decided by a reply's beginning whether it is the answer,
 /// so that it can be passed on as it comes.
@@ -66,6 +73,8 @@ pub struct Reader {
 #[derive(Debug)]
 pub struct Dispatch {
     reader: Reader,
+    /// Who is answered instead, if this is a part of something.
+    part: Option<Part>,
     request: Request,
     course: RefCell<Course>,
     replies: RefCell<Vec<Reply>>,
@@ -103,15 +112,27 @@ pub enum Heard {
 impl Worker {
     /// Carry a plan out, and answer `reader`.
     pub fn dispatch(self: &Rc<Worker>, plan: Plan, reader: Reader, request: Request) {
+        self.carry_out(plan, reader, None, request);
+    }
+
+    /// The same for `reader`, but it is answered by who asked for this part.
+    fn carry_out(
+        self: &Rc<Worker>,
+        mut plan: Plan,
+        reader: Reader,
+        part: Option<Part>,
+        request: Request,
+    ) {
+        plan.leave_pieces(&|route| request.concerns_pieces(route));
         let tab = Tab::open(self, &plan, request.kind() == Kind::Read);
         // What nobody waits for is answered by the proxy, if it can be.
-        let plan = match plan.is_unheard() && !request.is_acceptable() {
-            true => plan.heard(),
-            false => plan,
-        };
+        if plan.is_unheard() && !request.is_acceptable() {
+            plan = plan.heard();
+        }
         let course = Course::new(plan, request.kind());
         let dispatch = Rc::new(Dispatch {
             reader,
+            part,
             request,
             course: RefCell::new(course),
             replies: RefCell::default(),
@@ -155,12 +176,7 @@ impl Dispatch {
         let (text, verdict) = (fault.text(name), fault.verdict());
         if self.chosen.get() == Some(leg) {
             self.chosen.set(None);
-            let Reader {
-                client,
-                seq,
-                fragment,
-            } = &self.reader;
-            return client.fail(worker, *seq, *fragment, &text, verdict);
+            return self.tell_failed(worker, &text, verdict);
         }
         if self.write_down(worker, leg, server, fault) {
             return;
@@ -188,6 +204,9 @@ impl Dispatch {
         if reply.len() < DECIDED_FROM {
             return Heard::Kept;
         }
+        if self.part.is_some() {
+            return self.hear_part(worker, leg, reply.len());
+        }
         if self.chosen.get().is_none()
             && self.course.borrow().may_answer(leg)
             && !self.request.is_edited_back(self.change(leg).as_ref())
@@ -213,6 +232,17 @@ impl Dispatch {
             }
             _ => Heard::Kept,
         }
+    }
+
+    /// A part of something is looked at when it is whole.
+    fn hear_part(self: &Rc<Self>, worker: &Rc<Worker>, leg: Leg, len: usize) -> Heard {
+        if len <= PART_MAX && self.course.borrow().may_answer(leg) {
+            return Heard::Kept;
+        }
+        let text = "the value is larger than what the proxy puts together".to_owned();
+        self.keep(leg, |kept| kept.fault = Some((text, Verdict::Refused)));
+        self.settle(worker, leg, Outcome::Error);
+        Heard::Unwanted
     }
 
     /// The client that waits for a leg, and may send nothing while a
@@ -273,6 +303,12 @@ impl Dispatch {
         }
     }
 
+    /// Whether a client waits for a leg, or may.
+    fn is_heard(&self, leg: Leg) -> bool {
+        let whole = self.part.as_ref().is_none_or(Part::is_heard);
+        whole && self.course.borrow().may_answer(leg)
+    }
+
     fn change(&self, leg: Leg) -> Option<Change> {
         let course = self.course.borrow();
         course.place(leg).map(|(_, change)| change.clone())
@@ -302,8 +338,10 @@ impl Dispatch {
         let Some((target, change)) = place.place(leg) else {
             return;
         };
-        let (change, heard) = (change.clone(), place.may_answer(leg));
+        let change = change.clone();
+        let pieces = place.pieces(leg).cloned();
         drop(place);
+        let heard = self.is_heard(leg);
         if change.withheld {
             return self.withhold(worker, leg, target);
         }
@@ -316,6 +354,14 @@ impl Dispatch {
             return self.settle(worker, leg, Outcome::Miss);
         }
         self.bury(worker, &change);
+        if !self.tab.charge(worker, leg, target) {
+            let text = "too many requests are being tried again".to_owned();
+            self.keep(leg, |kept| kept.fault = Some((text, Verdict::Unavailable)));
+            return self.settle(worker, leg, Outcome::Down);
+        }
+        if let Some(pieces) = pieces {
+            return Assembly::begin(worker, Rc::clone(self), leg, pieces, &change);
+        }
         let mut bytes = worker.scratch.take();
         bytes.clear();
         let written = self
@@ -325,11 +371,6 @@ impl Dispatch {
             (Err(text), _) => {
                 self.keep(leg, |kept| kept.fault = Some((text, Verdict::Refused)));
                 self.settle(worker, leg, Outcome::Error);
-            }
-            (Ok(()), _) if !self.tab.charge(worker, leg, target) => {
-                let text = "too many requests are being tried again".to_owned();
-                self.keep(leg, |kept| kept.fault = Some((text, Verdict::Unavailable)));
-                self.settle(worker, leg, Outcome::Down);
             }
             (Ok(()), Target::Answer(pool)) => {
                 let mut reply = Vec::new();
@@ -422,14 +463,7 @@ impl Dispatch {
             Reply {
                 fault: Some((text, verdict)),
                 ..
-            } => {
-                let Reader {
-                    client,
-                    seq,
-                    fragment,
-                } = &self.reader;
-                client.fail(worker, *seq, *fragment, &text, verdict);
-            }
+            } => self.tell_failed(worker, &text, verdict),
             Reply {
                 whole: true, bytes, ..
             } => {
@@ -442,6 +476,9 @@ impl Dispatch {
     }
 
     fn tell(&self, worker: &Rc<Worker>, reply: &[u8]) {
+        if let Some(part) = &self.part {
+            return part.heard(worker, Said::Reply(reply, self.outcome()));
+        }
         let Reader {
             client,
             seq,
@@ -450,17 +487,31 @@ impl Dispatch {
         client.deliver(worker, *seq, *fragment, reply, true);
     }
 
-    fn tell_canned(&self, worker: &Rc<Worker>, canned: &Canned) {
+    fn tell_failed(&self, worker: &Rc<Worker>, text: &str, verdict: Verdict) {
+        if let Some(part) = &self.part {
+            let said = (text.to_owned(), verdict);
+            return part.heard(worker, Said::Failed(said, self.outcome()));
+        }
         let Reader {
             client,
             seq,
             fragment,
         } = &self.reader;
+        client.fail(worker, *seq, *fragment, text, verdict);
+    }
+
+    /// What became of the whole.
+    fn outcome(&self) -> Outcome {
+        self.course.borrow().outcome().unwrap_or(Outcome::Error)
+    }
+
+    fn tell_canned(&self, worker: &Rc<Worker>, canned: &Canned) {
         if let Canned::Error(text) | Canned::Busy(text) = canned {
-            return client.fail(worker, *seq, *fragment, text, Verdict::Refused);
+            return self.tell_failed(worker, text, Verdict::Refused);
         }
         let mut reply = Vec::new();
-        self.request.canned(canned, client.wire(), &mut reply);
+        let wire = self.reader.client.wire();
+        self.request.canned(canned, wire, &mut reply);
         self.tell(worker, &reply);
     }
 

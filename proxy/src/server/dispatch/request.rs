@@ -15,18 +15,18 @@ use crate::server::gather::Wire;
 use crate::server::worker::Worker;
 
 /// A request with one key, or several that go the same way.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Request {
     /// As a server takes it: an array, or a line that is not quiet.
-    bytes: Box<[u8]>,
+    pub(super) bytes: Box<[u8]>,
     /// As it is routed by.
     key: Box<[u8]>,
     kind: Kind,
-    what: What,
+    pub(super) what: What,
 }
 
-#[derive(Debug)]
-enum What {
+#[derive(Clone, Debug)]
+pub(super) enum What {
     Redis(&'static Command),
     Memcached {
         verb: Verb,

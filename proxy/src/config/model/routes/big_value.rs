@@ -1,13 +1,18 @@
 //! `type = "big_value"`: large values in chunks.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 
-use super::fields::RouteFields;
+use super::fields::{RouteFields, TIME_MAX};
 use super::{Child, RouteSpec};
-use crate::config::units::ByteSize;
+use crate::config::units::{ByteSize, Time};
 
 /// The default of `chunk`.
 pub const CHUNK: ByteSize = ByteSize(512 << 10);
+
+/// The default of `ttl`.
+pub const TTL: Time = Time::secs(24 * 3600);
 
 /// A value that is longer than a chunk is stored as several keys, which are
 /// put together when it is read.
@@ -22,6 +27,12 @@ pub struct BigValue {
     /// becomes many.
     #[schemars(with = "Option<ByteSize>", extend("default" = CHUNK.to_string()))]
     pub chunk: u64,
+    /// The longest life of a value in chunks, whatever it asks for; also of one
+    /// that would live for ever. Default "24h", "1s" to "365d". Too long: chunks
+    /// of values that were overwritten or deleted stay for so long; too short:
+    /// large values end before their time.
+    #[schemars(with = "Option<Time>", extend("default" = "24h"))]
+    pub ttl: Duration,
 }
 
 impl RouteSpec for BigValue {
@@ -31,6 +42,7 @@ impl RouteSpec for BigValue {
         BigValue {
             child: fields.child("child"),
             chunk: fields.size_or("chunk", ByteSize(1024), ByteSize::mib(64), CHUNK),
+            ttl: fields.time_or("ttl", Time::secs(1), TIME_MAX, TTL),
         }
     }
 
