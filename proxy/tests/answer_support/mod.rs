@@ -48,6 +48,7 @@ pub fn running(protocol: Protocol, password: Option<&str>) -> Running {
         l1_capacity: 1 << 20,
         visibility: Visibility::Hash,
         bus: None,
+        dns: Default::default(),
     }
 }
 
