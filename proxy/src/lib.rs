@@ -9,6 +9,7 @@ pub mod answer;
 pub mod cli;
 pub mod config;
 pub mod delete_log;
+pub mod dns;
 pub mod generation;
 mod glob;
 pub mod l1;

@@ -1,13 +1,17 @@
-//! The thread that watches the configuration file and has the process go on
-//! under what it says.
+//! The thread that watches the configuration file and the names in it, and has
+//! the process go on under what they say.
 //!
 //! ```text
 //!   file changed --+
-//!   SIGHUP --------+--> read, check, build --> Adopt::adopt --> every thread
-//!   POST /reload --+         |
-//!                            '--> a mistake anywhere: refused whole, and the
-//!                                 old configuration goes on
+//!   SIGHUP --------+--> read --> check, build --> Adopt::adopt --> every thread
+//!   POST /reload --+               ^      |
+//!   a name leads elsewhere --------'      '--> a mistake anywhere: refused
+//!     (the text that runs)                     whole, and the old goes on
 //! ```
+//!
+//! A name is followed on the text that runs, whatever the file says meanwhile:
+//! a file that was refused does not keep names from being followed, nor a bad
+//! answer a file from being loaded.
 //!
 //! The file is read every [`POLL`] and compared by what it holds. A ConfigMap is
 //! changed by pointing the symlink `..data` elsewhere, which a watch on the file
@@ -18,13 +22,14 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{error, info, warn};
 
-use crate::config::{self, Environment, Source};
+use crate::config::{self, Recipe, Report};
+use crate::dns::{Known, Names};
 use crate::running::{Bind, Changes, Running};
 
 /// How often the file is looked at.
@@ -36,22 +41,85 @@ const SETTLED: Duration = Duration::from_millis(100);
 /// How often it is waited for that.
 const LOOKS_MAX: usize = 20;
 
-/// Where the configuration came from, and what the command line said of it.
-#[derive(Clone, Debug)]
+/// How long the start waits for names.
+pub const NAMES_AT_START: Duration = Duration::from_secs(2);
+
+/// How long a reload waits for names that are new.
+const NAMES_AT_RELOAD: Duration = Duration::from_secs(1);
+
+/// Where the configuration that runs came from, and what the command line said
+/// of it.
+#[derive(Debug)]
 pub struct Origin {
-    /// The file.
-    pub path: PathBuf,
-    /// What it held when the process started.
-    pub print: Print,
+    /// The file, if there is one.
+    pub path: Option<PathBuf>,
+    /// What it held, or what stands in its place.
+    pub recipe: Recipe,
     /// `--workers`.
     pub workers: Option<usize>,
     /// `--admin-bind`; `Some(None)` is "off".
     pub admin: Option<Option<Bind>>,
+    /// What its names lead to.
+    pub names: Arc<Names>,
+    /// What was known of them when it was built.
+    pub known: Known,
 }
 
 impl Origin {
+    /// A configuration that has not run yet.
+    pub fn new(path: Option<PathBuf>, recipe: Recipe) -> Origin {
+        Origin {
+            path,
+            recipe,
+            workers: None,
+            admin: None,
+            names: Arc::default(),
+            known: Known::default(),
+        }
+    }
+
+    /// Look up its names and build it. Names that have no answer in time do not
+    /// keep it from running.
+    pub fn start(&mut self) -> (Option<Running>, Report) {
+        let built = self.build(&self.recipe, None, NAMES_AT_START);
+        self.known = built.known;
+        (built.running, built.report)
+    }
+
+    /// Build, look up what is new in it, and build again: answers may lead to
+    /// further questions.
+    fn build(&self, recipe: &Recipe, old: Option<&Running>, patience: Duration) -> Built {
+        let until = Instant::now() + patience;
+        loop {
+            let known = self.names.known();
+            let (mut running, report) = recipe.build(old, &known);
+            let has_more = running.as_ref().is_some_and(|running| {
+                let dns = &running.dns;
+                self.names.settle(&dns.questions, &dns.terms, until)
+            });
+            if !has_more {
+                if let Some(running) = &mut running {
+                    self.overrule(running);
+                }
+                return Built {
+                    running,
+                    report,
+                    known,
+                };
+            }
+        }
+    }
+
+    /// What the file holds, if there is one.
+    fn print(&self) -> Option<Print> {
+        match (&self.path, &self.recipe) {
+            (Some(_), Recipe::Text(source)) => Some(Print::of(source.text.as_bytes())),
+            _ => None,
+        }
+    }
+
     /// Let the command line have its way.
-    pub fn overrule(&self, running: &mut Running) {
+    fn overrule(&self, running: &mut Running) {
         if let Some(workers) = self.workers {
             running.proxy.workers = workers;
         }
@@ -59,6 +127,14 @@ impl Origin {
             running.admin.clone_from(admin);
         }
     }
+}
+
+/// What came of a recipe.
+struct Built {
+    running: Option<Running>,
+    report: Report,
+    /// What was known of names.
+    known: Known,
 }
 
 /// What a file holds, in a number: FNV-1a, of which 48 bits are shown, as many
@@ -120,6 +196,7 @@ pub struct Reloads {
     /// 1 if that succeeded.
     successful: AtomicU64,
     print: AtomicU64,
+    names: OnceLock<Arc<Names>>,
     asks: Mutex<Option<mpsc::Sender<Ask>>>,
 }
 
@@ -127,6 +204,8 @@ pub struct Reloads {
 enum Ask {
     /// Reload, whether the file is different or not.
     Reload(Option<mpsc::Sender<Outcome>>),
+    /// A name leads elsewhere.
+    Names,
     Stop,
 }
 
@@ -142,6 +221,7 @@ impl Reloads {
             tried: AtomicU64::new(millis(started)),
             successful: AtomicU64::new(1),
             print: AtomicU64::new(0),
+            names: OnceLock::new(),
             asks: Mutex::new(None),
         }
     }
@@ -190,6 +270,11 @@ impl Reloads {
         self.print.load(Ordering::Relaxed)
     }
 
+    /// The names that are followed, if any can be.
+    pub fn names(&self) -> Option<&Names> {
+        self.names.get().map(Arc::as_ref)
+    }
+
     fn note(&self, outcome: &Outcome, print: Print) {
         let now = millis(SystemTime::now());
         self.tried.store(now, Ordering::Relaxed);
@@ -226,10 +311,19 @@ pub fn spawn(
     process: impl Adopt,
 ) -> io::Result<JoinHandle<()>> {
     let (asks, asked) = mpsc::channel();
-    reloads.print.store(origin.print.shown(), Ordering::Relaxed);
+    let seen = origin.print();
+    let shown = seen.map_or(0, Print::shown);
+    reloads.print.store(shown, Ordering::Relaxed);
     *reloads.lock() = Some(asks);
+    let _ = reloads.names.set(Arc::clone(&origin.names));
+    let told = Arc::downgrade(&reloads);
+    origin.names.on_change(move || {
+        if let Some(reloads) = told.upgrade() {
+            reloads.ask(Ask::Names);
+        }
+    });
     let watch = Watch {
-        seen: origin.print,
+        seen,
         origin,
         reloads,
         process,
@@ -243,7 +337,7 @@ pub fn spawn(
 struct Watch<P> {
     origin: Origin,
     /// What the file held when it was last looked at.
-    seen: Print,
+    seen: Option<Print>,
     reloads: Arc<Reloads>,
     process: P,
 }
@@ -257,7 +351,11 @@ impl<P: Adopt> Watch<P> {
                     // Whoever asked may have gone.
                     let _ = answer.map(|answer| answer.send(outcome));
                 }
-                Err(RecvTimeoutError::Timeout) => self.look(),
+                Ok(Ask::Names) => self.follow_names(),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.look();
+                    self.follow_names();
+                }
                 Ok(Ask::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             }
         }
@@ -279,19 +377,25 @@ impl<P: Adopt> Watch<P> {
 
     /// A file that cannot be read is told apart from one that can, so that the
     /// log hears of it once.
-    fn print(&self) -> Print {
-        match std::fs::read(&self.origin.path) {
+    fn print(&self) -> Option<Print> {
+        Some(match std::fs::read(self.origin.path.as_ref()?) {
             Ok(bytes) => Print::of(&bytes),
             Err(error) => Print::of(error.to_string().as_bytes()),
-        }
+        })
     }
 
     fn reload(&mut self) -> Outcome {
-        let (outcome, print) = match config::open(&self.origin.path) {
-            Ok(source) => (self.adopt(&source), Print::of(source.text.as_bytes())),
+        let Some(path) = &self.origin.path else {
+            warn!("{NO_FILE}");
+            return Outcome::Refused(NO_FILE.to_owned());
+        };
+        let (outcome, print) = match config::open(path) {
+            Ok(source) => {
+                let print = Print::of(source.text.as_bytes());
+                (self.adopt(Recipe::Text(source)), Some(print))
+            }
             Err(error) => {
-                let path = self.origin.path.display();
-                let text = format!("cannot read {path}: {error}\n");
+                let text = format!("cannot read {}: {error}\n", path.display());
                 (Outcome::Refused(text), self.print())
             }
         };
@@ -302,21 +406,62 @@ impl<P: Adopt> Watch<P> {
                 why.trim_end()
             );
         }
-        self.reloads.note(&outcome, print);
+        self.reloads
+            .note(&outcome, print.unwrap_or_else(|| Print::of(b"")));
         outcome
     }
 
-    fn adopt(&self, source: &Source) -> Outcome {
+    fn adopt(&mut self, recipe: Recipe) -> Outcome {
         let old = self.process.running();
-        let (next, report) = config::load_after(source, &Environment::process(), Some(&*old));
-        let Some(mut next) = next else {
-            return Outcome::Refused(report.render(source));
-        };
-        self.origin.overrule(&mut next);
-        match self.process.adopt(next) {
-            Ok(adopted) => Outcome::Done(report.render(source) + &told(&adopted)),
-            Err(error) => Outcome::Refused(format!("{error}\n")),
+        let built = self.origin.build(&recipe, Some(&old), NAMES_AT_RELOAD);
+        let report = recipe.render(&built.report);
+        match self.run_on(built.running, built.known) {
+            Some(Ok(adopted)) => {
+                self.origin.recipe = recipe;
+                Outcome::Done(report + &told(&adopted))
+            }
+            Some(Err(error)) => Outcome::Refused(format!("{error}\n")),
+            None => Outcome::Refused(report),
         }
+    }
+
+    /// Build what runs once more if names lead elsewhere now. What nobody can
+    /// run on is no answer.
+    fn follow_names(&mut self) {
+        let before = self.origin.known.clone();
+        if self.origin.names.known().since(&before).next().is_none() {
+            return;
+        }
+        let old = self.process.running();
+        let built = self
+            .origin
+            .build(&self.origin.recipe, Some(&old), NAMES_AT_RELOAD);
+        let known = built.known.clone();
+        let why = match self.run_on(built.running, built.known) {
+            Some(Ok(adopted)) => {
+                known.since(&before).for_each(|line| info!("{line}"));
+                let changes = adopted.changes.lines().iter();
+                return changes.for_each(|change| info!("{change}"));
+            }
+            Some(Err(error)) => error.to_string(),
+            None => self.origin.recipe.render(&built.report),
+        };
+        let lines: Vec<String> = known.since(&before).collect();
+        let (lines, why) = (lines.join("\n"), why.trim_end());
+        error!("what names lead to now was refused, the last good answers stay:\n{lines}\n{why}");
+        self.origin.names.refuse(&known, &before, why);
+    }
+
+    /// Have the process run on this, and follow its names; or those of what it
+    /// runs on, if that cannot be.
+    fn run_on(&mut self, next: Option<Running>, known: Known) -> Option<io::Result<Adopted>> {
+        let outcome = next.map(|next| self.process.adopt(next));
+        if let Some(Ok(_)) = &outcome {
+            self.origin.known = known;
+        }
+        let dns = &self.process.running().dns;
+        self.origin.names.follow(&dns.questions, &dns.terms);
+        outcome
     }
 }
 

@@ -7,13 +7,15 @@
 mod changes;
 mod slots;
 
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use emberline_routing::{PoolId, Router, ServerId};
 
+use crate::dns::{Question, Terms};
 use crate::local::LocalPool;
 pub use changes::Changes;
 pub use slots::{GRACE, Slots};
@@ -49,6 +51,8 @@ pub struct Running {
     pub visibility: Visibility,
     /// Where proxies tell each other what was written.
     pub bus: Option<Bus>,
+    /// The names that it depends on.
+    pub dns: Dns,
 }
 
 impl Running {
@@ -93,10 +97,17 @@ impl Running {
         })
     }
 
+    /// Whether `new` connects to this server where it was connected to.
+    pub fn keeps_place(&self, new: &Running, at: usize) -> bool {
+        let servers = self.servers.get(at).zip(new.servers.get(at));
+        let same = servers.is_some_and(|(old, now)| old.address.leads_where(&now.address));
+        same && self.keeps_server(new, at)
+    }
+
     /// Whether a connection that was made to this server is as one that `new`
     /// would make. What else is set in its pool holds for it from now on.
     pub fn keeps_terms(&self, new: &Running, at: usize) -> bool {
-        if !self.keeps_server(new, at) || new.servers.is_gone(at) {
+        if !self.keeps_place(new, at) || new.servers.is_gone(at) {
             return false;
         }
         let terms = |running: &Running| {
@@ -104,7 +115,7 @@ impl Running {
             let pool = running.pools.get(usize::from(server.pool.0))?;
             let (username, password) = (pool.username.clone(), pool.password.clone());
             let login = (username, password, pool.database);
-            Some((server.address.clone(), login, pool.connections))
+            Some((login, pool.connections))
         };
         terms(self) == terms(new)
     }
@@ -506,17 +517,102 @@ pub struct Server {
 }
 
 /// Where a server is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// Two are equal if they are written alike; [`leads_where`](Address::leads_where)
+/// compares what they lead to.
+#[derive(Clone, Debug)]
 pub enum Address {
-    /// A host name or IP address, and a port.
-    Tcp {
-        /// Name or literal address, without brackets.
+    /// An IP address, for which nothing is looked up.
+    Ip(SocketAddr),
+    /// A name, and what it leads to.
+    Name {
+        /// The name, as it is asked for.
         host: String,
         /// Port.
         port: u16,
+        /// Its addresses, never none; that which is in use stands first, the
+        /// others are tried when it does not answer. Or why there are none.
+        found: Result<Vec<IpAddr>, String>,
     },
     /// A Unix socket's path.
     Unix(PathBuf),
+}
+
+impl Address {
+    /// Whether a connection to the other is one to this. More addresses behind
+    /// the one in use make no difference.
+    pub fn leads_where(&self, other: &Address) -> bool {
+        match (self, other) {
+            (Address::Unix(ours), Address::Unix(theirs)) => ours == theirs,
+            (Address::Unix(_), _) | (_, Address::Unix(_)) => false,
+            _ => self.in_use() == other.in_use(),
+        }
+    }
+
+    /// The address that is connected to first, if there is one.
+    pub fn in_use(&self) -> Option<SocketAddr> {
+        match self {
+            Address::Ip(address) => Some(*address),
+            Address::Name { port, found, .. } => {
+                let first = found.as_ref().ok()?.first()?;
+                Some(SocketAddr::new(*first, *port))
+            }
+            Address::Unix(_) => None,
+        }
+    }
+
+    /// Go on with the address that was in use `before`, if the name still leads
+    /// there.
+    pub fn stay(&mut self, before: &Address) {
+        if let (Address::Name { found: Ok(all), .. }, Some(used)) = (self, before.in_use())
+            && let Some(at) = all.iter().position(|one| *one == used.ip())
+        {
+            all[..=at].rotate_right(1);
+        }
+    }
+}
+
+impl PartialEq for Address {
+    fn eq(&self, other: &Address) -> bool {
+        match (self, other) {
+            (Address::Ip(ours), Address::Ip(theirs)) => ours == theirs,
+            (Address::Unix(ours), Address::Unix(theirs)) => ours == theirs,
+            (
+                Address::Name { host, port, .. },
+                Address::Name {
+                    host: theirs,
+                    port: their_port,
+                    ..
+                },
+            ) => (host, port) == (theirs, their_port),
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Address {}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Address::Ip(address) => address.fmt(f),
+            // A service, which has no port.
+            Address::Name { host, port: 0, .. } => f.write_str(host),
+            Address::Name { host, port, .. } => {
+                write!(f, "{}:{port}", host.trim_end_matches('.'))
+            }
+            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// The names that a configuration depends on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dns {
+    /// What is to be asked; more questions may come of the answers.
+    pub questions: BTreeSet<Question>,
+    /// Whom, and how often.
+    pub terms: Terms,
 }
 
 impl std::fmt::Display for Bind {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use admin_support::{ask, running, start};
 use emberline::config::{self, Environment, Source};
+use emberline::dns::Question;
 use emberline::metrics::{Class, Event, OTHER, Verdict};
 use emberline::running::{DeleteLog, Preload};
 use emberline_protocol::memcache::Verb;
@@ -86,6 +87,8 @@ fn every_metric_is_listed_and_every_listed_one_exists() {
         hold: Duration::ZERO,
         save_every: Duration::from_secs(60),
     });
+    let name = Question::Host("cache".to_owned());
+    running.dns.questions.insert(name);
     let site = start(running);
     std::fs::remove_file(path).unwrap();
     let view = site.state.view();

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use emberline::config::{self, Environment, Source};
-use emberline::running::{Address, Bind, Mode, Pool, Protocol, Running};
+use emberline::running::{Bind, Mode, Pool, Protocol, Running};
 use serde_json::Value;
 
 fn configs() -> PathBuf {
@@ -191,6 +191,7 @@ fn the_reader_knows_every_key_of_the_schema() {
         ("PreloadTable", "l1.preload = { KEY = 1.5 }"),
         ("PoolL1Table", "pools.x.l1.KEY = 1.5"),
         ("BusTable", "bus.KEY = 1.5"),
+        ("DnsTable", "dns.KEY = 1.5"),
         ("PoolDefaults", "pool_defaults.KEY = 1.5"),
         ("OnDownTable", "pools.x.on_down = { KEY = 1.5 }"),
         ("DeleteLogTable", "pools.x.delete_log = { KEY = 1.5 }"),
@@ -350,11 +351,7 @@ fn a_drained_server_is_no_target() {
 #[test]
 fn variables_and_passwords_are_filled_in() {
     let running = example("examples/unix-sidecar.toml");
-    let redis = Address::Tcp {
-        host: "redis".to_owned(),
-        port: 6379,
-    };
-    assert_eq!(running.servers[0].address, redis);
+    assert_eq!(Ok(running.servers[0].address.clone()), "redis:6379".parse());
     assert_eq!(running.pools[0].username.as_deref(), Some("default"));
     let password = running.pools[0].password.as_ref().expect("a password");
     assert_eq!(password.reveal(), "secret");

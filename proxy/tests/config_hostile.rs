@@ -343,6 +343,7 @@ fn extreme_numbers_are_taken_or_refused() {
               waiters_max reads_per_invalidation touch_every lease";
     let pool = "salt on_down gutter_ttl zone queue_timeout retry_budget failures probe_first \
                 probe_last panic delete_log dns";
+    let dns = "servers ttl_min ttl_max";
     let rest = format!(
         "{REDIS}route = \"p\"\n{POOL}[pools.q]\nprotocol = \"redis\"\nservers = [\"a:1\"]\n"
     );
@@ -350,6 +351,9 @@ fn extreme_numbers_are_taken_or_refused() {
         for key in hotkey.split(' ') {
             load(&format!("[hotkey]\n{key} = {value}\n{rest}"));
             load(&format!("{rest}[pools.q.hotkey]\n{key} = {value}\n"));
+        }
+        for key in dns.split(' ') {
+            load(&format!("[dns]\n{key} = {value}\n{rest}"));
         }
         for key in l1.split(' ') {
             load(&format!("[l1]\n{key} = {value}\n{rest}"));

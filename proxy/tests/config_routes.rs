@@ -1077,18 +1077,34 @@ fn what_pools_cannot_mean_is_refused() {
     );
 }
 
-/// Until they are built, the new keys are refused where they are written.
 #[test]
-fn pool_keys_that_are_not_built_are_refused() {
+fn names_and_services_want_what_suits_them() {
     let base = REST.replace("\"x\"", "\"p\"");
-    let found = said(&format!(
-        "pools.p = {{ protocol = 'redis', servers = ['p:1'], dns = 'first' }}\n{base}"
+    let check = |servers: &str, dns: &str, expected: &str| {
+        let found = said(&format!(
+            "pools.p = {{ protocol = 'redis', servers = [{servers}], dns = '{dns}' }}\n{base}"
+        ));
+        let is_said = found.iter().any(|line| line.contains(expected));
+        assert!(is_said, "{found:?}");
+    };
+    let service = "pool `p`: \"_r._tcp.x\" is a service, which is many servers";
+    check("'_r._tcp.x'", "first", service);
+    check("'_r._tcp'", "expand", "neither host:port nor a service");
+    let named = "pool `p`: `name` cannot be for all that \"p:1\" stands for";
+    check("{ address = 'p:1', name = 'n' }", "expand", named);
+    let terms = said(&format!(
+        "dns = {{ ttl_min = '2s', ttl_max = '1s' }}\n{REST}"
     ));
-    let expected = "pool `p`: `dns` is not built yet";
+    let expected = "`ttl_min` is 2s, above the `ttl_max` of 1s";
     assert!(
-        found.iter().any(|line| line.contains(expected)),
-        "{found:?}"
+        terms.iter().any(|line| line.contains(expected)),
+        "{terms:?}"
     );
+}
+
+#[test]
+fn pool_keys_that_are_built_are_not_refused() {
+    let base = REST.replace("\"x\"", "\"p\"");
     let fine = "pools.p = { protocol = 'redis', servers = ['p:1', { address = 'p:2', down = true }], \
                 on_down = { gutter = 'a' }, gutter_ttl = '1s', salt = 'x', delete_log = 'd' }";
     assert!(

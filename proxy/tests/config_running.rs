@@ -5,6 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use emberline::config::{self, Environment, Source};
+use emberline::dns::{Answer, Question};
 use emberline::running::{Address, Hotkey, L1, Mode, Partial, Pool, Preload, Running, Visibility};
 use emberline_protocol::Kind;
 use emberline_routing::{Ask, Plan, PoolId, ServerId};
@@ -363,11 +364,7 @@ fn a_bus_is_a_server_and_a_channel() {
     let bus = running.bus.expect("a bus");
     assert_eq!(bus.channel, "emberline");
     assert_eq!(bus.name, "[::1]:6380");
-    let there = Address::Tcp {
-        host: "::1".to_owned(),
-        port: 6380,
-    };
-    assert_eq!(bus.address, there);
+    assert_eq!(Ok(bus.address), "[::1]:6380".parse());
     let running = heat(
         "[bus]\nserver = 'unix:/run/r.sock'\nchannel = 'mine'
          username = 'u'\npassword = 'hunter2'",
@@ -383,4 +380,69 @@ fn a_bus_is_a_server_and_a_channel() {
         bus.password.as_ref().map(|secret| secret.reveal()),
         Some("hunter2")
     );
+}
+
+/// What this text is where names lead to these addresses, after another.
+fn resolved(text: &str, names: &[(&str, Vec<String>)], old: Option<&Running>) -> Option<Running> {
+    let source = Source::new("test", text);
+    let known = names.iter().map(|(name, addresses)| {
+        let addresses = addresses
+            .iter()
+            .map(|one| one.parse().expect("an address"))
+            .collect();
+        let question = Question::Host((*name).to_owned());
+        (question, Ok(Answer::Host(addresses)))
+    });
+    config::load_after(&source, &Environment::process(), old, &known.collect()).0
+}
+
+#[test]
+fn a_server_stays_where_it_is_while_its_name_leads_there() {
+    let step = |old: Option<&Running>, addresses: &[&str]| {
+        let addresses = addresses.iter().map(|one| (*one).to_owned()).collect();
+        resolved(SMALL, &[("a", addresses)], old).unwrap()
+    };
+    let server = |running: &Running| {
+        let server = running
+            .servers
+            .numbered()
+            .find(|(_, one)| one.name == "a:6379");
+        let (at, server) = server.unwrap();
+        (at, server.address.in_use().map(|at| at.to_string()))
+    };
+    let one = step(None, &["10.0.0.2"]);
+    let (at, used) = server(&one);
+    assert_eq!(used.as_deref(), Some("10.0.0.2:6379"));
+    let two = step(Some(&one), &["10.0.0.1", "10.0.0.2"]);
+    assert_eq!(server(&two), (at, used));
+    assert!(one.keeps_terms(&two, at));
+    let three = step(Some(&two), &["10.0.0.1", "10.0.0.3"]);
+    assert_eq!(server(&three), (at, Some("10.0.0.1:6379".to_owned())));
+    assert!(!two.keeps_terms(&three, at) && two.keeps_server(&three, at));
+    assert_eq!(three.dns.questions.len(), 2);
+}
+
+#[test]
+fn names_that_lead_to_too_many_servers_are_refused() {
+    let text = |count: usize| {
+        let names: Vec<String> = (0..count).map(|at| format!("\"n{at}:6379\"")).collect();
+        let names = names.join(", ");
+        format!(
+            "listeners.r = {{ protocol = \"redis\", bind = \"127.0.0.1:0\", route = \"r\" }}\n\
+             [pools.r]\nprotocol = \"redis\"\nservers = [{names}]\ndns = \"expand\"\n\
+             distribution = \"modula\"\n"
+        )
+    };
+    let names: Vec<String> = (0..11).map(|at| format!("n{at}")).collect();
+    let addresses = |name: usize| {
+        let each = (0..1000).map(|at| format!("10.{name}.{}.{}", at / 250, at % 250));
+        each.collect()
+    };
+    let named = names.iter().enumerate();
+    let known: Vec<_> = named
+        .map(|(at, name)| (name.as_str(), addresses(at)))
+        .collect();
+    let most = resolved(&text(10), &known, None).expect("10000 servers are allowed");
+    assert_eq!(most.servers.len(), 10_000);
+    assert!(resolved(&text(11), &known, None).is_none());
 }

@@ -19,10 +19,7 @@ use support::{Client, Server, free_port};
 
 fn bus(at: SocketAddr) -> Bus {
     Bus {
-        address: Address::Tcp {
-            host: at.ip().to_string(),
-            port: at.port(),
-        },
+        address: Address::Ip(at),
         name: at.to_string(),
         channel: "emberline".to_owned(),
         username: None,

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::{View, settings};
 use crate::metrics::totals::{self, Durations};
 use crate::metrics::{Class, Health, Shed, Verdict, process};
-use crate::running::{Address, Bind, Partial, Pool, Running};
+use crate::running::{Bind, Partial, Pool, Running};
 use crate::server::health::{Standing, Trouble};
 
 /// Every pool with its servers and their figures.
@@ -57,7 +57,7 @@ fn server(state: &View<'_>, id: ServerId, weight: Option<u32>) -> Option<Value> 
     let trouble = state.health.trouble(id);
     Some(json!({
         "name": server.name,
-        "address": address(&server.address),
+        "address": server.address.to_string(),
         "weight": weight,
         "state": match trouble {
             Some(_) => Health::Down.name(),
@@ -170,7 +170,7 @@ fn pool_config(running: &Running, pool: &Pool) -> Value {
         .servers
         .iter()
         .filter_map(|id| running.servers.get(id.0 as usize))
-        .map(|server| json!({ "name": server.name, "address": address(&server.address) }));
+        .map(|server| json!({ "name": server.name, "address": server.address.to_string() }));
     json!({
         "name": pool.name,
         "protocol": pool.protocol.name(),
@@ -228,12 +228,4 @@ fn named<const N: usize>(names: [&str; N], values: &[u64]) -> Map<String, Value>
 
 pub(super) fn secret(set: bool) -> Option<&'static str> {
     set.then_some("[redacted]")
-}
-
-pub(super) fn address(address: &Address) -> String {
-    match address {
-        Address::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
-        Address::Tcp { host, port } => format!("{host}:{port}"),
-        Address::Unix(path) => format!("unix:{}", path.display()),
-    }
 }

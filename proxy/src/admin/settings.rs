@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::report::{address, secret};
+use super::report::secret;
 use crate::running::{Bus, HealthSettings, HotRule, Hotkey, L1, Preload};
 
 pub(super) fn health(health: &HealthSettings) -> Value {
@@ -76,7 +76,7 @@ pub(super) fn l1(l1: &L1) -> Value {
 pub(super) fn bus(bus: &Bus) -> Value {
     json!({
         "name": bus.name,
-        "address": address(&bus.address),
+        "address": bus.address.to_string(),
         "channel": bus.channel,
         "username": secret(bus.username.is_some()),
         "password": secret(bus.password.is_some()),

@@ -1,8 +1,11 @@
 //! The configuration when there is no file: a listener for each protocol, in
 //! front of a local pool, or of the servers that the command line names.
 
-use crate::config::model::{AdminBind, Child, Config, Listener, PoolKind, PoolTable, Server};
-use crate::config::{At, Environment, Report, assemble};
+use crate::config::model::{
+    AdminBind, Child, Config, Listener, Place, PoolKind, PoolTable, Server,
+};
+use crate::config::{At, Recipe, Report};
+use crate::dns::Known;
 use crate::running::{Address, Bind, Protocol, Running};
 
 /// Where Redis clients find the proxy unless it is told otherwise.
@@ -28,13 +31,14 @@ pub struct Embedded {
 }
 
 impl Embedded {
-    /// Build it. The report holds at least one error if that fails, such as a
-    /// server that is named twice.
+    /// Build it without looking up names. The report holds at least one error if
+    /// that fails, such as a server that is named twice.
     pub fn assemble(&self) -> (Option<Running>, Report) {
-        assemble(&self.config(), &Environment::process())
+        Recipe::Command(Box::new(self.config())).build(None, &Known::default())
     }
 
-    fn config(&self) -> Config {
+    /// What it amounts to.
+    pub fn config(&self) -> Config {
         let mut config = Config::default();
         config.proxy.workers = self.workers.map(at);
         config.admin.bind = self.admin_bind.clone().map(at);
@@ -83,7 +87,7 @@ fn add(config: &mut Config, protocol: Protocol, bind: Option<Bind>, servers: &[S
 fn server(text: &str) -> Option<Server> {
     let address = text.parse::<Address>().ok()?;
     Some(Server {
-        address: at(address),
+        place: at(Place::Address(address)),
         text: text.to_owned(),
         weight: None,
         name: None,

@@ -23,7 +23,8 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
-use crate::config::{self, Environment, Report, Severity, Source};
+use crate::config::{self, Environment, Recipe, Report, Severity, Source};
+use crate::reload::Origin;
 use crate::running::Running;
 
 /// What `sysexits.h` calls `EX_CONFIG`.
@@ -116,20 +117,44 @@ struct ConfigFile {
 }
 
 /// Read and build a file; what is wrong with it goes to standard error.
+///
+/// Its names are not looked up: what is said of them holds where they lead
+/// nowhere.
 fn load(path: &Path) -> Result<Running, ExitCode> {
-    load_source(path).map(|(running, _)| running)
-}
-
-/// The same, with the text.
-fn load_source(path: &Path) -> Result<(Running, Source), ExitCode> {
     let source = open(path)?;
     let (running, report) = config::load(&source, &Environment::process());
-    terminal::show(&report, &source);
-    let Some(running) = running else {
-        terminal::note(format_args!("{}\n", verdict(path, &report)));
-        return Err(ExitCode::from(EXIT_CONFIG));
-    };
-    Ok((running, source))
+    told(running, &report, &source, path)
+}
+
+/// Read and build a file, and look up its names, for those who connect.
+fn load_for_use(path: &Path) -> Result<Running, ExitCode> {
+    let recipe = Recipe::Text(open(path)?);
+    start(&mut Origin::new(Some(path.to_owned()), recipe))
+}
+
+/// Look up the names of a configuration and build it.
+fn start(origin: &mut Origin) -> Result<Running, ExitCode> {
+    let (running, report) = origin.start();
+    if let (Recipe::Text(source), Some(path)) = (&origin.recipe, &origin.path) {
+        return told(running, &report, source, path);
+    }
+    for one in report.diagnostics() {
+        terminal::complain(&one.message);
+    }
+    running.ok_or(ExitCode::from(EXIT_CONFIG))
+}
+
+fn told(
+    running: Option<Running>,
+    report: &Report,
+    source: &Source,
+    path: &Path,
+) -> Result<Running, ExitCode> {
+    terminal::show(report, source);
+    running.ok_or_else(|| {
+        terminal::note(format_args!("{}\n", verdict(path, report)));
+        ExitCode::from(EXIT_CONFIG)
+    })
 }
 
 /// A file that cannot be read is a configuration that cannot be used, except

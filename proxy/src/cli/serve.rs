@@ -7,11 +7,12 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::embedded::Embedded;
-use super::{EXIT_CONFIG, load_source, terminal};
+use super::{EXIT_CONFIG, open, start, terminal};
+use crate::config::Recipe;
 use crate::config::model::AdminBind;
 use crate::log;
-use crate::reload::{Origin, Print};
-use crate::running::{Address, Bind, Running};
+use crate::reload::Origin;
+use crate::running::{Address, Bind};
 use crate::server;
 
 #[derive(Debug, Default, Args)]
@@ -47,11 +48,15 @@ pub fn run(args: &Serve) -> ExitCode {
         terminal::complain(error);
         return ExitCode::from(EXIT_CONFIG);
     }
-    let (running, origin) = match running(args) {
-        Ok(found) => found,
+    let mut origin = match origin(args) {
+        Ok(origin) => origin,
         Err(code) => return code,
     };
-    match server::serve(Arc::new(running), origin) {
+    let running = match start(&mut origin) {
+        Ok(running) => running,
+        Err(code) => return code,
+    };
+    match server::serve(Arc::new(running), Some(origin)) {
         Ok(code) => code,
         Err(error) => {
             terminal::complain(error);
@@ -60,36 +65,28 @@ pub fn run(args: &Serve) -> ExitCode {
     }
 }
 
-fn running(args: &Serve) -> Result<(Running, Option<Origin>), ExitCode> {
-    if let Some(path) = &args.config {
-        let (mut running, source) = load_source(path)?;
-        let origin = Origin {
-            path: path.clone(),
-            print: Print::of(source.text.as_bytes()),
+fn origin(args: &Serve) -> Result<Origin, ExitCode> {
+    let Some(path) = &args.config else {
+        let embedded = Embedded {
+            redis: args.redis.clone(),
+            memcached: args.memcached.clone(),
             workers: args.workers,
-            admin: args.admin_bind.as_ref().map(|bind| match bind {
-                AdminBind::Off => None,
-                AdminBind::On(bind) => Some(bind.clone()),
-            }),
+            redis_bind: args.redis_bind.clone(),
+            memcached_bind: args.memcached_bind.clone(),
+            admin_bind: args.admin_bind.clone(),
         };
-        origin.overrule(&mut running);
-        return Ok((running, Some(origin)));
-    }
-    let embedded = Embedded {
-        redis: args.redis.clone(),
-        memcached: args.memcached.clone(),
-        workers: args.workers,
-        redis_bind: args.redis_bind.clone(),
-        memcached_bind: args.memcached_bind.clone(),
-        admin_bind: args.admin_bind.clone(),
+        return Ok(Origin::new(
+            None,
+            Recipe::Command(Box::new(embedded.config())),
+        ));
     };
-    let (running, report) = embedded.assemble();
-    running.map(|running| (running, None)).ok_or_else(|| {
-        for one in report.diagnostics() {
-            terminal::complain(&one.message);
-        }
-        ExitCode::from(EXIT_CONFIG)
-    })
+    let mut origin = Origin::new(Some(path.clone()), Recipe::Text(open(path)?));
+    origin.workers = args.workers;
+    origin.admin = args.admin_bind.as_ref().map(|bind| match bind {
+        AdminBind::Off => None,
+        AdminBind::On(bind) => Some(bind.clone()),
+    });
+    Ok(origin)
 }
 
 fn server_address(text: &str) -> Result<String, String> {

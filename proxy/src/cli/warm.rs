@@ -12,7 +12,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::seen::ask_json;
-use super::{load, terminal};
+use super::{load_for_use, terminal};
 use crate::config::{ByteSize, Time};
 use crate::running::{Bind, Running};
 use crate::warm::{self, Job, Options, Side};
@@ -83,7 +83,7 @@ pub struct Warm {
 }
 
 pub fn run(args: &Warm) -> ExitCode {
-    let running = match load(&args.config) {
+    let running = match load_for_use(&args.config) {
         Ok(running) => Arc::new(running),
         Err(code) => return code,
     };

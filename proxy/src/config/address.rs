@@ -4,8 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use super::model::{Nameserver, Place};
 use crate::running::{Address, Bind};
 
+/// Where nameservers listen, unless they say otherwise.
+const DNS_PORT: u16 = 53;
 /// What stands in front of a Unix socket's path.
 const UNIX: &str = "unix:";
 /// The kernel's limit, `sizeof(sockaddr_un.sun_path)` less the final NUL.
@@ -22,7 +25,52 @@ impl FromStr for Address {
         if port == 0 {
             return Err(format!("\"{text}\" names port 0, where no server can be"));
         }
-        Ok(Address::Tcp { host, port })
+        Ok(match host.parse() {
+            Ok(ip) => Address::Ip(SocketAddr::new(ip, port)),
+            Err(_) => Address::Name {
+                host,
+                port,
+                found: Err("it was not looked up".to_owned()),
+            },
+        })
+    }
+}
+
+impl FromStr for Place {
+    type Err = String;
+
+    /// A leading underscore and no port: a service, as RFC 2782 names it.
+    fn from_str(text: &str) -> Result<Place, String> {
+        if !text.starts_with('_') || text.contains(':') {
+            return text.parse().map(Place::Address);
+        }
+        let labels = || text.trim_end_matches('.').split('.');
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        let is_label = |label: &str| !label.is_empty() && label.chars().all(plain);
+        let is_service = labels().count() > 2 && labels().take(2).all(|one| one.starts_with('_'));
+        match is_service && text.len() <= 253 && labels().all(is_label) {
+            true => Ok(Place::Service(text.to_owned())),
+            false => Err(format!(
+                "\"{text}\" is neither host:port nor a service: write it as in \
+                 \"_redis._tcp.cache.default.svc.cluster.local\""
+            )),
+        }
+    }
+}
+
+impl FromStr for Nameserver {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Nameserver, String> {
+        let alone = |ip| SocketAddr::new(ip, DNS_PORT);
+        let address = text.parse().or_else(|_| text.parse::<IpAddr>().map(alone));
+        match address {
+            Ok(address) if address.port() != 0 => Ok(Nameserver(address)),
+            _ => Err(format!(
+                "\"{text}\" is not a nameserver: write an IP address, as in \"10.0.0.2\" or \
+                 \"10.0.0.2:53\""
+            )),
+        }
     }
 }
 
@@ -142,15 +190,17 @@ mod tests {
 
     #[test]
     fn servers() {
-        let tcp = |host: &str, port| {
-            Ok(Address::Tcp {
+        let ip = |text: &str| Ok(Address::Ip(text.parse().unwrap()));
+        let name = |host: &str, port| {
+            Ok(Address::Name {
                 host: host.into(),
                 port,
+                found: Ok(Vec::new()),
             })
         };
-        assert_eq!("10.0.0.1:6379".parse(), tcp("10.0.0.1", 6379));
-        assert_eq!("redis-0.redis:6379".parse(), tcp("redis-0.redis", 6379));
-        assert_eq!("[::1]:6379".parse(), tcp("::1", 6379));
+        assert_eq!("10.0.0.1:6379".parse(), ip("10.0.0.1:6379"));
+        assert_eq!("redis-0.redis:6379".parse(), name("redis-0.redis", 6379));
+        assert_eq!("[::1]:6379".parse(), ip("[::1]:6379"));
         assert_eq!(
             "unix:/run/r.sock".parse(),
             Ok(Address::Unix("/run/r.sock".into()))
@@ -182,6 +232,35 @@ mod tests {
             error.contains("{ address = \"a:1\", weight = 2 }"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn services() {
+        let service = |text: &str| Ok(Place::Service(text.to_owned()));
+        for good in ["_redis._tcp.cache", "_r._tcp.a-b.svc.cluster.local."] {
+            assert_eq!(good.parse(), service(good));
+        }
+        for bad in [
+            "_redis",
+            "_redis.cache",
+            "_r._tcp",
+            "_r._tcp..a",
+            "_r._tcp.a b",
+        ] {
+            assert!(bad.parse::<Place>().is_err(), "{bad:?}");
+        }
+        assert!(matches!("_a:1".parse(), Ok(Place::Address(_))));
+    }
+
+    #[test]
+    fn nameservers() {
+        let at = |text: &str| text.parse::<Nameserver>().map(|at| at.0.to_string());
+        assert_eq!(at("10.0.0.2").unwrap(), "10.0.0.2:53");
+        assert_eq!(at("10.0.0.2:5353").unwrap(), "10.0.0.2:5353");
+        assert_eq!(at("::1").unwrap(), "[::1]:53");
+        for bad in ["", "dns", "10.0.0.2:0", "10.0.0.2:x"] {
+            assert!(at(bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

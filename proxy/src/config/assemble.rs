@@ -8,9 +8,13 @@ use std::time::Instant;
 use emberline_routing::Router;
 
 use super::model::{self, AdminBind, Listener, PoolTable};
+use super::names::Lookups;
 use super::pools::Pools;
+use super::read::At;
 use super::tree::Tree;
+use super::units::Time;
 use super::{Config, Environment, Report, address, bus, commands, hotkey, l1, outage, routes};
+use crate::dns::{Known, Terms};
 use crate::running::{self, Bind, GRACE, Protocol, Running, Slots};
 
 /// Servers of all pools together. Rings of more take seconds and hundreds of
@@ -23,11 +27,13 @@ const LISTENERS_MAX: usize = 1_024;
 
 /// Check everything and build; `None` exactly if the report has errors.
 ///
-/// What the `predecessor` has, too, keeps its number.
+/// What the `predecessor` has, too, keeps its number. Names lead to what is
+/// `known` of them.
 pub fn assemble(
     config: &Config,
     environment: &Environment<'_>,
     predecessor: Option<&Running>,
+    known: &Known,
     report: &mut Report,
 ) -> Option<Running> {
     // Where the text itself is broken there is nothing to check.
@@ -40,11 +46,13 @@ pub fn assemble(
     outage::check(config, environment, report);
     hotkey::check(config, report);
     l1::check(config, environment, report);
+    let terms = terms(config, report);
+    let mut lookups = Lookups::new(known);
     let bus = config.bus.as_ref();
-    let bus = bus.and_then(|table| bus::resolve(table, environment, report));
+    let bus = bus.and_then(|table| bus::resolve(table, environment, &mut lookups, report));
 
     let now = Instant::now();
-    let mut pools = Pools::after(predecessor, now);
+    let mut pools = Pools::after(predecessor, now, lookups);
     if config.pools.len() <= POOLS_MAX {
         for (name, table) in &config.pools {
             pools.add(config, name, table, environment, report);
@@ -59,7 +67,6 @@ pub fn assemble(
         return None;
     }
 
-    outage::refuse_unbuilt(config, report);
     pools.guard(config);
     let mut told = HashSet::new();
     let mut tree = Tree::new(config, &pools.routes);
@@ -120,7 +127,35 @@ pub fn assemble(
         preload: l1::preload(config, environment),
         visibility: hotkey::visibility(config),
         bus,
+        dns: running::Dns {
+            questions: pools.lookups.questions,
+            terms,
+        },
     })
+}
+
+/// `[dns]`.
+fn terms(config: &Config, report: &mut Report) -> Terms {
+    let Some(table) = &config.dns else {
+        return Terms::default();
+    };
+    let time = |at: &Option<At<Time>>, default: Time| at.as_ref().map_or(default, |at| at.value);
+    let (ttl_min, ttl_max) = (
+        time(&table.ttl_min, model::TTL_MIN),
+        time(&table.ttl_max, model::TTL_MAX),
+    );
+    if let Some(at) = table.ttl_min.as_ref().or(table.ttl_max.as_ref())
+        && ttl_min > ttl_max
+    {
+        let message = format!("`ttl_min` is {ttl_min}, above the `ttl_max` of {ttl_max}");
+        report.error(&at.span, message);
+    }
+    let servers = table.servers.iter().flat_map(|at| &at.value);
+    Terms {
+        servers: servers.map(|at| at.value.0).collect(),
+        ttl_min: ttl_min.0,
+        ttl_max: ttl_max.0,
+    }
 }
 
 /// What decides where requests go, in words that do not depend on where in

@@ -1,6 +1,7 @@
 //! `[bus]`: checked and made ready.
 
 use super::model::{BusTable, CHANNEL};
+use super::names::Lookups;
 use super::{Environment, Report};
 use crate::running;
 
@@ -11,6 +12,7 @@ const CHANNEL_MAX: usize = 256;
 pub fn resolve(
     table: &BusTable,
     environment: &Environment<'_>,
+    lookups: &mut Lookups<'_>,
     report: &mut Report,
 ) -> Option<running::Bus> {
     let credentials = table.credentials();
@@ -30,7 +32,7 @@ pub fn resolve(
     let server = &table.server.as_ref()?.value;
     let channel = table.channel.as_ref().map(|at| at.value.clone());
     Some(running::Bus {
-        address: server.0.clone(),
+        address: lookups.address(&server.0),
         name: server.1.clone(),
         channel: channel.unwrap_or_else(|| CHANNEL.to_owned()),
         username: table.username.as_ref().map(|at| at.value.clone()),

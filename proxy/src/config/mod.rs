@@ -19,6 +19,7 @@ mod expand;
 mod hotkey;
 mod l1;
 pub mod model;
+mod names;
 mod outage;
 mod pools;
 mod read;
@@ -37,6 +38,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
+use crate::dns::Known;
 use crate::running::Running;
 
 pub use model::Config;
@@ -106,15 +108,17 @@ pub fn open(path: &Path) -> io::Result<Source> {
 /// A text all the way to what the process runs on. The report holds warnings
 /// when that succeeds, and at least one error when it does not.
 pub fn load(source: &Source, environment: &Environment<'_>) -> (Option<Running>, Report) {
-    load_after(source, environment, None)
+    load_after(source, environment, None, &Known::default())
 }
 
 /// The same for a process that runs on something else already: pools, servers
-/// and listeners that the `predecessor` has, too, keep their numbers.
+/// and listeners that the `predecessor` has, too, keep their numbers. Names
+/// lead to what is `known` of them; nothing is looked up here.
 pub fn load_after(
     source: &Source,
     environment: &Environment<'_>,
     predecessor: Option<&Running>,
+    known: &Known,
 ) -> (Option<Running>, Report) {
     let (config, mut report) = read(source, environment);
     let environment = Environment {
@@ -122,16 +126,53 @@ pub fn load_after(
         directory: source.directory.clone().or(environment.directory.clone()),
         cpus: environment.cpus,
     };
-    let running = assemble::assemble(&config, &environment, predecessor, &mut report);
+    let running = assemble::assemble(&config, &environment, predecessor, known, &mut report);
     (running, report)
 }
 
 /// A configuration that was not read from a text, such as the one that the
 /// command line makes.
-pub fn assemble(config: &Config, environment: &Environment<'_>) -> (Option<Running>, Report) {
+pub fn assemble(
+    config: &Config,
+    environment: &Environment<'_>,
+    predecessor: Option<&Running>,
+    known: &Known,
+) -> (Option<Running>, Report) {
     let mut report = Report::default();
-    let running = assemble::assemble(config, environment, None, &mut report);
+    let running = assemble::assemble(config, environment, predecessor, known, &mut report);
     (running, report)
+}
+
+/// What a configuration is made of, and can be made of again when a name leads
+/// elsewhere.
+#[derive(Debug)]
+pub enum Recipe {
+    /// A file, as it was read.
+    Text(Source),
+    /// What the command line says.
+    Command(Box<Config>),
+}
+
+impl Recipe {
+    /// What the process would run on, as by [`load_after`].
+    pub fn build(&self, predecessor: Option<&Running>, known: &Known) -> (Option<Running>, Report) {
+        let environment = Environment::process();
+        match self {
+            Recipe::Text(source) => load_after(source, &environment, predecessor, known),
+            Recipe::Command(config) => assemble(config, &environment, predecessor, known),
+        }
+    }
+
+    /// A report on it, for people.
+    pub fn render(&self, report: &Report) -> String {
+        match self {
+            Recipe::Text(source) => report.render(source),
+            Recipe::Command(_) => {
+                let messages = report.diagnostics();
+                messages.map(|one| format!("{}\n", one.message)).collect()
+            }
+        }
+    }
 }
 
 /// A text to what it says, every mistake noted.

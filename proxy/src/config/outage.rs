@@ -1,12 +1,10 @@
-//! What pools say of servers that fail, checked: gutters, probes, delete logs,
-//! and what this version reads but does not do yet.
+//! What pools say of servers that fail, checked: gutters, probes, delete logs.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::model::{DeleteLog, PoolTable};
-use super::read::At;
 use super::suggest::did_you_mean;
 use super::units::Time;
 use super::{Config, Environment, Report};
@@ -162,24 +160,5 @@ pub fn full_path(path: &str, environment: &Environment<'_>) -> PathBuf {
     match &environment.directory {
         Some(directory) => directory.join(path),
         None => path.into(),
-    }
-}
-
-/// Nothing is silently ignored: what is read and not built yet is an error,
-/// each place once. Whoever builds a key takes its line away.
-pub fn refuse_unbuilt(config: &Config, report: &mut Report) {
-    fn span<T>(at: &Option<At<T>>) -> Option<&Range<usize>> {
-        at.as_ref().map(|at| &at.span)
-    }
-    let mut told = Told::new();
-    for (name, pool) in &config.pools {
-        let keys = [("dns", span(&pool.dns))];
-        for (key, at) in keys {
-            if let Some(at) = at
-                && once(&mut told, at)
-            {
-                report.error(at, format!("pool `{name}`: `{key}` is not built yet"));
-            }
-        }
     }
 }

@@ -12,13 +12,14 @@ use emberline_routing::{
 
 use super::assemble::SERVERS_MAX;
 use super::model::{self, OnDown, PoolKind, PoolTable};
+use super::names::{self, Lookups, Seat};
 use super::read::At;
 use super::{Config, Environment, Report, hotkey, l1, outage};
 use crate::local::LocalPool;
 use crate::running::{self, GRACE, Protocol, Running, Secret, Slots};
 
 /// The pools as they are numbered.
-pub struct Pools {
+pub struct Pools<'k> {
     /// By id.
     pub pools: Slots<running::Pool>,
     /// By id.
@@ -27,15 +28,18 @@ pub struct Pools {
     grace: Duration,
     /// What a reference to each pool becomes.
     pub routes: HashMap<String, Route>,
+    /// What the names of servers lead to.
+    pub lookups: Lookups<'k>,
     /// Passwords by their places: one that many pools take over is fetched,
     /// and complained of, once.
     passwords: HashMap<usize, Option<Secret>>,
 }
 
-impl Pools {
+impl<'k> Pools<'k> {
     /// No pools yet; those that the `predecessor` had keep their numbers.
-    pub fn after(predecessor: Option<&Running>, now: Instant) -> Pools {
+    pub fn after(predecessor: Option<&Running>, now: Instant, lookups: Lookups<'k>) -> Pools<'k> {
         Pools {
+            lookups,
             pools: predecessor.map_or_else(Slots::default, |old| Slots::after(&old.pools, now)),
             servers: predecessor.map_or_else(Slots::default, |old| Slots::after(&old.servers, now)),
             now,
@@ -214,8 +218,16 @@ impl Pools {
             .map(|at| at.value)
             .unwrap_or_default();
         let hash_tag = hash_tag(table, distribution, report);
-        let members = members(servers, distribution, report);
-        let ids = servers.iter().map(|server| self.number(id, server));
+        let dns = table.dns.as_ref().map(|at| at.value).unwrap_or_default();
+        names::check(name, dns, servers, report);
+        let seats = self.lookups.seats(dns, servers);
+        if seats.len() > servers.len() && self.servers.len() + seats.len() > SERVERS_MAX {
+            let message = format!("names lead to more than {SERVERS_MAX} servers");
+            report.error(servers_span, message);
+            return None;
+        }
+        let members = members(&seats, distribution, report);
+        let ids = seats.iter().map(|seat| self.number(id, seat));
         let ids: Vec<ServerId> = ids.collect();
         // An empty array was reported when it was read.
         if servers.is_empty() {
@@ -266,16 +278,19 @@ impl Pools {
     }
 
     /// Give a server its id: it is the same as long as its pool and its
-    /// address are.
-    fn number(&mut self, pool: PoolId, server: &model::Server) -> ServerId {
-        let server = running::Server {
+    /// name are, wherever the name leads.
+    fn number(&mut self, pool: PoolId, seat: &Seat<'_>) -> ServerId {
+        let mut server = running::Server {
             pool,
-            name: server.text.clone(),
-            address: server.address.value.clone(),
-            down: server.down.as_ref().is_some_and(|down| down.value),
+            name: seat.text.clone(),
+            address: seat.address.clone(),
+            down: seat.server.down.as_ref().is_some_and(|down| down.value),
         };
         let same = |old: &running::Server| old.pool == pool && old.name == server.name;
         let place = self.servers.place(self.now, self.grace, same);
+        if let Some(before) = self.servers.get(place).filter(|old| same(old)) {
+            server.address.stay(&before.address);
+        }
         self.servers.put(place, server);
         ServerId(u32::try_from(place).unwrap_or(u32::MAX))
     }
@@ -303,24 +318,19 @@ impl Pools {
 
 /// The ring's view of the servers. Two that it could not tell apart would
 /// share their points, so that is an error.
-fn members(
-    servers: &[model::Server],
-    distribution: Distribution,
-    report: &mut Report,
-) -> Vec<Member> {
+fn members(seats: &[Seat<'_>], distribution: Distribution, report: &mut Report) -> Vec<Member> {
     let mut seen: HashMap<String, usize> = HashMap::new();
-    let mut members = Vec::with_capacity(servers.len());
-    for (index, server) in servers.iter().enumerate() {
+    let mut members = Vec::with_capacity(seats.len());
+    for (index, seat) in seats.iter().enumerate() {
+        let server = seat.server;
         let name = match &server.name {
             Some(name) => name.value.clone(),
-            None => {
-                distribution.ring_name(server.text.strip_prefix("unix:").unwrap_or(&server.text))
-            }
+            None => distribution.ring_name(seat.text.strip_prefix("unix:").unwrap_or(&seat.text)),
         };
         let span = server
             .name
             .as_ref()
-            .map_or(&server.address.span, |name| &name.span);
+            .map_or(&server.place.span, |name| &name.span);
         if name.is_empty() || name.chars().any(char::is_control) {
             report.error(span, "a server's name is empty or has control characters");
         }

@@ -17,6 +17,7 @@ use super::expand::expand;
 use super::report::Report;
 use super::suggest::did_you_mean;
 use super::units::{ByteSize, Moment, Time};
+use crate::config::model::{Nameserver, Place};
 use crate::running::{Address, Bind};
 
 /// Names that a hint lists; more would not be read.
@@ -495,6 +496,8 @@ macro_rules! written {
 written! {
     Time: "a time such as \"250ms\"",
     Address: "an address such as \"10.0.0.1:6379\"",
+    Nameserver: "a nameserver such as \"10.0.0.2\" or \"10.0.0.2:53\"",
+    Place: "an address such as \"10.0.0.1:6379\"",
     Bind: "an address such as \"127.0.0.1:6379\" or \"unix:/path\"",
 }
 

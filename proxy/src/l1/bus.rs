@@ -36,7 +36,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::desk::Desk;
 use crate::log::Limited;
-use crate::running::Bus;
+use crate::running::{Address, Bus};
 use listener::Listener;
 use pending::Pending;
 use publisher::Publisher;
@@ -71,6 +71,13 @@ pub(super) async fn run(desk: Rc<Desk>, bus: Bus, writes: UnboundedReceiver<Writ
         overflowing: false,
     };
     tokio::join!(listener.run(), publisher.run());
+}
+
+/// Where the bus is by now: its name may lead elsewhere than at the start.
+fn address(desk: &Desk, bus: &Bus) -> Address {
+    let newest = desk.newest();
+    let bus = newest.bus.as_ref().unwrap_or(bus);
+    bus.address.clone()
 }
 
 /// A number that no other process has.

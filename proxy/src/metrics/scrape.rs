@@ -25,6 +25,7 @@ use super::meter::{Class, Shed, Verdict};
 use super::requests::Spot;
 use super::totals::{self, Durations};
 use super::{command, memory, process};
+use crate::dns::Names;
 use crate::generation::{Current, Generation};
 use crate::l1::L1;
 use crate::reload::Reloads;
@@ -132,6 +133,7 @@ impl Now<'_> {
         families.extend(self.upstreams());
         families.extend(self.clients());
         families.extend(self.config());
+        families.extend(self.dns());
         families.extend(self.delete_logs());
         families.extend(memory::store(&self.of.l1));
         families.extend(memory::preload(&self.of.l1));
@@ -345,6 +347,26 @@ impl Now<'_> {
             family.push(&[("reason", reason.name())], sum as f64);
         }
         family
+    }
+
+    /// How names are followed, if there are any.
+    fn dns(&self) -> [Family; 2] {
+        let mut lookups = Family::counter(
+            "emberline_dns_lookups_total",
+            "Lookups of servers' names, by how they ended.",
+        );
+        let mut unresolved = Family::gauge(
+            "emberline_dns_unresolved",
+            "Names of servers that have never had an answer.",
+        );
+        if !self.at.running.dns.questions.is_empty() {
+            let names = self.of.reloads.names();
+            let figures = names.map_or_else(Default::default, Names::figures);
+            lookups.push(&[("result", "ok")], figures.answered as f64);
+            lookups.push(&[("result", "error")], figures.failed as f64);
+            unresolved.push(&[], figures.unanswered as f64);
+        }
+        [lookups, unresolved]
     }
 
     /// How the last reload went. What a process starts with counts as one.

@@ -172,7 +172,7 @@ impl Adopt for Process {
         let changes = Changes::between(&old.running, &next);
         let generation = Arc::new(old.next(next, deletes));
         let running = &generation.running;
-        let is_new = |at| !old.running.keeps_server(running, at);
+        let is_new = |at| !old.running.keeps_place(running, at);
         hub.state.health.follow(running, is_new);
         let (done, forgotten) = std::sync::mpsc::channel();
         hub.l1.ask(l1::Ask::Reload(Arc::clone(&generation), done));

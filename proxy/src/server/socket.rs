@@ -26,19 +26,30 @@ pub enum Socket {
 }
 
 impl Socket {
-    /// Connect to a server.
+    /// Connect to a server. Nothing is looked up here: the addresses of a name
+    /// stand in `address`.
     ///
     /// # Errors
-    /// Whatever the resolver or the kernel says.
+    /// Whatever the kernel says, of several addresses of the last; or why the
+    /// name has none, which is as certain as a server that is not there.
     pub async fn connect(address: &Address) -> io::Result<Socket> {
-        match address {
-            Address::Tcp { host, port } => {
-                let stream = TcpStream::connect((host.as_str(), *port)).await?;
-                stream.set_nodelay(true)?;
-                Ok(Socket::Tcp(stream))
-            }
-            Address::Unix(path) => Ok(Socket::Unix(UnixStream::connect(path).await?)),
-        }
+        let connected = match address {
+            Address::Ip(address) => TcpStream::connect(address).await,
+            Address::Name { port, found, .. } => match found {
+                Ok(all) => {
+                    let all = all.iter().map(|ip| SocketAddr::new(*ip, *port));
+                    TcpStream::connect(&*all.collect::<Vec<_>>()).await
+                }
+                Err(why) => {
+                    let text = format!("the name {address} has not been resolved: {why}");
+                    Err(io::Error::new(io::ErrorKind::NotFound, text))
+                }
+            },
+            Address::Unix(path) => return UnixStream::connect(path).await.map(Socket::Unix),
+        };
+        let stream = connected?;
+        stream.set_nodelay(true)?;
+        Ok(Socket::Tcp(stream))
     }
 
     /// The other end's address, where it has one.

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use emberline::admin::{self, AdminHandle, State};
 use emberline::metrics::Meter;
 use emberline::running::{
-    Address, Bind, HealthSettings, Hotkey, L1, Listener, Partial, Pool, Protocol, Proxy, Running,
+    Bind, Dns, HealthSettings, Hotkey, L1, Listener, Partial, Pool, Protocol, Proxy, Running,
     Secret, Server, Visibility,
 };
 use emberline_routing::{
@@ -62,6 +62,7 @@ pub fn running(listener: &str, pools: u16, servers: u32) -> Running {
         preload: None,
         visibility: Visibility::Hash,
         bus: None,
+        dns: Dns::default(),
     }
 }
 
@@ -97,10 +98,7 @@ fn server(index: u32, servers: u32) -> Server {
     Server {
         pool: PoolId(u16::try_from(index / servers).unwrap()),
         name: format!("10.0.0.{index}:6379"),
-        address: Address::Tcp {
-            host: format!("10.0.0.{index}"),
-            port: 6379,
-        },
+        address: format!("10.0.0.{index}:6379").parse().unwrap(),
         down: false,
     }
 }

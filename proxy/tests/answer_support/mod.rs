@@ -49,6 +49,7 @@ pub fn running(protocol: Protocol, password: Option<&str>) -> Running {
         preload: None,
         visibility: Visibility::Hash,
         bus: None,
+        dns: Default::default(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
@@ -106,16 +106,14 @@ impl Program {
         }
     }
 
-    fn command(self, port: u16, extra: &[String], dir: &Path) -> Command {
+    fn command(self, at: SocketAddr, extra: &[String], dir: &Path) -> Command {
         let mut command = Command::new(self.name());
-        let port = port.to_string();
+        let (host, port) = (at.ip().to_string(), at.port().to_string());
         match self {
             Program::Redis => command
-                .args(["--bind", "127.0.0.1", "--port", &port, "--save", ""])
+                .args(["--bind", &host, "--port", &port, "--save", ""])
                 .args(["--appendonly", "no", "--loglevel", "warning"]),
-            Program::Memcached => {
-                command.args(["-l", "127.0.0.1", "-p", &port, "-U", "0", "-u", "root"])
-            }
+            Program::Memcached => command.args(["-l", &host, "-p", &port, "-U", "0", "-u", "root"]),
         };
         command.args(extra).current_dir(dir);
         command.stdout(Stdio::null()).stderr(Stdio::null());
@@ -134,6 +132,7 @@ impl Program {
 #[derive(Debug)]
 pub struct Server {
     program: Program,
+    host: IpAddr,
     port: u16,
     extra: Vec<String>,
     dir: TempDir,
@@ -145,6 +144,19 @@ impl Server {
     /// test may be skipped.
     pub fn redis() -> Option<Server> {
         Server::start(Program::Redis, &[])
+    }
+
+    /// A redis-server at this address; `None` when there is none.
+    pub fn redis_at(at: SocketAddr) -> Option<Server> {
+        let mut server = Server::new(Program::Redis, at, &[]);
+        match server.try_start() {
+            Ok(()) => Some(server),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                skip(Program::Redis.name());
+                None
+            }
+            Err(error) => panic!("redis-server does not start at {at}: {error}"),
+        }
     }
 
     /// `count` of them.
@@ -173,13 +185,8 @@ impl Server {
     }
 
     fn start(program: Program, extra: &[&str]) -> Option<Server> {
-        let mut server = Server {
-            program,
-            port: free_port(),
-            extra: extra.iter().map(|&text| text.to_owned()).collect(),
-            dir: TempDir::new(),
-            child: None,
-        };
+        let at = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        let mut server = Server::new(program, at, extra);
         for _ in 0..3 {
             match server.try_start() {
                 Ok(()) => return Some(server),
@@ -194,13 +201,24 @@ impl Server {
         panic!("{} does not start", program.name());
     }
 
+    fn new(program: Program, at: SocketAddr, extra: &[&str]) -> Server {
+        Server {
+            program,
+            host: at.ip(),
+            port: at.port(),
+            extra: extra.iter().map(|&text| text.to_owned()).collect(),
+            dir: TempDir::new(),
+            child: None,
+        }
+    }
+
     fn try_start(&mut self) -> std::io::Result<()> {
         let mut command = self
             .program
-            .command(self.port, &self.extra, self.dir.path());
+            .command(self.address(), &self.extra, self.dir.path());
         let child = self.child.insert(Guard::spawn(&mut command)?);
         let (ask, expected) = self.program.probe();
-        let address = SocketAddr::from(([127, 0, 0, 1], self.port));
+        let address = SocketAddr::new(self.host, self.port);
         if await_answer(address, ask, expected, &mut child.0) {
             return Ok(());
         }
@@ -213,7 +231,7 @@ impl Server {
     }
 
     pub fn address(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.port))
+        SocketAddr::new(self.host, self.port)
     }
 
     /// A client connected without a proxy between.

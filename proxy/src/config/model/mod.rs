@@ -6,6 +6,7 @@
 //! beside their fields; [`assemble`](super::assemble) fills them in.
 
 mod bus;
+mod dns;
 mod hotkey;
 mod inherit;
 mod l1;
@@ -25,6 +26,7 @@ use toml::de::DeTable;
 use super::read::{At, Fields, Reader};
 
 pub use bus::{BusTable, CHANNEL};
+pub use dns::{DnsTable, Nameserver, TTL_MAX, TTL_MIN};
 pub use hotkey::{HOLD, HotRuleTable, HotkeyTable, THRESHOLD, THRESHOLD_BYTES, WINDOW};
 pub use inherit::Layers;
 pub use l1::{
@@ -34,8 +36,8 @@ pub use l1::{
 pub use listener::Listener;
 pub use outage::{DeleteLog, Dns, GUTTER_TTL, Health, OnDown};
 pub use pool::{
-    CAPACITY, CONNECT_TIMEOUT, CONNECTIONS, INFLIGHT_MAX, PoolKind, PoolTable, REQUEST_TIMEOUT,
-    Server, VALUE_MAX,
+    CAPACITY, CONNECT_TIMEOUT, CONNECTIONS, INFLIGHT_MAX, Place, PoolKind, PoolTable,
+    REQUEST_TIMEOUT, Server, VALUE_MAX,
 };
 use pool_defaults::{PoolDefaults, read_defaults};
 pub use process::{
@@ -69,6 +71,8 @@ pub struct Config {
     pub l1: Option<L1Table>,
     /// How several proxies tell each other what was written.
     pub bus: Option<BusTable>,
+    /// How the names of servers are looked up.
+    pub dns: Option<DnsTable>,
     /// Where clients connect, by name. At least one.
     pub listeners: Named<Listener>,
     /// What holds in every pool that says nothing else: the keys of a pool,
@@ -112,6 +116,9 @@ impl Config {
         }
         if let Some((table, span)) = fields.table(reader, "bus") {
             config.bus = Some(BusTable::read(Fields::new(table, span, "[bus]"), reader));
+        }
+        if let Some((table, span)) = fields.table(reader, "dns") {
+            config.dns = Some(DnsTable::read(Fields::new(table, span, "[dns]"), reader));
         }
         config.listeners = named(&mut fields, reader, "listeners", Listener::read);
         config.pools = named(&mut fields, reader, "pools", PoolTable::read);

@@ -296,12 +296,12 @@ impl Word for PoolKind {
     }
 }
 
-/// A server of a pool.
+/// A server of a pool, or what stands for several.
 #[derive(Clone, Debug)]
 pub struct Server {
     /// Where it is.
-    pub address: At<Address>,
-    /// Its address as it was written, variables filled in.
+    pub place: At<Place>,
+    /// Its place as it was written, variables filled in.
     pub text: String,
     /// Its share of the keys.
     pub weight: Option<At<u32>>,
@@ -309,6 +309,15 @@ pub struct Server {
     pub name: Option<At<String>>,
     /// Whether it is to be treated as down, and where that is said.
     pub down: Option<At<bool>>,
+}
+
+/// Where a server is, or who knows where several are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Here.
+    Address(Address),
+    /// Where the SRV records of this name say.
+    Service(String),
 }
 
 /// A server with a weight or a name.
@@ -319,7 +328,8 @@ pub struct Server {
     reason = "the schema of a server that is written as a table"
 )]
 struct ServerTable {
-    /// `host:port`, `[v6]:port` or `unix:/path`.
+    /// `host:port`, `[v6]:port` or `unix:/path`; with `dns = "expand"` also a
+    /// service, as in `_redis._tcp.cache`.
     address: String,
     /// Its share of the keys relative to the other servers. Default 1. 0
     /// drains it: it gets no keys, and the other servers get its share.
@@ -370,9 +380,9 @@ fn read_servers(value: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Vec<Se
 
 fn read_server(item: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<Server> {
     let DeValue::Table(table) = item.get_ref() else {
-        let (address, text) = read_address(item, reader)?;
+        let (place, text) = read_address(item, reader)?;
         return Some(Server {
-            address,
+            place,
             text,
             weight: None,
             name: None,
@@ -380,7 +390,7 @@ fn read_server(item: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<S
         });
     };
     let mut fields = Fields::new(table, item.span(), "a server");
-    let address = match fields.raw("address") {
+    let place = match fields.raw("address") {
         Some(value) => read_address(value, reader),
         None => {
             fields.missing(reader, "address", Address::expected());
@@ -391,9 +401,9 @@ fn read_server(item: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<S
     let name = fields.optional::<String>(reader, "name");
     let down = fields.optional::<bool>(reader, "down");
     fields.finish(reader);
-    let (address, text) = address?;
+    let (place, text) = place?;
     Some(Server {
-        address,
+        place,
         text,
         weight,
         name,
@@ -404,22 +414,22 @@ fn read_server(item: &Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> Option<S
 fn read_address(
     value: &Spanned<DeValue<'_>>,
     reader: &mut Reader<'_>,
-) -> Option<(At<Address>, String)> {
-    let At { value, span } = reader.scalar::<Written>(value, "a server")?;
+) -> Option<(At<Place>, String)> {
+    let At { value, span } = reader.scalar::<Written<Place>>(value, "a server")?;
     Some((At::new(value.0, span), value.1))
 }
 
-/// An address together with its text.
+/// An address or a place, together with its text.
 #[derive(Clone, Debug)]
-pub struct Written(pub Address, pub String);
+pub struct Written<T = Address>(pub T, pub String);
 
-impl Scalar for Written {
+impl<T: Scalar> Scalar for Written<T> {
     fn expected() -> String {
-        Address::expected()
+        T::expected()
     }
 
-    fn from_text(text: &str) -> Result<Written, Refusal> {
-        let address = Address::from_text(text)?;
-        Ok(Written(address, text.to_owned()))
+    fn from_text(text: &str) -> Result<Written<T>, Refusal> {
+        let value = T::from_text(text)?;
+        Ok(Written(value, text.to_owned()))
     }
 }

@@ -6,6 +6,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 
 use super::PATIENCE;
+use crate::l1::desk::Desk;
 use crate::l1::peer::{Peer, Turn};
 use crate::running::Bus;
 
@@ -39,9 +40,9 @@ pub(super) enum Next<T> {
 
 impl Conversation {
     /// Connect and authenticate.
-    pub(super) async fn open(bus: &Bus) -> Result<Conversation, String> {
+    pub(super) async fn open(desk: &Desk, bus: &Bus) -> Result<Conversation, String> {
         let mut conversation = Conversation {
-            peer: Peer::connect(&bus.address, PATIENCE).await?,
+            peer: Peer::connect(&super::address(desk, bus), PATIENCE).await?,
             scanner: redis::Scanner::default(),
             too_long: false,
             item: Vec::new(),

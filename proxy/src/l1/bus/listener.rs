@@ -61,7 +61,7 @@ impl Listener<'_> {
     }
 
     async fn subscribe(&self) -> Result<Conversation, String> {
-        let mut conversation = Conversation::open(self.bus).await?;
+        let mut conversation = Conversation::open(self.desk, self.bus).await?;
         let channel = self.bus.channel.as_bytes();
         conversation.send(&[b"SUBSCRIBE", channel]);
         match conversation.answer().await? {

@@ -29,7 +29,7 @@ impl Publisher<'_> {
         let mut backoff = Backoff::default();
         let mut down = false;
         loop {
-            let why = match self.collect(Conversation::open(self.bus)).await {
+            let why = match self.collect(Conversation::open(self.desk, self.bus)).await {
                 Ok(conversation) => {
                     if std::mem::take(&mut down) {
                         let server = self.bus.name.as_str();

@@ -352,12 +352,12 @@ impl Worker {
 /// Ask a server again and again, ever more rarely, until it is up: because it
 /// has answered here, or a request of anybody. Only the worker that ejected
 /// it does so.
-async fn probe_until_up(worker: Rc<Worker>, server: ServerId) {
-    let board = &worker.health.board;
+async fn probe_until_up(mut worker: Rc<Worker>, server: ServerId) {
+    let board = Arc::clone(&worker.health.board);
     let incident = board.incident(server);
-    let pool = worker.pool_of(server);
     for probes in 0.. {
-        let (first, last) = (pool.health.probe_first, pool.health.probe_last);
+        let health = &worker.pool_of(server).health;
+        let (first, last) = (health.probe_first, health.probe_last);
         let pause = jittered(first, last, probes, worker.random());
         worker.tick();
         board.set_probe(server, worker.now() + backoff::nanos(pause));
@@ -365,6 +365,9 @@ async fn probe_until_up(worker: Rc<Worker>, server: ServerId) {
         if board.incident(server) != incident {
             return;
         }
+        // It may be elsewhere by now, or want another password.
+        worker = worker.successor().unwrap_or(worker);
+        let pool = worker.pool_of(server);
         let answer = probe::probe(pool, worker.server(server)).await;
         worker.tick();
         worker.meter.probe(server, answer.is_ok());
