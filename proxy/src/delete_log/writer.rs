@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
@@ -24,6 +24,9 @@ const BATCH: usize = 4096;
 
 /// How often old deletes are looked for.
 const SWEEP: Duration = Duration::from_secs(1);
+
+/// Between two attempts to make the file shorter, where the first has failed.
+const NO_ROOM: Duration = Duration::from_secs(10);
 
 /// A log that stays full, or cannot be written, must not fill the other one.
 static REFUSALS: Limited = Limited::new(1);
@@ -88,6 +91,8 @@ struct Seat {
     /// The next delete's number.
     next: u64,
     batch: Batch,
+    /// No attempt to make the file shorter before this.
+    no_room_until: Option<Instant>,
 }
 
 /// A delete with its number, and who waits for it.
@@ -191,6 +196,7 @@ impl Writer {
             file,
             next,
             batch: Batch::default(),
+            no_room_until: None,
         };
         match self.logs.get_mut(number) {
             Some(free) => *free = Some(seat),
@@ -203,13 +209,9 @@ impl Writer {
 impl Seat {
     fn add(&mut self, pending: Pending, answer: Answer) {
         let before = self.batch.bytes.len();
-        Record::Waits {
-            seq: self.next,
-            unix_ms: pending.unix_ms,
-            server: self.log.names().name(pending.server),
-            key: &pending.key,
-        }
-        .write(&mut self.batch.bytes);
+        let names = self.log.names();
+        write_waits(&mut self.batch.bytes, self.next, &pending, &names);
+        drop(names);
         let fits = self.fits() || self.make_room() && self.fits();
         if !fits {
             self.batch.bytes.truncate(before);
@@ -229,20 +231,32 @@ impl Seat {
     }
 
     /// Throw out of the file what waits no more, if that is most of it: not
-    /// again and again for a few bytes.
+    /// again and again for a few bytes, nor on a disk that has just refused.
+    ///
+    /// Workers ask the index at every request, so nothing is encoded or
+    /// written while it is locked.
     fn make_room(&mut self) -> bool {
-        let log = Arc::clone(&self.log);
-        let index = log.index();
-        if index.bytes() > self.file.len() / 2 {
+        let now = Instant::now();
+        if self.no_room_until.is_some_and(|until| now < until) {
             return false;
         }
-        match self.file.compact(&index, &log.names()) {
-            Ok(()) => true,
-            Err(error) => {
-                self.complain(&error);
-                false
+        let waits: Vec<(u64, Pending)> = {
+            let index = self.log.index();
+            if index.bytes() > self.file.len() / 2 {
+                return false;
             }
+            index.iter().map(|(seq, one)| (seq, one.clone())).collect()
+        };
+        let mut records = Vec::new();
+        for (seq, pending) in &waits {
+            write_waits(&mut records, *seq, pending, &self.log.names());
         }
+        self.no_room_until = None;
+        if let Err(error) = self.file.replace(&records) {
+            self.no_room_until = Some(now + NO_ROOM);
+            self.complain(&error);
+        }
+        true
     }
 
     /// Write the batch, and what has become too old; then say so.
@@ -350,5 +364,117 @@ impl Seat {
             let path = self.log.path.display();
             error!(%path, %error, skipped, "the delete log cannot be written");
         }
+    }
+}
+
+fn write_waits(out: &mut Vec<u8>, seq: u64, pending: &Pending, names: &Names) {
+    let record = Record::Waits {
+        seq,
+        unix_ms: pending.unix_ms,
+        server: names.name(pending.server),
+        key: &pending.key,
+    };
+    record.write(out);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::disk::{Step, failing, tried};
+    use super::super::index::Claim;
+    use super::*;
+
+    type Answered = oneshot::Receiver<Result<(), Refused>>;
+
+    /// A log, written by whoever tests it.
+    struct Desk {
+        writer: Writer,
+        log: Arc<Shared>,
+        settings: running::DeleteLog,
+    }
+
+    impl Desk {
+        fn open(name: &str, bytes_max: u64) -> Desk {
+            let file = format!("emberline-writer-{name}-{}", std::process::id());
+            let settings = running::DeleteLog {
+                path: std::env::temp_dir().join(file),
+                bytes_max,
+                age_max: Duration::from_secs(1 << 30),
+            };
+            let _ = std::fs::remove_file(&settings.path);
+            let mut writer = Writer::default();
+            let log = writer.open(&settings, ["a:1"].into_iter().collect());
+            Desk {
+                writer,
+                log: log.unwrap(),
+                settings,
+            }
+        }
+
+        fn append(&mut self, key: &str) -> Answered {
+            let (answer, answered) = oneshot::channel();
+            self.writer.take(Job::Append {
+                log: 0,
+                server: 0,
+                key: key.as_bytes().into(),
+                unix_ms: 1_700_000_000_000,
+                answer,
+            });
+            answered
+        }
+
+        /// A worker sends the delete of this key, and it is applied.
+        fn apply(&mut self, key: &str) {
+            let key: Arc<[u8]> = key.as_bytes().into();
+            let Claim::Yours(seq) = self.log.index().claim(0, &key) else {
+                panic!("it is not there");
+            };
+            let job = Job::Gone {
+                log: 0,
+                server: 0,
+                seq,
+                key,
+            };
+            self.writer.take(job);
+        }
+
+        fn write(&mut self) {
+            self.writer.logs.iter_mut().flatten().for_each(Seat::write);
+        }
+
+        fn add(&mut self, key: &str) -> bool {
+            let mut answered = self.append(key);
+            self.write();
+            answered.try_recv().unwrap().is_ok()
+        }
+
+        fn is_pending(&self, key: &str) -> bool {
+            self.log.index().has(0, &key.as_bytes().into())
+        }
+
+        /// What the next process finds to be done.
+        fn left(self) -> Vec<String> {
+            let path = self.settings.path.clone();
+            drop(self);
+            let (_, found) = LogFile::open(&path, |_| 0).unwrap();
+            std::fs::remove_file(&path).unwrap();
+            let key = |one: &Pending| String::from_utf8_lossy(&one.key).into_owned();
+            found.index.iter().map(|(_, one)| key(one)).collect()
+        }
+    }
+
+    #[test]
+    fn a_compaction_that_fails_is_not_tried_again_at_once() {
+        let mut desk = Desk::open("compaction", 2000);
+        let before = tried(Step::Replace);
+        // One key again and again: all but the last waits no more.
+        let refused = failing(&[Step::Replace], || {
+            (0..100).filter(|_| !desk.add("key")).count()
+        });
+        assert!((1..100).contains(&refused), "{refused}");
+        assert_eq!(tried(Step::Replace) - before, 1);
+        desk.writer.logs[0].as_mut().unwrap().no_room_until = None;
+        assert!(desk.add("key") && desk.add("other"));
+        assert_eq!(tried(Step::Replace) - before, 2);
+        assert_eq!(desk.left(), ["key", "other"]);
     }
 }
