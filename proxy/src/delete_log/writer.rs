@@ -101,9 +101,31 @@ type Added = (u64, Pending, Answer);
 /// What is to be written at once.
 #[derive(Debug, Default)]
 struct Batch {
+    /// The records of `added`.
     bytes: Vec<u8>,
     added: Vec<Added>,
+    /// Also those that could not be written before.
     gone: Vec<(u32, u64, Arc<[u8]>)>,
+}
+
+/// Deletes that wait no more.
+#[derive(Debug)]
+struct Ends {
+    /// They have been applied: server, number, key.
+    gone: Vec<(u32, u64, Arc<[u8]>)>,
+    /// They have become too old.
+    old: Vec<u64>,
+}
+
+impl Ends {
+    fn is_empty(&self) -> bool {
+        self.gone.is_empty() && self.old.is_empty()
+    }
+
+    fn all(&self) -> impl Iterator<Item = u64> {
+        let gone = self.gone.iter().map(|(_, seq, _)| *seq);
+        gone.chain(self.old.iter().copied())
+    }
 }
 
 impl Writer {
@@ -134,7 +156,7 @@ impl Writer {
             }
             Job::Close { log } => {
                 let seat = self.logs.get_mut(log).and_then(Option::take);
-                seat.into_iter().for_each(|mut seat| seat.write());
+                seat.into_iter().for_each(Seat::close);
             }
             Job::Append {
                 log,
@@ -159,7 +181,6 @@ impl Writer {
                 key,
             } => {
                 if let Some(Some(seat)) = self.logs.get_mut(log) {
-                    Record::Gone(seq).write(&mut seat.batch.bytes);
                     seat.batch.gone.push((server, seq, key));
                 }
             }
@@ -261,71 +282,113 @@ impl Seat {
 
     /// Write the batch, and what has become too old; then say so.
     fn write(&mut self) {
-        let old = self.too_old();
-        for seq in &old {
-            Record::Gone(*seq).write(&mut self.batch.bytes);
-        }
-        if self.batch.bytes.is_empty() {
-            return;
-        }
         let Batch { bytes, added, gone } = std::mem::take(&mut self.batch);
-        let written = match self.ends_with(&added, &gone, &old) {
-            true => self.file.clear(),
-            false => self.file.append(&bytes),
-        };
-        if let Err(error) = &written {
-            self.complain(error);
+        let ends = self.ends(gone);
+        let mut ending = Vec::new();
+        for seq in ends.all() {
+            Record::Gone(seq).write(&mut ending);
         }
-        let figures = &self.log.figures;
+        let rest = match added.is_empty() {
+            true => Some(ends),
+            false => self.write_added(&[&bytes[..], &ending].concat(), added, ends),
+        };
+        if let Some(ends) = rest.filter(|ends| !ends.is_empty()) {
+            self.write_ends(&ending, ends);
+        }
+        self.log.show(self.file.len());
+    }
+
+    /// Write deletes that are new, with those that wait no more. Without room
+    /// for the new ones there may be some for the others, which are answered.
+    fn write_added(&mut self, bytes: &[u8], added: Vec<Added>, ends: Ends) -> Option<Ends> {
+        let written = self.file.append(bytes);
+        if let Err(error) = written {
+            self.complain(&error);
+            let answers = added.into_iter().map(|(_, _, answer)| answer).collect();
+            self.refuse(
+                answers,
+                &format!("the delete log cannot be written: {error}"),
+            );
+            return Some(ends);
+        }
         let mut answers = Vec::with_capacity(added.len());
         {
             let mut index = self.log.index();
-            for (server, seq, key) in gone {
-                // It has been applied, whether or not that could be written.
-                index.remove(seq);
-                index.release(server, &key);
-                figures.replayed.fetch_add(1, Ordering::Relaxed);
-            }
-            for seq in &old {
-                index.remove(*seq);
-                figures.dropped.fetch_add(1, Ordering::Relaxed);
-            }
             for (seq, pending, answer) in added {
                 answers.push(answer);
-                if written.is_ok() {
-                    index.insert(seq, pending);
-                    figures.appended.fetch_add(1, Ordering::Relaxed);
-                }
+                index.insert(seq, pending);
             }
         }
+        let appended = &self.log.figures.appended;
+        appended.fetch_add(answers.len() as u64, Ordering::Relaxed);
+        self.settle(ends);
         // The index first: who hears that it is written finds it there.
         self.log.show(self.file.len());
+        for answer in answers {
+            let _ = answer.send(Ok(()));
+        }
+        None
+    }
+
+    /// Write that deletes wait no more. If that cannot be written, those that
+    /// were applied stay pending until it is: a later process would apply them
+    /// again, over whatever was written since.
+    fn write_ends(&mut self, bytes: &[u8], ends: Ends) {
+        // Cutting the file works on a full disk, too.
+        let written = match self.is_all(&ends) {
+            true => self.file.clear(),
+            false => self.file.append(bytes),
+        };
         match written {
-            Ok(()) => answers.into_iter().for_each(|answer| {
-                let _ = answer.send(Ok(()));
-            }),
+            Ok(()) => self.settle(ends),
             Err(error) => {
-                let why = format!("the delete log cannot be written: {error}");
-                self.refuse(answers, &why);
+                self.complain(&error);
+                self.batch.gone = ends.gone;
             }
         }
+    }
+
+    /// What waits no more: it has been applied, or become too old.
+    fn ends(&self, gone: Vec<(u32, u64, Arc<[u8]>)>) -> Ends {
+        let mut old = self.too_old();
         if !old.is_empty() {
+            let applied: HashSet<u64> = gone.iter().map(|(_, seq, _)| *seq).collect();
+            old.retain(|seq| !applied.contains(seq));
+        }
+        Ends { gone, old }
+    }
+
+    /// These have been written.
+    fn settle(&self, ends: Ends) {
+        let figures = &self.log.figures;
+        let (replayed, dropped) = (ends.gone.len() as u64, ends.old.len() as u64);
+        let mut index = self.log.index();
+        for (server, seq, key) in ends.gone {
+            index.remove(seq);
+            index.release(server, &key);
+        }
+        for seq in ends.old {
+            index.remove(seq);
+        }
+        drop(index);
+        figures.replayed.fetch_add(replayed, Ordering::Relaxed);
+        figures.dropped.fetch_add(dropped, Ordering::Relaxed);
+        if dropped > 0 {
             warn!(
                 path = %self.log.path.display(),
-                deletes = old.len(),
+                deletes = dropped,
                 "deletes have waited for too long and will not be applied"
             );
         }
     }
 
-    /// Whether nothing waits when all of this is done.
-    fn ends_with(&self, added: &[Added], gone: &[(u32, u64, Arc<[u8]>)], old: &[u64]) -> bool {
+    /// Whether nothing waits without these.
+    fn is_all(&self, ends: &Ends) -> bool {
         let index = self.log.index();
-        if !added.is_empty() || index.len() > gone.len() + old.len() {
+        if index.len() > ends.gone.len() + ends.old.len() {
             return false;
         }
-        let gone = gone.iter().map(|(_, seq, _)| *seq);
-        let ends: HashSet<u64> = gone.chain(old.iter().copied()).collect();
+        let ends: HashSet<u64> = ends.all().collect();
         index.iter().all(|(seq, _)| ends.contains(&seq))
     }
 
@@ -340,6 +403,18 @@ impl Seat {
         match index.oldest().is_some_and(|first| first < oldest) {
             true => index.before(oldest),
             false => Vec::new(),
+        }
+    }
+
+    fn close(mut self) {
+        self.write();
+        if !self.batch.gone.is_empty() {
+            warn!(
+                path = %self.log.path.display(),
+                deletes = self.batch.gone.len(),
+                "that these deletes were applied could not be written: \
+                 whoever opens the log applies them again"
+            );
         }
     }
 
@@ -460,6 +535,74 @@ mod tests {
             let key = |one: &Pending| String::from_utf8_lossy(&one.key).into_owned();
             found.index.iter().map(|(_, one)| key(one)).collect()
         }
+    }
+
+    /// Disk full: what was applied must not be applied again by the next
+    /// process, over what clients wrote since.
+    #[test]
+    fn an_applied_delete_is_pending_until_that_is_written() {
+        let mut desk = Desk::open("applied", 1 << 20);
+        assert!(desk.add("a") && desk.add("b") && desk.add("c"));
+        failing(&[Step::Append], || {
+            desk.apply("a");
+            desk.write();
+            assert!(desk.is_pending("a"));
+            // Other work does not make it forget.
+            assert!(!desk.add("d"));
+            assert!(desk.is_pending("a") && !desk.is_pending("d"));
+        });
+        assert_eq!(desk.log.figures.replayed.load(Ordering::Relaxed), 0);
+        desk.write();
+        assert!(!desk.is_pending("a"));
+        assert_eq!(desk.log.figures.replayed.load(Ordering::Relaxed), 1);
+        assert_eq!(desk.left(), ["b", "c"]);
+    }
+
+    #[test]
+    fn a_full_disk_takes_it_that_nothing_waits() {
+        let mut desk = Desk::open("nothing-waits", 1 << 20);
+        assert!(desk.add("a") && desk.add("b"));
+        failing(&[Step::Append], || {
+            desk.apply("a");
+            // A new one has no room; that the old one is gone must not hang
+            // on it.
+            assert!(!desk.add("c"));
+            desk.apply("b");
+            assert!(!desk.add("c"));
+            assert!(!desk.is_pending("a") && !desk.is_pending("b"));
+        });
+        assert!(desk.left().is_empty());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_cut_back_is_as_long_as_before() {
+        let mut desk = Desk::open("cut", 1 << 20);
+        assert!(desk.add("a"));
+        let len = desk.writer.logs[0].as_ref().unwrap().file.len();
+        failing(&[Step::Cut], || {
+            desk.apply("a");
+            desk.write();
+            assert!(desk.is_pending("a"));
+        });
+        assert_eq!(desk.writer.logs[0].as_ref().unwrap().file.len(), len);
+        assert!(desk.add("b"));
+        assert!(!desk.is_pending("a"));
+        assert_eq!(desk.left(), ["b"]);
+    }
+
+    #[test]
+    fn what_is_too_old_stays_until_that_is_written() {
+        let mut desk = Desk::open("old", 1 << 20);
+        assert!(desk.add("a") && desk.add("b"));
+        desk.settings.age_max = Duration::from_secs(1);
+        desk.log.follow(&desk.settings);
+        failing(&[Step::Append, Step::Cut], || desk.write());
+        assert!(desk.is_pending("a"));
+        assert_eq!(desk.log.figures.dropped.load(Ordering::Relaxed), 0);
+        desk.write();
+        assert!(!desk.is_pending("a"));
+        assert_eq!(desk.log.figures.dropped.load(Ordering::Relaxed), 2);
+        assert!(desk.left().is_empty());
     }
 
     #[test]
