@@ -39,6 +39,50 @@ pub struct Found {
     pub next: u64,
     /// Bytes behind the last sound record, which have been cut off.
     pub torn: u64,
+    /// Bytes that are no record, before sound ones.
+    pub bad: u64,
+}
+
+impl Found {
+    /// Take up what these say. A process that died while it wrote leaves
+    /// something behind the last record; a disk may spoil any of them, and what
+    /// was acknowledged behind that one is not lost with it.
+    fn read(&mut self, mut rest: &[u8], mut server: impl FnMut(&[u8]) -> u32) {
+        loop {
+            while let Some((record, len)) = record::read(rest) {
+                rest = &rest[len..];
+                self.take(record, &mut server);
+            }
+            let Some(skipped) = record::next_sound(rest) else {
+                self.torn = rest.len() as u64;
+                return;
+            };
+            self.bad += skipped as u64;
+            rest = &rest[skipped..];
+        }
+    }
+
+    fn take(&mut self, record: Record<'_>, server: &mut impl FnMut(&[u8]) -> u32) {
+        match record {
+            Record::Waits {
+                seq,
+                unix_ms,
+                server: name,
+                key,
+            } => {
+                self.next = self.next.max(seq.saturating_add(1));
+                let pending = Pending {
+                    server: server(name),
+                    key: key.into(),
+                    unix_ms,
+                };
+                self.index.insert(seq, pending);
+            }
+            Record::Gone(seq) => {
+                self.index.remove(seq);
+            }
+        }
+    }
 }
 
 impl LogFile {
@@ -67,33 +111,11 @@ impl LogFile {
             sync_directory(path)?;
             bytes = MAGIC.to_vec();
         }
-        let Some(mut rest) = bytes.strip_prefix(MAGIC) else {
+        let Some(records) = bytes.strip_prefix(MAGIC) else {
             let why = "it is there already, and no delete log";
             return Err(io::Error::new(io::ErrorKind::InvalidData, why));
         };
-        while let Some((record, len)) = record::read(rest) {
-            rest = &rest[len..];
-            match record {
-                Record::Waits {
-                    seq,
-                    unix_ms,
-                    server: name,
-                    key,
-                } => {
-                    found.next = found.next.max(seq.saturating_add(1));
-                    let pending = Pending {
-                        server: server(name),
-                        key: key.into(),
-                        unix_ms,
-                    };
-                    found.index.insert(seq, pending);
-                }
-                Record::Gone(seq) => {
-                    found.index.remove(seq);
-                }
-            }
-        }
-        found.torn = rest.len() as u64;
+        found.read(records, &mut server);
         let mut log = LogFile {
             path: path.to_owned(),
             file,
@@ -308,6 +330,28 @@ mod tests {
         log.append(&waits(4, "d")).unwrap();
         drop(log);
         assert_eq!(keys(&path), (vec!["b".to_owned(), "d".to_owned()], 5));
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    /// A disk may spoil what it has kept, a length or anything behind it.
+    #[test]
+    fn a_spoilt_record_takes_no_other_with_it() {
+        let path = path("spoilt");
+        let names = ["a", "b", "c"];
+        let records: Vec<Vec<u8>> = (1..).zip(names).map(|(seq, key)| waits(seq, key)).collect();
+        let whole = [&MAGIC[..], &records.concat()].concat();
+        let second = MAGIC.len() + records[0].len();
+        for at in second..second + records[1].len() {
+            let mut spoilt = whole.clone();
+            spoilt[at] ^= 4;
+            std::fs::write(&path, &spoilt).unwrap();
+            let (mut log, found) = LogFile::open(&path, |_| 0).unwrap();
+            assert_eq!((found.bad, found.torn), (records[1].len() as u64, 0));
+            log.append(&waits(4, "d")).unwrap();
+            drop(log);
+            let left = ["a", "c", "d"].map(str::to_owned).to_vec();
+            assert_eq!(keys(&path), (left, 5), "byte {at}");
+        }
         std::fs::remove_file(&path).unwrap();
     }
 

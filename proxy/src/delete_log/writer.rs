@@ -190,8 +190,21 @@ impl Writer {
     fn open(&mut self, settings: &running::DeleteLog, mut names: Names) -> io::Result<Arc<Shared>> {
         let own = names.len();
         let (file, found) = LogFile::open(&settings.path, |name| names.number(name))?;
-        let Found { index, next, torn } = found;
+        let Found {
+            index,
+            next,
+            torn,
+            bad,
+        } = found;
         let path = settings.path.display();
+        if bad > 0 {
+            error!(
+                %path,
+                bytes = bad,
+                "the delete log is damaged: what could be read is used, but a delete may \
+                 have been lost, and one that was applied may be applied again"
+            );
+        }
         if torn > 0 {
             warn!(
                 %path,
