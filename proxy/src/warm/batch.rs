@@ -4,6 +4,7 @@
 //! copied, refused, or not there. Keys whose server was lost are not finished,
 //! and so hold the checkpoint back.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -49,8 +50,11 @@ async fn read(work: &Work, source: &Source, keys: Vec<Vec<u8>>) -> Result<Vec<It
     let mut items = Vec::new();
     let mut keys = keys;
     while !keys.is_empty() {
-        let asked = Instant::now();
+        // Of the attempt that was answered: an outage takes nothing off a time
+        // to live that is told behind it.
+        let asked = Cell::new(Instant::now());
         let ask = |out: &mut Vec<u8>| {
+            asked.set(Instant::now());
             for key in &keys {
                 encode_read(pool, out, key);
             }
@@ -61,7 +65,7 @@ async fn read(work: &Work, source: &Source, keys: Vec<Vec<u8>>) -> Result<Vec<It
         let mut later = Vec::new();
         let mut why = String::new();
         for (at, key) in keys.into_iter().enumerate() {
-            match found(pool, &replies, at, &key, asked) {
+            match found(pool, &replies, at, &key, asked.get()) {
                 Found::Item(item) => {
                     source.weigh(item.data.len());
                     items.push(item);
