@@ -197,6 +197,10 @@ fn a_checkpoint_of_another_job_is_refused() {
     check(&["--match", "user:"], "another choice of keys");
     house.configure("", "distribution = \"jump\"");
     check(&[], "another target pool");
+    house.configure("", "salt = \"x\"");
+    check(&[], "another target pool");
+    house.configure("salt = \"x\"", "");
+    check(&[], "another source pool");
     std::fs::write(&path, "{}").unwrap();
     check(&[], "is not a checkpoint");
 }

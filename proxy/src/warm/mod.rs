@@ -198,13 +198,14 @@ impl Side {
             .collect();
         let pool = self.pool();
         format!(
-            "{} {} database {} {} {:?} {:?} tag {:?}: {}",
+            "{} {} database {} {} {:?} {:?} salt \"{}\" tag {:?}: {}",
             spec.name,
             pool.map_or("", |pool| pool.protocol.name()),
             pool.map_or(0, |pool| pool.database),
             spec.distribution,
             spec.hash,
             spec.byte_sign,
+            spec.salt.escape_ascii(),
             spec.hash_tag,
             servers.join(" ")
         )
