@@ -10,10 +10,12 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::Output;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use emberline_protocol::redis::encode;
+use serde_json::Value;
 use support::{Scripted, TempDir, drain_requests};
 use warm_support::{checkpoint, emberline, said, summary};
 
@@ -52,22 +54,24 @@ impl Pair {
         command.args(args).output().unwrap()
     }
 
-    /// With a checkpoint that says how far the source was.
-    fn warm_from(&self, instance: &str, cursor: u64) -> Output {
+    /// With a checkpoint that says how far the source was; how far it is then.
+    fn warm_from(&self, instance: &str, cursor: u64) -> (Output, Value) {
         let path = self.path("state.json");
         let file = path.to_str().unwrap();
-        let output = self.warm(&["--checkpoint", file, "--dry-run"]);
-        // A dry run writes none: a run of no keys does.
-        drop(output);
-        let mut state = checkpoint(&path).unwrap();
-        let servers = state["servers"].as_object_mut().unwrap();
-        for server in servers.values_mut() {
+        let mut state = checkpoint(&path).unwrap_or_else(|| {
+            self.warm(&["--checkpoint", file]);
+            checkpoint(&path).unwrap()
+        });
+        for server in state["servers"].as_object_mut().unwrap().values_mut() {
             server["instance"] = instance.into();
             server["cursor"] = cursor.into();
             server["done"] = false.into();
         }
         std::fs::write(&path, state.to_string()).unwrap();
-        self.warm(&["--checkpoint", file])
+        let output = self.warm(&["--checkpoint", file, "--retry-for", "30s"]);
+        let state = checkpoint(&path).unwrap();
+        let mut servers = state["servers"].as_object().unwrap().values();
+        (output, servers.next().unwrap().clone())
     }
 }
 
@@ -132,5 +136,111 @@ fn an_outage_takes_nothing_off_a_time_to_live() {
     let output = Pair::new(source.address(), target.address()).warm(&[]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     assert_eq!(summary(&output)["copied"], 1, "{}", said(&output));
+    assert_eq!(told.lock().unwrap().len(), 1);
+}
+
+/// A source whose answers to `INFO` and `SCAN` are as told, from the second run
+/// on; the first finds nothing.
+fn told_source(
+    say: impl Fn(&str, &[Vec<u8>]) -> Say + Send + Sync + 'static,
+) -> (Scripted, Arc<Mutex<Vec<String>>>) {
+    let (asked, first) = (Arc::new(Mutex::new(Vec::new())), AtomicBool::new(true));
+    let asking = Arc::clone(&asked);
+    let server = server(move |args, _| match &args[0][..] {
+        b"INFO" if first.load(Ordering::Relaxed) => info("first"),
+        b"SCAN" if first.swap(false, Ordering::Relaxed) => page(0, &[]),
+        b"INFO" => say("INFO", args),
+        b"SCAN" => {
+            let cursor = String::from_utf8_lossy(&args[1]).into_owned();
+            asking.lock().unwrap().push(cursor);
+            say("SCAN", args)
+        }
+        b"DUMP" => Some(bulk("value")),
+        b"PTTL" => Some(b":-1\r\n".to_vec()),
+        b"DBSIZE" => Some(b":1\r\n".to_vec()),
+        _ => Some(b"+PONG\r\n".to_vec()),
+    });
+    (server, asked)
+}
+
+/// Between learning that the server is another one and its first page, the
+/// connection is lost: the old cursor must not be written beside the new name.
+#[test]
+fn a_cursor_is_never_another_servers() {
+    let (source, asked) = told_source(|command, _| match command {
+        "INFO" => info("new"),
+        _ => Some(b"-ERR no such luck\r\n".to_vec()),
+    });
+    let (target, _) = target();
+    let pair = Pair::new(source.address(), target.address());
+    let (output, state) = pair.warm_from("old", 100);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert_eq!(*asked.lock().unwrap(), ["0"]);
+    assert_eq!(
+        (&state["instance"], &state["cursor"]),
+        (&"new".into(), &0.into())
+    );
+}
+
+#[test]
+fn a_page_of_another_server_begins_anew_also_at_the_second_attempt() {
+    let scans = AtomicUsize::new(0);
+    let (source, asked) = told_source(move |command, _| match command {
+        "INFO" => info("new"),
+        _ => match scans.fetch_add(1, Ordering::Relaxed) {
+            0 => None,
+            1 => page(7, &["key"]),
+            _ => Some(b"-ERR no such luck\r\n".to_vec()),
+        },
+    });
+    let (target, told) = target();
+    let pair = Pair::new(source.address(), target.address());
+    let (_, state) = pair.warm_from("old", 100);
+    assert_eq!(*asked.lock().unwrap(), ["0", "0", "7"]);
+    assert_eq!(told.lock().unwrap().len(), 1);
+    assert_eq!(
+        (&state["instance"], &state["cursor"]),
+        (&"new".into(), &7.into())
+    );
+}
+
+/// A script that runs, a replica without its master, a server that loads: all
+/// of them end, and none of them is another server.
+#[test]
+fn a_busy_source_is_waited_for_and_goes_on_where_it_was() {
+    let (infos, scans) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let (source, asked) = told_source(move |command, _| match command {
+        "INFO" => match infos.fetch_add(1, Ordering::Relaxed) {
+            0 => Some(b"-LOADING it is not there yet\r\n".to_vec()),
+            1 => Some(b"-BUSY a script runs\r\n".to_vec()),
+            _ => info("same"),
+        },
+        _ => match scans.fetch_add(1, Ordering::Relaxed) {
+            0 => Some(b"-BUSY a script runs\r\n".to_vec()),
+            1 => Some(b"-MASTERDOWN no link\r\n".to_vec()),
+            _ => page(0, &["key"]),
+        },
+    });
+    let (target, told) = target();
+    let pair = Pair::new(source.address(), target.address());
+    let (output, state) = pair.warm_from("same", 100);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(*asked.lock().unwrap(), ["100", "100", "100"]);
+    assert_eq!(told.lock().unwrap().len(), 1);
+    assert_eq!(state["done"], true);
+}
+
+/// Without the right to `INFO` nobody knows whether it is the same server.
+#[test]
+fn a_source_that_may_not_say_who_it_is_begins_anew() {
+    let (source, asked) = told_source(|command, _| match command {
+        "INFO" => Some(b"-NOPERM no\r\n".to_vec()),
+        _ => page(0, &["key"]),
+    });
+    let (target, told) = target();
+    let pair = Pair::new(source.address(), target.address());
+    let (output, _) = pair.warm_from("same", 100);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(*asked.lock().unwrap(), ["0"]);
     assert_eq!(told.lock().unwrap().len(), 1);
 }

@@ -18,6 +18,7 @@ mod checkpoint;
 mod endpoint;
 mod frontier;
 pub mod hot;
+mod instance;
 mod item;
 mod keys;
 mod limit;

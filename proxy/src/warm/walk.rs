@@ -21,7 +21,7 @@ use super::endpoint::{Endpoint, Failed};
 use super::frontier::Frontier;
 use super::keys::Keys;
 use super::link::{Fault, Link};
-use super::{item, memcached, redis};
+use super::{instance, item, memcached, redis};
 use crate::running::{Pool, Protocol};
 
 /// Keys of a page, about.
@@ -41,6 +41,9 @@ const CRAWLER: Duration = Duration::from_secs(60);
 pub struct Walk {
     prefix: Vec<u8>,
     instance: String,
+    /// The server was found to be another than before, and no page has said so
+    /// yet: what was found earlier is still counted.
+    anew: bool,
     state: State,
     /// Redis: where the next page begins.
     cursor: u64,
@@ -79,6 +82,7 @@ impl Walk {
         let walk = Walk {
             prefix: prefix.to_vec(),
             instance: progress.instance,
+            anew: false,
             state: match progress.done {
                 true => State::End,
                 false => State::Unconnected,
@@ -100,8 +104,12 @@ impl Walk {
     pub fn progress(&self, frontier: &Frontier) -> Progress {
         Progress {
             instance: self.instance.clone(),
-            done: self.ended() && frontier.is_clear(),
-            cursor: frontier.position(),
+            done: self.ended() && frontier.is_clear() && !self.anew,
+            // The old one means nothing to a new server.
+            cursor: match self.anew {
+                true => 0,
+                false => frontier.position(),
+            },
             slices: self.slices,
         }
     }
@@ -133,7 +141,6 @@ impl Walk {
     }
 
     async fn scan(&mut self, pool: &Pool, end: &Endpoint) -> Result<Option<Page>, Fault> {
-        let mut anew = false;
         let mut link = match std::mem::replace(&mut self.state, State::Unconnected) {
             State::Scanning(link) => link,
             State::End => {
@@ -142,11 +149,9 @@ impl Walk {
             }
             State::Unconnected => {
                 let mut link = end.open(pool).await?;
-                link.output.extend_from_slice(b"INFO server\r\n");
-                let info = link.ask(1).await?;
-                let instance = redis::run_id(info.reply(0)).unwrap_or_default();
-                if instance.is_empty() || instance != self.instance {
-                    (self.instance, self.cursor, anew) = (instance, 0, true);
+                let instance = instance::ask(&mut link, pool.protocol).await?;
+                if !instance::is_same(pool.protocol, &self.instance, &instance) {
+                    (self.instance, self.cursor, self.anew) = (instance, 0, true);
                 }
                 link
             }
@@ -156,7 +161,7 @@ impl Walk {
         let reply = replies.reply(0);
         let Some((next, keys)) = redis::scanned(reply) else {
             let text = format!("it refused SCAN: {}", item::words(reply));
-            return Err(match reply.starts_with(b"-LOADING") {
+            return Err(match redis::again(reply) {
                 true => Fault::Lost(text),
                 false => Fault::Refused(text),
             });
@@ -170,19 +175,18 @@ impl Walk {
             position,
             keys,
             next,
-            anew,
+            anew: std::mem::take(&mut self.anew),
         }))
     }
 
     async fn dump(&mut self, pool: &Pool, end: &Endpoint) -> Result<Option<Page>, Fault> {
-        let mut anew = false;
         if self.keys.is_none() {
             if self.ended() || self.slices > 0 && self.slice >= self.slices {
                 self.state = State::End;
                 return Ok(None);
             }
             let mut link = end.open(pool).await?;
-            anew = self.recognise(&mut link).await?;
+            self.recognise(&mut link).await?;
             self.keys = Some(self.keys_of(link).await?);
         }
         let Some(keys) = &mut self.keys else {
@@ -198,24 +202,26 @@ impl Walk {
             position,
             keys: page,
             next: self.slice,
-            anew,
+            anew: std::mem::take(&mut self.anew),
         }))
     }
 
-    /// See how many slices there are to be. Whether this is another server, or
-    /// another life of it, than before.
-    async fn recognise(&mut self, link: &mut Link) -> Result<bool, Fault> {
-        link.output.extend_from_slice(b"stats\r\n");
+    /// See whether this is another server, or another life of it, than before,
+    /// and how many slices there are to be then.
+    async fn recognise(&mut self, link: &mut Link) -> Result<(), Fault> {
+        link.output
+            .extend_from_slice(instance::question(Protocol::Memcached));
         let stats = link.ask(1).await?;
-        let number = |name| memcached::statistic(stats.reply(0), name).unwrap_or(0);
-        let born = number("time").saturating_sub(number("uptime"));
-        let same = self.slices > 0 && instance_is(&self.instance, number("pid"), born);
-        if !same {
-            self.instance = format!("{} {born}", number("pid"));
-            self.slices = number("curr_items").div_ceil(SLICE).max(SLICES_MIN);
-            self.slice = 0;
+        let stats = stats.reply(0);
+        let instance = instance::read(Protocol::Memcached, stats)?;
+        let same = instance::is_same(Protocol::Memcached, &self.instance, &instance);
+        if self.slices == 0 || !same {
+            let items = memcached::statistic(stats, "curr_items").unwrap_or(0);
+            self.instance = instance;
+            self.slices = items.div_ceil(SLICE).max(SLICES_MIN);
+            (self.slice, self.anew) = (0, true);
         }
-        Ok(!same)
+        Ok(())
     }
 
     /// Dump everything and keep this slice.
@@ -307,25 +313,9 @@ fn read_dump(input: &mut Vec<u8>, mut each: impl FnMut(Vec<u8>)) -> Result<bool,
     Ok(false)
 }
 
-/// The second of a server's birth is known to one or two.
-fn instance_is(instance: &str, pid: u64, born: u64) -> bool {
-    let mut words = instance.split(' ').map(str::parse::<u64>);
-    let then = (words.next(), words.next());
-    matches!(then, (Some(Ok(then)), Some(Ok(at))) if then == pid && at.abs_diff(born) <= 2)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_server_is_known_again_by_its_process_and_birth() {
-        assert!(instance_is("17 1700000000", 17, 1_700_000_001));
-        assert!(!instance_is("17 1700000000", 18, 1_700_000_000));
-        assert!(!instance_is("17 1700000000", 17, 1_700_000_009));
-        assert!(!instance_is("", 17, 0));
-        assert!(!instance_is("x y", 17, 0));
-    }
 
     #[test]
     fn every_key_is_in_one_slice_and_they_are_alike() {
