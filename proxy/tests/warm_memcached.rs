@@ -190,6 +190,23 @@ fn slices_of_a_restarted_server_are_not_trusted() {
     assert_eq!(summary["seen"], 500, "{summary:#}");
 }
 
+#[test]
+fn a_target_that_was_restarted_is_filled_again() {
+    let Some(mut house) = House::memcached(1, 2) else {
+        return;
+    };
+    fill_all(&house, 500);
+    let path = house.path("state.json");
+    let file = path.to_str().unwrap();
+    house.warm(&["--checkpoint", file]);
+    house.new[0].restart();
+    assert_eq!(size(&house.new[0]), 0);
+    let summary = house.warm(&["--checkpoint", file]);
+    let name = house.new[0].address().to_string();
+    assert_eq!(summary["restarted"], serde_json::json!([name]));
+    all_there(&house, 500);
+}
+
 /// A slow reader of a dump makes memcached hold locks; a dump of a few keys
 /// fits into the buffers between and would not show it.
 #[test]

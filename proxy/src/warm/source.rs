@@ -62,6 +62,14 @@ impl Source {
         }
     }
 
+    /// Forget how far it was copied.
+    pub fn begin_anew(&self, options: &Options) {
+        let (walk, frontier) = Walk::new(&options.prefix, Progress::default());
+        self.walk.replace(Some(walk));
+        self.frontier.replace(frontier);
+        self.progress.take();
+    }
+
     /// What a later run needs to know.
     pub fn progress(&self) -> Progress {
         // The walk is out while it waits for a page; then what it said last
