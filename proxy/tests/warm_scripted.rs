@@ -6,7 +6,7 @@
 mod support;
 mod warm_support;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::Output;
@@ -243,4 +243,124 @@ fn a_source_that_may_not_say_who_it_is_begins_anew() {
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     assert_eq!(*asked.lock().unwrap(), ["0"]);
     assert_eq!(told.lock().unwrap().len(), 1);
+}
+
+/// A source with so many keys, of so many bytes each, that counts.
+struct Counting {
+    server: Scripted,
+    /// How many keys were asked for at a time.
+    batches: Arc<Mutex<Vec<usize>>>,
+    /// How many keys were to be walked over at a time.
+    pages: Arc<Mutex<Vec<usize>>>,
+    pings: Arc<AtomicUsize>,
+}
+
+impl Counting {
+    fn start(keys: usize, bytes: usize) -> Counting {
+        Counting::slow(keys, bytes, Duration::ZERO, 0)
+    }
+
+    /// Each `PING` takes `ping`, and the first page waits for `pings` of them.
+    fn slow(keys: usize, bytes: usize, ping: Duration, first: usize) -> Counting {
+        let batches: Arc<Mutex<Vec<usize>>> = Arc::default();
+        let pages: Arc<Mutex<Vec<usize>>> = Arc::default();
+        let pings = Arc::new(AtomicUsize::new(0));
+        let counts = (Arc::clone(&batches), Arc::clone(&pages), Arc::clone(&pings));
+        let server = Scripted::start(move |mut stream, _| {
+            let (batches, pages, pings) = &counts;
+            while let Some(requests) = a_batch(&mut stream) {
+                let dumps = requests.iter().filter(|args| args[0] == b"DUMP").count();
+                if dumps > 0 {
+                    batches.lock().unwrap().push(dumps);
+                }
+                for args in requests {
+                    let reply = match &args[0][..] {
+                        b"PING" => {
+                            std::thread::sleep(ping);
+                            pings.fetch_add(1, Ordering::Relaxed);
+                            b"+PONG\r\n".to_vec()
+                        }
+                        b"SCAN" => {
+                            while pings.load(Ordering::Relaxed) < first {
+                                std::thread::sleep(Duration::from_millis(1));
+                            }
+                            let number = |at: usize| String::from_utf8_lossy(&args[at]).parse();
+                            let (cursor, count): (usize, usize) =
+                                (number(1).unwrap(), number(3).unwrap());
+                            pages.lock().unwrap().push(count);
+                            let end = (cursor + count).min(keys);
+                            let names: Vec<String> =
+                                (cursor..end).map(|i| format!("key:{i}")).collect();
+                            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                            let next = if end == keys { 0 } else { end as u64 };
+                            page(next, &names).unwrap()
+                        }
+                        b"DUMP" => bulk(&"v".repeat(bytes)),
+                        b"PTTL" => b":-1\r\n".to_vec(),
+                        b"DBSIZE" => format!(":{keys}\r\n").into_bytes(),
+                        _ => info("counting").unwrap(),
+                    };
+                    if stream.write_all(&reply).is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+        Counting {
+            server,
+            batches,
+            pages,
+            pings,
+        }
+    }
+}
+
+/// Requests that were written at once: whoever asks for values waits for the
+/// answers before it asks on.
+fn a_batch(stream: &mut TcpStream) -> Option<Vec<Vec<Vec<u8>>>> {
+    let (mut buffer, mut more) = (Vec::new(), [0; 65536]);
+    stream
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .unwrap();
+    loop {
+        match stream.read(&mut more) {
+            Ok(0) => return None,
+            Ok(count) => buffer.extend_from_slice(&more[..count]),
+            Err(_) if buffer.is_empty() => return None,
+            Err(_) => return Some(requests(&buffer)),
+        }
+        // A lone question is answered at once.
+        if !buffer.windows(4).any(|word| word == b"PTTL") {
+            return Some(requests(&buffer));
+        }
+        stream
+            .set_read_timeout(Some(Duration::from_millis(20)))
+            .unwrap();
+    }
+}
+
+fn requests(mut bytes: &[u8]) -> Vec<Vec<Vec<u8>>> {
+    use emberline_protocol::redis::{Limits, Parser, Step};
+    let (mut parser, mut found) = (Parser::default(), Vec::new());
+    while let Ok(Step::Frame { len, .. }) = parser.parse(bytes, &Limits::default()) {
+        found.push(parser.args(bytes).map(<[u8]>::to_vec).collect());
+        bytes = &bytes[len..];
+    }
+    found
+}
+
+/// 256 keys at once, of a length that nobody knows yet, may be any number of
+/// bytes.
+#[test]
+fn long_values_are_asked_for_a_few_at_a_time() {
+    let source = Counting::start(20, 3 << 20);
+    let (target, told) = target();
+    let output = Pair::new(source.server.address(), target.address()).warm(&["--concurrency", "1"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(summary(&output)["copied"], 20);
+    assert_eq!(told.lock().unwrap().len(), 20);
+    // 24 MiB are too much at a time; each half of them is not.
+    let batches = source.batches.lock().unwrap();
+    assert_eq!(batches[..3], [8, 4, 4], "{batches:?}");
+    assert!(batches[3..].iter().all(|size| *size <= 4), "{batches:?}");
 }

@@ -14,7 +14,7 @@ use super::Work;
 use super::endpoint::{Endpoint, Failed};
 use super::frontier::PageId;
 use super::item::{Found, Item, Wrote};
-use super::link::{Fault, Replies};
+use super::link::{Fault, INPUT_MAX, Replies};
 use super::source::Source;
 use super::{memcached, redis};
 use crate::running::{Pool, Protocol};
@@ -28,13 +28,21 @@ pub struct Batch {
     pub keys: Vec<Vec<u8>>,
 }
 
+/// Bytes that a source may answer to several keys. More of them are asked for
+/// one by one: nobody knows how long a value is before it comes.
+const REPLIES_MAX: usize = 16 << 20;
+
 /// Copy a batch.
 pub async fn copy(work: Rc<Work>, source: Rc<Source>, batch: Batch) {
     let keys = batch.keys.len();
-    let lost = match read(&work, &source, batch.keys).await {
-        Ok(items) => deliver_all(&work, items).await,
-        Err(Failed) => keys,
-    };
+    let (mut lost, mut parts) = (0, vec![batch.keys]);
+    while let Some(part) = parts.pop() {
+        let size = part.len();
+        lost += match read(&work, &source, part, &mut parts).await {
+            Ok(items) => deliver_all(&work, items).await,
+            Err(Failed) => size,
+        };
+    }
     work.tally.borrow_mut().undelivered += lost as u64;
     if let Some(page) = batch.page {
         source
@@ -44,62 +52,103 @@ pub async fn copy(work: Rc<Work>, source: Rc<Source>, batch: Batch) {
     }
 }
 
-/// The values that are to be copied.
-async fn read(work: &Work, source: &Source, keys: Vec<Vec<u8>>) -> Result<Vec<Item>, Failed> {
+/// The values that are to be copied. `rest` is given those keys that must be
+/// asked for again, and the halves of what was too much.
+async fn read(
+    work: &Work,
+    source: &Source,
+    keys: Vec<Vec<u8>>,
+    rest: &mut Vec<Vec<Vec<u8>>>,
+) -> Result<Vec<Item>, Failed> {
     let pool = work.from.pool().ok_or(Failed)?;
-    let mut items = Vec::new();
-    let mut keys = keys;
-    while !keys.is_empty() {
-        // Of the attempt that was answered: an outage takes nothing off a time
-        // to live that is told behind it.
-        let asked = Cell::new(Instant::now());
-        let ask = |out: &mut Vec<u8>| {
-            asked.set(Instant::now());
-            for key in &keys {
-                encode_read(pool, out, key);
-            }
-            keys.len() * replies_per_read(pool)
-        };
-        let replies = source.end.ask(pool, ask).await?;
-        let count = keys.len();
-        let mut later = Vec::new();
-        let mut why = String::new();
-        for (at, key) in keys.into_iter().enumerate() {
-            match found(pool, &replies, at, &key, asked.get()) {
-                Found::Item(item) => {
-                    source.weigh(item.data.len());
-                    items.push(item);
-                }
-                Found::Again(words) => {
-                    why = words;
-                    later.push(key);
-                }
-                Found::Gone => work.tally.borrow_mut().gone += 1,
-                Found::Placeholder => work.tally.borrow_mut().placeholders += 1,
-                Found::Refused(words) => {
-                    work.tally
-                        .borrow_mut()
-                        .refuse(&key, &source.end.name, &words);
-                }
-            }
+    // Of the attempt that was answered: an outage takes nothing off a time
+    // to live that is told behind it.
+    let asked = Cell::new(Instant::now());
+    let ask = |out: &mut Vec<u8>| {
+        asked.set(Instant::now());
+        for key in &keys {
+            encode_read(pool, out, key);
         }
-        keys = later;
-        if keys.len() < count {
-            source.end.answered();
-        }
-        if !keys.is_empty() {
-            source.end.again(Fault::Lost(why)).await?;
-        }
-    }
+        keys.len() * replies_per_read(pool)
+    };
+    let most = match keys.len() {
+        1 => INPUT_MAX,
+        _ => REPLIES_MAX,
+    };
+    let Some(replies) = source.end.ask_within(pool, most, ask).await? else {
+        work.bytes.borrow_mut().take(most, Instant::now());
+        split(work, source, keys, rest);
+        return Ok(Vec::new());
+    };
+    source.trust(keys.len());
+    let items = sort(work, source, pool, keys, &replies, asked.get(), rest).await;
     let bytes = items.iter().map(|item| item.data.len()).sum();
     work.bytes.borrow_mut().take(bytes, Instant::now());
+    Ok(keep(work, items))
+}
+
+/// These keys' values were too much at a time.
+fn split(work: &Work, source: &Source, mut keys: Vec<Vec<u8>>, rest: &mut Vec<Vec<Vec<u8>>>) {
+    source.distrust(keys.len());
+    if let [key] = &keys[..] {
+        let mut tally = work.tally.borrow_mut();
+        tally.refuse(key, &source.end.name, &Fault::TooLong.to_string());
+        return;
+    }
+    let half = keys.split_off(keys.len() / 2);
+    rest.extend([half, keys]);
+}
+
+/// Tell what was found from what was not.
+async fn sort(
+    work: &Work,
+    source: &Source,
+    pool: &Pool,
+    keys: Vec<Vec<u8>>,
+    replies: &Replies,
+    asked: Instant,
+    rest: &mut Vec<Vec<Vec<u8>>>,
+) -> Vec<Item> {
+    let (mut items, mut later, mut why) = (Vec::new(), Vec::new(), String::new());
+    let count = keys.len();
+    for (at, key) in keys.into_iter().enumerate() {
+        match found(pool, replies, at, &key, asked) {
+            Found::Item(item) => {
+                source.weigh(item.data.len());
+                items.push(item);
+            }
+            Found::Again(words) => {
+                why = words;
+                later.push(key);
+            }
+            Found::Gone => work.tally.borrow_mut().gone += 1,
+            Found::Placeholder => work.tally.borrow_mut().placeholders += 1,
+            Found::Refused(words) => {
+                let mut tally = work.tally.borrow_mut();
+                tally.refuse(&key, &source.end.name, &words);
+            }
+        }
+    }
+    if later.len() < count {
+        source.end.answered();
+    }
+    if !later.is_empty() {
+        rest.push(later);
+        // Once it is given up, whoever asks for them hears of it.
+        let _ = source.end.again(Fault::Lost(why)).await;
+    }
+    items
+}
+
+/// Those that have enough time left.
+fn keep(work: &Work, mut items: Vec<Item>) -> Vec<Item> {
     let min = work.options.min_ttl;
     items.retain(|item| {
         let short = item.left.is_some_and(|left| left < min);
         work.tally.borrow_mut().short += u64::from(short);
         !short
     });
-    Ok(items)
+    items
 }
 
 fn replies_per_read(pool: &Pool) -> usize {

@@ -97,7 +97,7 @@ async fn life_of(pool: &Pool, end: &Endpoint) -> Result<String, Failed> {
                 end.answered();
                 return Ok(life);
             }
-            Err(Fault::Refused(why) | Fault::Lost(why)) => end.again(Fault::Lost(why)).await?,
+            Err(fault) => end.again(Fault::Lost(fault.to_string())).await?,
         }
     }
 }

@@ -20,6 +20,9 @@ use crate::running::{Pool, Protocol, Server};
 /// Bytes that a batch should have at most, going by the values seen so far.
 const BATCH_BYTES: f64 = (1 << 20) as f64;
 
+/// Keys of the first batches, while nobody knows how long values are.
+const TRUST: usize = 8;
+
 /// See the module's description.
 #[derive(Debug)]
 pub struct Source {
@@ -33,6 +36,8 @@ pub struct Source {
     pub frontier: RefCell<Frontier>,
     /// Bytes of a value, on average, of late.
     value: Cell<f64>,
+    /// Keys of a batch at most: twice as many as were ever answered at a time.
+    trust: Cell<usize>,
     walk: RefCell<Option<Walk>>,
     /// As of the last page.
     progress: RefCell<Progress>,
@@ -57,6 +62,7 @@ impl Source {
             probed: Arc::new(probed),
             frontier: RefCell::new(frontier),
             value: Cell::new(0.0),
+            trust: Cell::new(TRUST),
             walk: RefCell::new(Some(walk)),
             progress: RefCell::new(progress),
         }
@@ -92,10 +98,22 @@ impl Source {
         self.value.set(before + (bytes as f64 - before) / 64.0);
     }
 
+    /// A batch of so many keys was answered.
+    pub fn trust(&self, keys: usize) {
+        let grown = keys.saturating_mul(2).min(BATCH);
+        self.trust.set(self.trust.get().max(grown));
+    }
+
+    /// The answers to a batch of so many keys were too long.
+    pub fn distrust(&self, keys: usize) {
+        self.trust.set((keys / 2).max(1));
+    }
+
     /// Keys of the next batch: what the pace allows, and not too many bytes.
     fn portion(&self, work: &Work) -> usize {
         let light = (BATCH_BYTES / self.value.get().max(1.0)) as usize;
-        let most = BATCH.min(self.probed.allowed()).min(light.max(1));
+        let most = self.trust.get().min(self.probed.allowed());
+        let most = most.min(light.max(1));
         work.keys.borrow().portion(most)
     }
 
