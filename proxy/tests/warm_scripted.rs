@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use emberline_protocol::redis::encode;
 use serde_json::Value;
 use support::{Scripted, TempDir, drain_requests};
-use warm_support::{checkpoint, emberline, said, summary};
+use warm_support::{Running, checkpoint, emberline, said, summary, until};
 
 /// What a scripted server says to a request; `None`: it ends the connection.
 type Say = Option<Vec<u8>>;
@@ -52,6 +52,13 @@ impl Pair {
         let mut command = emberline(&["warm", "-c", config.to_str().unwrap(), "--json"]);
         command.args(["--from", "old", "--to", "new"]);
         command.args(args).output().unwrap()
+    }
+
+    fn start(&self, args: &[&str]) -> Running {
+        let config = self.path("emberline.toml");
+        let mut command = emberline(&["warm", "-c", config.to_str().unwrap(), "--json"]);
+        command.args(["--from", "old", "--to", "new"]).args(args);
+        Running::start(command)
     }
 
     /// With a checkpoint that says how far the source was; how far it is then.
@@ -363,4 +370,83 @@ fn long_values_are_asked_for_a_few_at_a_time() {
     let batches = source.batches.lock().unwrap();
     assert_eq!(batches[..3], [8, 4, 4], "{batches:?}");
     assert!(batches[3..].iter().all(|size| *size <= 4), "{batches:?}");
+}
+
+impl Counting {
+    /// What is asked of it until it has seen so many more probes.
+    fn await_probes(&self, more: usize) {
+        let before = self.pings.load(Ordering::Relaxed);
+        until("probes", || {
+            self.pings.load(Ordering::Relaxed) >= before + more
+        });
+    }
+
+    /// A run that would end in no time and is slow; how many keys were asked for
+    /// when it has gone on for twenty probes.
+    fn asked_by(&self, pair: &Pair, args: &[&str]) -> usize {
+        let mut run = pair.start(args);
+        until("the first batch", || {
+            !self.batches.lock().unwrap().is_empty()
+        });
+        self.await_probes(20);
+        run.kill();
+        self.batches.lock().unwrap().iter().sum()
+    }
+}
+
+#[test]
+fn a_rate_holds_the_copy_back() {
+    let source = Counting::start(5000, 10);
+    let (target, _) = target();
+    let pair = Pair::new(source.server.address(), target.address());
+    let asked = source.asked_by(&pair, &["--rate", "20"]);
+    assert!((1..1000).contains(&asked), "{asked}");
+    let batches = source.batches.lock().unwrap();
+    assert!(batches.iter().all(|size| *size <= 2), "{batches:?}");
+}
+
+#[test]
+fn a_bandwidth_holds_the_copy_back() {
+    let source = Counting::start(5000, 10_000);
+    let (target, _) = target();
+    let pair = Pair::new(source.server.address(), target.address());
+    let asked = source.asked_by(&pair, &["--bandwidth", "1KiB", "--concurrency", "1"]);
+    // The second batch may be on its way when the first is weighed.
+    assert!((8..=24).contains(&asked), "{asked}");
+}
+
+/// Keys that nobody wants are looked at all the same.
+#[test]
+fn a_rate_holds_the_walk_back() {
+    let source = Counting::start(50_000, 10);
+    let (target, _) = target();
+    let pair = Pair::new(source.server.address(), target.address());
+    let mut run = pair.start(&["--rate", "20", "--match", "other:"]);
+    until("the first page", || {
+        !source.pages.lock().unwrap().is_empty()
+    });
+    source.await_probes(20);
+    run.kill();
+    let pages = source.pages.lock().unwrap().len();
+    assert!((1..10).contains(&pages), "{pages}");
+}
+
+/// Every probe takes longer than is allowed.
+#[test]
+fn a_slow_source_is_asked_for_little() {
+    let source = Counting::slow(200, 10, Duration::from_millis(20), 12);
+    let (target, _) = target();
+    let pair = Pair::new(source.server.address(), target.address());
+    let output = pair.warm(&["--source-p99", "5ms"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let summary = summary(&output);
+    assert_eq!(summary["copied"], 200);
+    let sources = summary["sources"].as_object().unwrap();
+    let slowed = sources.values().next().unwrap()["slowed_down"].as_u64();
+    assert!(slowed.unwrap() >= 5, "{summary:#}");
+    // 128 at first, and 4 after five halvings; both were so when it began.
+    let batches = source.batches.lock().unwrap();
+    assert!(batches.iter().all(|size| *size <= 4), "{batches:?}");
+    let pages = source.pages.lock().unwrap();
+    assert!(pages[1..].iter().all(|count| *count <= 4), "{pages:?}");
 }

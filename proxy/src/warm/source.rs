@@ -145,16 +145,26 @@ async fn try_copy(work: &Rc<Work>, source: &Rc<Source>) -> Result<(), Failed> {
         send(work, source, &mut batches, None, hot).await;
     }
     while !work.stopped.get() && !work.is_hopeless() {
-        let page = walk.page(pool, &source.end).await;
+        let page = walk.page(pool, &source.end, &source.probed).await;
         let page = match page {
             Ok(Some(page)) => page,
             Ok(None) | Err(Failed) => break,
         };
+        let walked = match pool.protocol {
+            Protocol::Redis => page.walked,
+            // A dump that is over costs its server nothing more.
+            Protocol::Memcached => 0,
+        };
         let (id, keys) = take_up(work, source, page);
+        let passed = walked.saturating_sub(keys.len());
         // What the walk says of itself holds until it is asked for more.
         source.walk.replace(Some(walk));
         source.progress();
         send(work, source, &mut batches, Some(id), keys).await;
+        if passed > 0 {
+            // Keys that are not copied were looked at, too.
+            wait_for_limits(work, passed).await;
+        }
         let taken = source.walk.borrow_mut().take();
         walk = match taken {
             Some(walk) => walk,
