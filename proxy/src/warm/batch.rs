@@ -293,3 +293,56 @@ fn note(work: &Work, end: &Endpoint, item: &Item, wrote: Wrote) -> Option<String
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::super::{Job, Options, Side};
+    use super::*;
+    use crate::config::{self, Environment, Source as Text};
+
+    /// A copy between servers that nobody asks.
+    fn work() -> Work {
+        let text = "[listeners.main]\nprotocol = \"redis\"\nbind = \"127.0.0.1:1\"\nroute = \"old\"\n\
+                    [pools.old]\nprotocol = \"redis\"\nservers = [\"127.0.0.1:2\"]\n\
+                    [pools.new]\nprotocol = \"redis\"\nservers = [\"127.0.0.1:3\"]\n";
+        let text = Text::new("test".to_owned(), text.to_owned());
+        let (running, _) = config::load(&text, &Environment::process());
+        let running = Arc::new(running.unwrap());
+        let options = Options {
+            replace: false,
+            all: false,
+            only: Default::default(),
+            prefix: Vec::new(),
+            min_ttl: Duration::ZERO,
+            rate: None,
+            bandwidth: None,
+            concurrency: 4,
+            source_p99: None,
+            checkpoint: None,
+            dry_run: false,
+            retry_for: Duration::ZERO,
+            hot: Vec::new(),
+        };
+        let side = |name| Side::named(&running, name).unwrap();
+        Work::new(Job::new(side("old"), side("new"), options).unwrap())
+    }
+
+    #[test]
+    fn what_is_too_much_is_halved_and_a_key_alone_refused() {
+        let (work, mut rest) = (work(), Vec::new());
+        let keys = ["a", "b", "c"].map(|key| key.as_bytes().to_vec());
+        split(&work, &work.sources[0], keys.to_vec(), &mut rest);
+        let [a, b, c] = keys;
+        assert_eq!(rest.pop(), Some(vec![a]));
+        assert_eq!(rest.pop(), Some(vec![b.clone(), c]));
+        split(&work, &work.sources[0], vec![b], &mut rest);
+        assert!(rest.is_empty());
+        let tally = work.tally.borrow();
+        assert_eq!((tally.refused, tally.undelivered), (1, 0));
+        let said = "b at 127.0.0.1:2: its replies are too long";
+        assert_eq!(tally.refusals, [said]);
+    }
+}
