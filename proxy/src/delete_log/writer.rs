@@ -1,7 +1,7 @@
 //! The thread that writes: a batch of whatever has been asked meanwhile, one
 //! fsync for all of it, and then the answers.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -81,7 +81,9 @@ pub enum Job {
 #[derive(Debug, Default)]
 pub struct Writer {
     /// By number.
-    logs: Vec<Option<Seat>>,
+    logs: HashMap<usize, Seat>,
+    /// The next one's number: none is given twice.
+    next: usize,
 }
 
 #[derive(Debug)]
@@ -140,7 +142,7 @@ impl Writer {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            self.logs.iter_mut().flatten().for_each(Seat::write);
+            self.logs.values_mut().for_each(Seat::write);
         }
     }
 
@@ -155,8 +157,7 @@ impl Writer {
                 let _ = answer.send(self.open(&settings, names));
             }
             Job::Close { log } => {
-                let seat = self.logs.get_mut(log).and_then(Option::take);
-                seat.into_iter().for_each(Seat::close);
+                self.logs.remove(&log).into_iter().for_each(Seat::close);
             }
             Job::Append {
                 log,
@@ -165,7 +166,7 @@ impl Writer {
                 unix_ms,
                 answer,
             } => {
-                if let Some(Some(seat)) = self.logs.get_mut(log) {
+                if let Some(seat) = self.logs.get_mut(&log) {
                     let pending = Pending {
                         server,
                         key,
@@ -180,7 +181,7 @@ impl Writer {
                 seq,
                 key,
             } => {
-                if let Some(Some(seat)) = self.logs.get_mut(log) {
+                if let Some(seat) = self.logs.get_mut(&log) {
                     seat.batch.gone.push((server, seq, key));
                 }
             }
@@ -188,6 +189,13 @@ impl Writer {
     }
 
     fn open(&mut self, settings: &running::DeleteLog, mut names: Names) -> io::Result<Arc<Shared>> {
+        // Who had it last is gone, or it would be shared; that it is to be closed
+        // may be behind this in the queue.
+        let before =
+            |(number, seat): (&usize, &Seat)| (seat.log.path == settings.path).then_some(*number);
+        if let Some(number) = self.logs.iter().find_map(before) {
+            self.logs.remove(&number).into_iter().for_each(Seat::close);
+        }
         let own = names.len();
         let (file, found) = LogFile::open(&settings.path, |name| names.number(name))?;
         let Found {
@@ -220,8 +228,8 @@ impl Writer {
                 "deletes of an earlier process wait to be applied"
             );
         }
-        let number = self.logs.iter().position(Option::is_none);
-        let number = number.unwrap_or(self.logs.len());
+        let number = self.next;
+        self.next += 1;
         let log = Arc::new(Shared::new(settings.path.clone(), number, index, names));
         log.follow(settings);
         log.show(file.len());
@@ -232,10 +240,7 @@ impl Writer {
             batch: Batch::default(),
             no_room_until: None,
         };
-        match self.logs.get_mut(number) {
-            Some(free) => *free = Some(seat),
-            None => self.logs.push(Some(seat)),
-        }
+        self.logs.insert(number, seat);
         Ok(log)
     }
 }
@@ -526,7 +531,7 @@ mod tests {
         }
 
         fn write(&mut self) {
-            self.writer.logs.iter_mut().flatten().for_each(Seat::write);
+            self.writer.logs.values_mut().for_each(Seat::write);
         }
 
         fn add(&mut self, key: &str) -> bool {
@@ -591,13 +596,13 @@ mod tests {
     fn a_file_that_cannot_be_cut_back_is_as_long_as_before() {
         let mut desk = Desk::open("cut", 1 << 20);
         assert!(desk.add("a"));
-        let len = desk.writer.logs[0].as_ref().unwrap().file.len();
+        let len = desk.writer.logs[&0].file.len();
         failing(&[Step::Cut], || {
             desk.apply("a");
             desk.write();
             assert!(desk.is_pending("a"));
         });
-        assert_eq!(desk.writer.logs[0].as_ref().unwrap().file.len(), len);
+        assert_eq!(desk.writer.logs[&0].file.len(), len);
         assert!(desk.add("b"));
         assert!(!desk.is_pending("a"));
         assert_eq!(desk.left(), ["b"]);
@@ -618,6 +623,19 @@ mod tests {
         assert!(desk.left().is_empty());
     }
 
+    /// A reload gives the log up on one thread, and another takes it up again.
+    #[test]
+    fn a_log_is_opened_again_before_it_is_closed() {
+        let mut desk = Desk::open("again", 1 << 20);
+        assert!(desk.add("a"));
+        let again = desk.writer.open(&desk.settings, Names::default());
+        desk.log = again.unwrap();
+        desk.writer.take(Job::Close { log: 0 });
+        assert!(desk.is_pending("a"));
+        assert_eq!(desk.writer.logs.keys().collect::<Vec<_>>(), [&1]);
+        assert_eq!(desk.left(), ["a"]);
+    }
+
     #[test]
     fn a_compaction_that_fails_is_not_tried_again_at_once() {
         let mut desk = Desk::open("compaction", 2000);
@@ -628,7 +646,7 @@ mod tests {
         });
         assert!((1..100).contains(&refused), "{refused}");
         assert_eq!(tried(Step::Replace) - before, 1);
-        desk.writer.logs[0].as_mut().unwrap().no_room_until = None;
+        desk.writer.logs.get_mut(&0).unwrap().no_room_until = None;
         assert!(desk.add("key") && desk.add("other"));
         assert_eq!(tried(Step::Replace) - before, 2);
         assert_eq!(desk.left(), ["key", "other"]);
