@@ -22,6 +22,9 @@ use warm_support::{Running, checkpoint, emberline, said, summary, until};
 /// What a scripted server says to a request; `None`: it ends the connection.
 type Say = Option<Vec<u8>>;
 
+/// The arguments of a request.
+type Args = Vec<Vec<u8>>;
+
 /// Two pools of a server each.
 struct Pair {
     dir: TempDir,
@@ -109,7 +112,7 @@ fn server(say: impl Fn(&[Vec<u8>], usize) -> Say + Send + Sync + 'static) -> Scr
 }
 
 /// A target that takes everything and keeps what it was told.
-fn target() -> (Scripted, Arc<Mutex<Vec<Vec<Vec<u8>>>>>) {
+fn target() -> (Scripted, Arc<Mutex<Vec<Args>>>) {
     let told = Arc::new(Mutex::new(Vec::new()));
     let telling = Arc::clone(&told);
     let server = server(move |args, _| match &args[0][..] {
@@ -324,7 +327,7 @@ impl Counting {
 
 /// Requests that were written at once: whoever asks for values waits for the
 /// answers before it asks on.
-fn a_batch(stream: &mut TcpStream) -> Option<Vec<Vec<Vec<u8>>>> {
+fn a_batch(stream: &mut TcpStream) -> Option<Vec<Args>> {
     let (mut buffer, mut more) = (Vec::new(), [0; 65536]);
     stream
         .set_read_timeout(Some(Duration::from_secs(30)))
@@ -346,7 +349,7 @@ fn a_batch(stream: &mut TcpStream) -> Option<Vec<Vec<Vec<u8>>>> {
     }
 }
 
-fn requests(mut bytes: &[u8]) -> Vec<Vec<Vec<u8>>> {
+fn requests(mut bytes: &[u8]) -> Vec<Args> {
     use emberline_protocol::redis::{Limits, Parser, Step};
     let (mut parser, mut found) = (Parser::default(), Vec::new());
     while let Ok(Step::Frame { len, .. }) = parser.parse(bytes, &Limits::default()) {
