@@ -72,13 +72,24 @@ impl Site {
         self.dir.path().join("deletes.log")
     }
 
-    fn metric(&self, name: &str) -> f64 {
+    fn ask(&self, method: &str, path: &str) -> String {
         let mut stream = TcpStream::connect(self.admin).unwrap();
-        let ask = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        let ask = format!(
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        );
         stream.write_all(ask.as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
-        let start = format!("emberline_delete_log_{name}{{pool=\"main\"}} ");
+        answer
+    }
+
+    fn metric(&self, name: &str) -> f64 {
+        self.metric_of("main", name)
+    }
+
+    fn metric_of(&self, pool: &str, name: &str) -> f64 {
+        let answer = self.ask("GET", "/metrics");
+        let start = format!("emberline_delete_log_{name}{{pool=\"{pool}\"}} ");
         let line = answer.lines().find_map(|line| line.strip_prefix(&start));
         line.unwrap_or_else(|| panic!("no {name} in {answer}"))
             .parse()
@@ -464,4 +475,165 @@ fn a_log_that_cannot_be_used_is_told_at_the_start() {
     assert!(said.contains("pool \"main\": delete log"), "{said}");
     assert!(said.contains("no delete log"), "{said}");
     assert_eq!(std::fs::read(&path).unwrap(), b"something else entirely");
+}
+
+/// A pool of these servers, which writes down what it cannot delete, or not.
+struct Pool<'a> {
+    name: &'a str,
+    servers: &'a [&'a Server],
+    logs: bool,
+}
+
+fn pool<'a>(name: &'a str, servers: &'a [&'a Server], logs: bool) -> Pool<'a> {
+    Pool {
+        name,
+        servers,
+        logs,
+    }
+}
+
+/// A configuration with these pools; clients are led to the first.
+fn with_pools(dir: &TempDir, pools: &[Pool<'_>]) -> String {
+    let log = format!(
+        "delete_log = \"{}\"\n",
+        dir.path().join("deletes.log").display()
+    );
+    let mut text = format!(
+        "[listeners.main]\nprotocol = \"redis\"\nbind = \"REDIS_BIND\"\nroute = \"{}\"\n",
+        pools[0].name
+    );
+    for pool in pools {
+        let addresses = pool
+            .servers
+            .iter()
+            .map(|at| format!("\"{}\"", at.address()));
+        text += &format!(
+            "[pools.{}]\nprotocol = \"redis\"\nservers = [{}]\n\
+             probe_first = \"20ms\"\nprobe_last = \"50ms\"\n{}",
+            pool.name,
+            addresses.collect::<Vec<_>>().join(", "),
+            if pool.logs { &log } else { "" }
+        );
+    }
+    text
+}
+
+impl Site {
+    #[track_caller]
+    fn reload(&self, config: &str) {
+        self.proxy.rewrite(config);
+        let answer = self.ask("POST", "/reload");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+}
+
+/// What waits is known by the log's path and the server's name, whatever else
+/// a reload makes of the pool.
+#[test]
+fn deletes_that_wait_outlive_reloads() {
+    let Some(mut servers) = persistent(3) else {
+        return;
+    };
+    let dir = TempDir::new();
+    let (down, others) = servers.split_at(1);
+    let (a, b, c) = (&down[0], &others[0], &others[1]);
+    let first = with_pools(&dir, &[pool("main", &[a, b], true)]);
+    let later = [
+        // Another order, another name, another pool before it, one more server.
+        with_pools(
+            &dir,
+            &[
+                pool("renamed", &[c, b, a], true),
+                pool("before", &[b], false),
+            ],
+        ),
+        // No log for a while: what waits stays where it is.
+        with_pools(&dir, &[pool("renamed", &[c, b, a], false)]),
+        with_pools(&dir, &[pool("renamed", &[c, b, a], true)]),
+        // The path is another pool's.
+        with_pools(
+            &dir,
+            &[
+                pool("front", &[b, c], false),
+                pool("main", &[a, c, b], true),
+            ],
+        ),
+    ];
+    let mut site = Site::run(first, dir);
+    let mut client = site.proxy.client();
+    let keys = keys_of(a, &mut client, 20);
+    servers[0].kill();
+    await_down(&mut client, &keys[0]);
+    for key in &keys {
+        assert_eq!(client.call(&["DEL", key]), b":1\r\n");
+    }
+    for config in &later {
+        site.reload(config);
+        if config.contains("delete_log") {
+            let pool = match config.contains("[pools.renamed]") {
+                true => "renamed",
+                false => "main",
+            };
+            assert_eq!(site.metric_of(pool, "waiting"), 20.0, "{config}");
+        }
+    }
+    let written = std::fs::metadata(site.log()).unwrap().len();
+    assert!(written > 20 * 50, "{written}");
+    servers[0].restart();
+    eventually("the deletes are not applied", || {
+        site.metric("waiting") == 0.0
+    });
+    assert_eq!(site.metric("replayed_total"), 20.0);
+    let mut own = servers[0].client();
+    for key in &keys {
+        assert_eq!(own.call(&["EXISTS", key]), b":0\r\n", "{key}");
+    }
+    site.proxy.assert_alive();
+}
+
+#[test]
+fn logs_that_come_and_go_leave_no_file_open() {
+    let Some(mut servers) = persistent(2) else {
+        return;
+    };
+    let dir = TempDir::new();
+    let (a, b) = (&servers[0], &servers[1]);
+    let config = |name, servers, logs| with_pools(&dir, &[pool(name, servers, logs)]);
+    let configs = [
+        config("main", &[a, b][..], true),
+        config("main", &[b, a][..], false),
+        config("other", &[b, a][..], true),
+        config("other", &[a][..], true),
+        config("main", &[a][..], false),
+    ];
+    let mut site = Site::run(configs[0].clone(), dir);
+    let mut client = site.proxy.client();
+    let keys = keys_of(a, &mut client, 5);
+    servers[0].kill();
+    await_down(&mut client, &keys[0]);
+    for key in &keys {
+        assert_eq!(client.call(&["DEL", key]), b":1\r\n");
+    }
+    let open = || {
+        let pid = site.proxy.pid();
+        let files = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+        let log = site.log();
+        let paths = files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
+        paths.filter(|path| *path == log).count()
+    };
+    assert_eq!(open(), 1);
+    for config in configs.iter().cycle().skip(1).take(50) {
+        site.reload(config);
+        assert!(open() <= 1);
+    }
+    // The last of them has the log again, as the first did.
+    eventually("it is open more than once", || open() == 1);
+    assert_eq!(site.metric("waiting"), 5.0);
+    servers[0].restart();
+    eventually("the deletes are not applied", || {
+        site.metric("waiting") == 0.0
+    });
+    site.reload(&configs[1]);
+    eventually("a log that nobody has is open", || open() == 0);
+    site.proxy.assert_alive();
 }

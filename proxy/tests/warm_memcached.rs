@@ -190,6 +190,45 @@ fn slices_of_a_restarted_server_are_not_trusted() {
     assert_eq!(summary["seen"], 500, "{summary:#}");
 }
 
+#[test]
+fn a_target_that_was_restarted_is_filled_again() {
+    let Some(mut house) = House::memcached(1, 2) else {
+        return;
+    };
+    fill_all(&house, 500);
+    let path = house.path("state.json");
+    let file = path.to_str().unwrap();
+    house.warm(&["--checkpoint", file]);
+    house.new[0].restart();
+    assert_eq!(size(&house.new[0]), 0);
+    let summary = house.warm(&["--checkpoint", file]);
+    let name = house.new[0].address().to_string();
+    assert_eq!(summary["restarted"], serde_json::json!([name]));
+    all_there(&house, 500);
+}
+
+/// A dump is read as fast as the server can, whatever the pace: so there is one.
+#[test]
+fn keys_that_fit_into_memory_are_dumped_once() {
+    let Some(house) = House::memcached(1, 2) else {
+        return;
+    };
+    fill_all(&house, 5000);
+    let dumps = || {
+        let stats = house.old[0].client().ask("stats\r\n");
+        let stats = String::from_utf8_lossy(&stats).into_owned();
+        let mut lines = stats.lines();
+        let line = lines.find_map(|line| line.strip_prefix("STAT lru_crawler_starts "));
+        line.unwrap().trim().parse::<u64>().unwrap()
+    };
+    let before = dumps();
+    assert_eq!(house.warm(&[])["copied"], 5000);
+    // The server's own LRU crawls now and then.
+    assert!((1..4).contains(&(dumps() - before)), "{}", dumps() - before);
+    let summary = house.warm(&["--source-p99", "1s"]);
+    assert_eq!(summary["seen"], 5000);
+}
+
 /// A slow reader of a dump makes memcached hold locks; a dump of a few keys
 /// fits into the buffers between and would not show it.
 #[test]

@@ -197,6 +197,10 @@ fn a_checkpoint_of_another_job_is_refused() {
     check(&["--match", "user:"], "another choice of keys");
     house.configure("", "distribution = \"jump\"");
     check(&[], "another target pool");
+    house.configure("", "salt = \"x\"");
+    check(&[], "another target pool");
+    house.configure("salt = \"x\"", "");
+    check(&[], "another source pool");
     std::fs::write(&path, "{}").unwrap();
     check(&[], "is not a checkpoint");
 }
@@ -222,6 +226,64 @@ fn a_cursor_of_a_restarted_server_is_not_trusted() {
     fill_all(&house, 5000);
     let summary = house.warm(&["--checkpoint", file]);
     assert!(summary["seen"].as_u64().unwrap() >= 5000, "{summary:#}");
+}
+
+/// What it was given before is gone, and the checkpoint does not say so.
+#[test]
+fn a_target_that_was_restarted_is_filled_again() {
+    let Some(mut house) = House::redis(1, 2) else {
+        return;
+    };
+    fill_all(&house, 5000);
+    let path = house.path("state.json");
+    let file = path.to_str().unwrap();
+    let mut run = house.start(&["--checkpoint", file, "--rate", "3000"]);
+    until("a cursor in the checkpoint", || {
+        let state = checkpoint(&path);
+        let servers = state
+            .as_ref()
+            .and_then(|state| state["servers"].as_object());
+        servers.is_some_and(|servers| servers.values().any(|one| one["cursor"].as_u64() > Some(0)))
+    });
+    run.kill();
+    house.new[0].restart();
+    assert_eq!(size(&house.new[0]), 0);
+    let summary = house.warm(&["--checkpoint", file]);
+    let name = house.new[0].address().to_string();
+    assert_eq!(summary["restarted"], serde_json::json!([name]));
+    all_there(&house, 5000);
+    // Also when all had been copied.
+    house.new[1].restart();
+    let summary = house.warm(&["--checkpoint", file]);
+    assert_eq!(summary["complete_before"], false, "{summary:#}");
+    all_there(&house, 5000);
+    let summary = house.warm(&["--checkpoint", file]);
+    assert_eq!(summary["complete_before"], true, "{summary:#}");
+}
+
+#[test]
+fn a_target_that_is_restarted_meanwhile_is_no_success() {
+    let Some(mut house) = House::redis(1, 2) else {
+        return;
+    };
+    fill_all(&house, 5000);
+    let path = house.path("state.json");
+    let file = path.to_str().unwrap();
+    let run = house.start(&["--checkpoint", file, "--rate", "3000", "--retry-for", "60s"]);
+    until("keys on a target", || size(&house.new[0]) > 100);
+    house.new[0].restart();
+    let output = run.output();
+    assert_eq!(output.status.code(), Some(1));
+    let summary = summary(&output);
+    let name = house.new[0].address().to_string();
+    let why = summary["failed"][&name].as_str().unwrap();
+    assert!(
+        why.contains("it was restarted while it was filled"),
+        "{why}"
+    );
+    assert_eq!(summary["whole"], false);
+    house.warm(&["--checkpoint", file]);
+    all_there(&house, 5000);
 }
 
 #[test]

@@ -27,6 +27,7 @@
 //! is *not* here: who sends the deletes (`server/replay.rs`), and which ones
 //! are written down (`server/dispatch/durable.rs`).
 
+mod disk;
 mod file;
 mod index;
 mod names;

@@ -11,7 +11,8 @@
 //! ```
 //!
 //! All numbers are little-endian. A process that dies while it writes leaves a
-//! tail whose length or checksum is wrong: what is read ends before it.
+//! tail whose length or checksum is wrong: what is read ends before it, unless
+//! sound records follow.
 
 use emberline_routing::{ByteSign, Hash};
 
@@ -114,6 +115,32 @@ pub fn read(bytes: &[u8]) -> Option<(Record<'_>, usize)> {
         _ => return None,
     };
     Some((record, HEAD + length))
+}
+
+/// Bytes of checksums that a search may cost: keys can be made to look like
+/// many long records.
+const SEARCH_MAX: usize = 256 << 20;
+
+/// Where the next sound record begins in bytes that begin with none: behind the
+/// length that it claims, or else at the first place that has one. `None` if
+/// there is none.
+pub fn next_sound(bytes: &[u8]) -> Option<usize> {
+    let (length, _) = number::<4>(bytes)?;
+    let behind = usize::try_from(length).ok()?.checked_add(HEAD)?;
+    if bytes.get(behind..).and_then(read).is_some() {
+        return Some(behind);
+    }
+    let mut left = SEARCH_MAX;
+    (1..bytes.len()).find(|&at| {
+        let here = &bytes[at..];
+        let cost = number::<4>(here).map_or(0, |(length, _)| length);
+        let cost = usize::try_from(cost).unwrap_or(usize::MAX);
+        if cost > PAYLOAD_MAX || !matches!(here.get(HEAD), Some(&(WAITS | GONE))) {
+            return false;
+        }
+        left = left.saturating_sub(cost);
+        left > 0 && read(here).is_some()
+    })
 }
 
 fn number<const N: usize>(bytes: &[u8]) -> Option<(u64, &[u8])> {

@@ -6,6 +6,7 @@
 //! ```json
 //! { "emberline_warm": 1,
 //!   "job": { "from": "...", "to": "...", "options": "..." },
+//!   "targets": { "127.0.0.1:6380": "77a0" },
 //!   "servers": { "127.0.0.1:6379": { "instance": "5e1f", "done": false, "cursor": 1792, "slices": 0 } } }
 //! ```
 
@@ -45,14 +46,20 @@ pub struct Identity {
     pub options: String,
 }
 
-/// All source servers, by name.
-pub type Servers = BTreeMap<String, Progress>;
+/// All that is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// How far each source server is, by name.
+    pub servers: BTreeMap<String, Progress>,
+    /// Which life of each target server was filled, by name.
+    pub targets: BTreeMap<String, String>,
+}
 
 /// Read a checkpoint; `None` if there is no file.
 ///
 /// # Errors
 /// Why it cannot be used, for a person.
-pub fn load(path: &Path, identity: &Identity) -> Result<Option<Servers>, String> {
+pub fn load(path: &Path, identity: &Identity) -> Result<Option<State>, String> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -78,13 +85,14 @@ pub fn load(path: &Path, identity: &Identity) -> Result<Option<Servers>, String>
             ));
         }
     }
-    let servers = value["servers"].as_object();
-    let servers = servers.into_iter().flatten();
-    Ok(Some(
-        servers
+    let members = |name: &str| value[name].as_object().into_iter().flatten();
+    let life = |(name, value): (&String, &Value)| Some((name.clone(), value.as_str()?.to_owned()));
+    Ok(Some(State {
+        servers: members("servers")
             .map(|(name, value)| (name.clone(), progress(value)))
             .collect(),
-    ))
+        targets: members("targets").filter_map(life).collect(),
+    }))
 }
 
 fn progress(value: &Value) -> Progress {
@@ -97,8 +105,9 @@ fn progress(value: &Value) -> Progress {
 }
 
 /// The text of a checkpoint.
-pub fn text(identity: &Identity, servers: &Servers) -> String {
-    let servers: Map<String, Value> = servers
+pub fn text(identity: &Identity, state: &State) -> String {
+    let servers: Map<String, Value> = state
+        .servers
         .iter()
         .map(|(name, progress)| {
             let value = json!({
@@ -113,6 +122,7 @@ pub fn text(identity: &Identity, servers: &Servers) -> String {
     let value = json!({
         "emberline_warm": VERSION,
         "job": { "from": identity.from, "to": identity.to, "options": identity.options },
+        "targets": state.targets,
         "servers": servers,
     });
     format!("{value:#}\n")
@@ -167,12 +177,15 @@ mod tests {
             cursor: u64::MAX - 1,
             slices: 4,
         };
-        let servers = Servers::from([
-            ("a:1".to_owned(), far),
-            ("b:1".to_owned(), Progress::default()),
-        ]);
-        save(&path, &text(&identity("old"), &servers)).unwrap();
-        assert_eq!(load(&path, &identity("old")), Ok(Some(servers)));
+        let state = State {
+            servers: BTreeMap::from([
+                ("a:1".to_owned(), far),
+                ("b:1".to_owned(), Progress::default()),
+            ]),
+            targets: BTreeMap::from([("c:1".to_owned(), "77a0".to_owned())]),
+        };
+        save(&path, &text(&identity("old"), &state)).unwrap();
+        assert_eq!(load(&path, &identity("old")), Ok(Some(state)));
         assert!(!beside(&path).exists());
 
         let error = load(&path, &identity("other")).unwrap_err();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::link::{Fault, Link, Replies};
+use super::link::{Fault, INPUT_MAX, Link, Replies};
 use crate::running::{Address, Pool};
 
 /// The first and the longest pause before a lost server is tried again.
@@ -53,14 +53,32 @@ impl Endpoint {
     pub async fn ask(
         &self,
         pool: &Pool,
-        mut encode: impl FnMut(&mut Vec<u8>) -> usize,
+        encode: impl FnMut(&mut Vec<u8>) -> usize,
     ) -> Result<Replies, Failed> {
+        let replies = self.ask_within(pool, INPUT_MAX, encode).await?;
+        replies.ok_or_else(|| {
+            self.fail(Fault::TooLong.to_string());
+            Failed
+        })
+    }
+
+    /// The same; `None` if the answers have more bytes than `most`.
+    ///
+    /// # Errors
+    /// When the server was given up, now or before.
+    pub async fn ask_within(
+        &self,
+        pool: &Pool,
+        most: usize,
+        mut encode: impl FnMut(&mut Vec<u8>) -> usize,
+    ) -> Result<Option<Replies>, Failed> {
         loop {
             if self.failed.borrow().is_some() {
                 return Err(Failed);
             }
-            match self.try_once(pool, &mut encode).await {
-                Ok(replies) => return Ok(replies),
+            match self.try_once(pool, most, &mut encode).await {
+                Ok(replies) => return Ok(Some(replies)),
+                Err(Fault::TooLong) => return Ok(None),
                 Err(fault) => self.again(fault).await?,
             }
         }
@@ -69,6 +87,7 @@ impl Endpoint {
     async fn try_once(
         &self,
         pool: &Pool,
+        most: usize,
         encode: &mut impl FnMut(&mut Vec<u8>) -> usize,
     ) -> Result<Replies, Fault> {
         let idle = self.idle.borrow_mut().pop();
@@ -76,6 +95,7 @@ impl Endpoint {
             Some(link) => link,
             None => self.open(pool).await?,
         };
+        link.input_max = most;
         let count = encode(&mut link.output);
         let replies = link.ask(count).await?;
         self.idle.borrow_mut().push(link);

@@ -24,8 +24,9 @@ const READ: usize = 64 * 1024;
 /// `request_timeout` if that is longer: a batch takes more time than a request.
 const SILENCE: Duration = Duration::from_secs(5);
 
-/// Bytes of a batch's replies. What exceeds them is no cache entry.
-const INPUT_MAX: usize = 1 << 30;
+/// Bytes of replies at most, unless said otherwise. What exceeds them is no
+/// cache entry.
+pub const INPUT_MAX: usize = 1 << 30;
 
 /// See the module's description.
 #[derive(Debug)]
@@ -38,6 +39,8 @@ pub struct Link {
     written: usize,
     /// What came and was not taken.
     pub input: Vec<u8>,
+    /// Bytes that may come at a time.
+    pub input_max: usize,
     scratch: Box<[u8]>,
 }
 
@@ -50,6 +53,9 @@ pub enum Fault {
     /// Another connection may have more luck.
     #[error("{0}")]
     Lost(String),
+    /// It says more than is taken at a time; asked for less it may not.
+    #[error("its replies are too long")]
+    TooLong,
 }
 
 impl From<io::Error> for Fault {
@@ -93,6 +99,7 @@ impl Link {
             output: Vec::new(),
             written: 0,
             input: Vec::new(),
+            input_max: INPUT_MAX,
             scratch: vec![0; READ].into_boxed_slice(),
         };
         if pool.protocol == Protocol::Redis {
@@ -174,8 +181,8 @@ impl Link {
     /// # Errors
     /// When the connection ended or nothing came for too long.
     pub async fn more(&mut self) -> Result<(), Fault> {
-        if self.input.len() > INPUT_MAX {
-            return Err(Fault::Lost("its replies are too long".to_owned()));
+        if self.input.len() > self.input_max {
+            return Err(Fault::TooLong);
         }
         match timeout(self.silence, poll_fn(|context| self.poll(context))).await {
             Ok(done) => Ok(done?),

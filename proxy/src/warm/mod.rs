@@ -18,10 +18,12 @@ mod checkpoint;
 mod endpoint;
 mod frontier;
 pub mod hot;
+mod instance;
 mod item;
 mod keys;
 mod limit;
 mod link;
+mod lives;
 mod memcached;
 mod pace;
 mod probe;
@@ -34,6 +36,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +47,7 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::running::{Pool, Running};
-use checkpoint::{Identity, Servers};
+use checkpoint::{Identity, State};
 use endpoint::Endpoint;
 use limit::Limit;
 use source::Source;
@@ -123,6 +126,8 @@ pub struct Summary {
     pub interrupted: bool,
     /// A checkpoint said that there was nothing left to do.
     pub complete_before: bool,
+    /// Targets that were restarted since the checkpoint, so that all began anew.
+    pub restarted: Vec<String>,
     /// Why the checkpoint could not be written, if so.
     pub checkpoint_error: Option<String>,
     /// By source server.
@@ -198,13 +203,14 @@ impl Side {
             .collect();
         let pool = self.pool();
         format!(
-            "{} {} database {} {} {:?} {:?} tag {:?}: {}",
+            "{} {} database {} {} {:?} {:?} salt \"{}\" tag {:?}: {}",
             spec.name,
             pool.map_or("", |pool| pool.protocol.name()),
             pool.map_or(0, |pool| pool.database),
             spec.distribution,
             spec.hash,
             spec.byte_sign,
+            spec.salt.escape_ascii(),
             spec.hash_tag,
             servers.join(" ")
         )
@@ -217,7 +223,7 @@ pub struct Job {
     from: Side,
     to: Side,
     options: Options,
-    before: Servers,
+    before: State,
 }
 
 impl Job {
@@ -255,7 +261,7 @@ impl Job {
             from,
             to,
             options,
-            before: Servers::new(),
+            before: State::default(),
         };
         if let Some(path) = &job.options.checkpoint {
             job.before = checkpoint::load(path, &job.identity())?.unwrap_or_default();
@@ -293,6 +299,12 @@ struct Work {
     /// By id.
     targets: BTreeMap<u32, Endpoint>,
     sources: Vec<Rc<Source>>,
+    /// Which life of each target is filled, by name.
+    lives: RefCell<BTreeMap<String, String>>,
+    /// Targets that have begun another life since the checkpoint.
+    restarted: RefCell<Vec<String>>,
+    /// There was nothing left to do.
+    complete_before: Cell<bool>,
     /// A signal came: no more batches.
     stopped: Cell<bool>,
     /// All copying is over: the checkpoint is written once more.
@@ -315,11 +327,10 @@ pub fn run(job: Job, tell: impl Fn(Sight) + 'static) -> io::Result<Summary> {
     let probed = work.sources.iter().map(|source| Arc::clone(&source.probed));
     let probes = probe::start(Arc::clone(&work.from.running), probed.collect())?;
     let started = Instant::now();
-    let complete_before = work.sources.iter().all(|source| source.is_done());
     let local = LocalSet::new();
     local.block_on(&runtime, work.carry_out(tell));
     drop(probes);
-    Ok(work.summary(started.elapsed(), complete_before))
+    Ok(work.summary(started.elapsed()))
 }
 
 impl Work {
@@ -336,7 +347,11 @@ impl Work {
         let mut sources = Vec::new();
         for (id, server) in from.servers() {
             if options.all || live.contains(&id) {
-                let progress = before.get(&server.name).cloned().unwrap_or_default();
+                let progress = before
+                    .servers
+                    .get(&server.name)
+                    .cloned()
+                    .unwrap_or_default();
                 let source = Source::new(&from, id, server, &options, progress);
                 sources.push(Rc::new(source));
             }
@@ -356,6 +371,9 @@ impl Work {
             bytes: RefCell::new(Limit::new(options.bandwidth)),
             targets,
             sources,
+            lives: RefCell::new(before.targets),
+            restarted: RefCell::default(),
+            complete_before: Cell::new(false),
             stopped: Cell::new(false),
             ended: Notify::new(),
             total: Cell::new(0),
@@ -372,18 +390,27 @@ impl Work {
         let mut copies = JoinSet::new();
         let mut watching = JoinSet::new();
         let mut saving = JoinSet::new();
-        for source in &self.sources {
-            copies.spawn_local(source::copy(Rc::clone(self), Rc::clone(source)));
-        }
+        let mut signal = pin!(signal());
         watching.spawn_local(Rc::clone(self).watch(tell));
+        tokio::select! {
+            () = self.meet_targets() => {}
+            () = &mut signal => self.stopped.set(true),
+        }
+        let done = self.sources.iter().all(|source| source.is_done());
+        self.complete_before.set(done);
         if self.options.checkpoint.is_some() && !self.options.dry_run {
             saving.spawn_local(Rc::clone(self).save_often());
         }
-        tokio::select! {
-            () = all(&mut copies) => {}
-            () = signal() => {
-                self.stopped.set(true);
-                let _ = timeout(GRACE, all(&mut copies)).await;
+        if !self.stopped.get() {
+            for source in &self.sources {
+                copies.spawn_local(source::copy(Rc::clone(self), Rc::clone(source)));
+            }
+            tokio::select! {
+                () = self.finish(&mut copies) => {}
+                () = &mut signal => {
+                    self.stopped.set(true);
+                    let _ = timeout(GRACE, all(&mut copies)).await;
+                }
             }
         }
         copies.shutdown().await;
@@ -391,6 +418,13 @@ impl Work {
         // Not cut short: two writers at a time would take each other's file away.
         self.ended.notify_one();
         all(&mut saving).await;
+    }
+
+    async fn finish(self: &Rc<Work>, copies: &mut JoinSet<()>) {
+        all(copies).await;
+        if !self.options.dry_run {
+            self.part_from_targets().await;
+        }
     }
 
     async fn watch(self: Rc<Work>, tell: impl Fn(Sight) + 'static) {
@@ -424,8 +458,11 @@ impl Work {
             return;
         };
         let progress = |source: &Rc<Source>| (source.end.name.clone(), source.progress());
-        let servers = self.sources.iter().map(progress).collect();
-        let text = checkpoint::text(&self.identity, &servers);
+        let state = State {
+            servers: self.sources.iter().map(progress).collect(),
+            targets: self.lives.borrow().clone(),
+        };
+        let text = checkpoint::text(&self.identity, &state);
         if *self.saved.borrow() == text {
             return;
         }
@@ -443,7 +480,7 @@ impl Work {
         self.checkpoint_error.replace(error);
     }
 
-    fn summary(&self, took: Duration, complete_before: bool) -> Summary {
+    fn summary(&self, took: Duration) -> Summary {
         let sources = self.sources.iter().map(|source| &source.end);
         let failed = |end: &Endpoint| Some((end.name.clone(), end.failed()?));
         let latency = |source: &Rc<Source>| {
@@ -461,7 +498,8 @@ impl Work {
                 .filter_map(failed)
                 .collect(),
             interrupted: self.stopped.get(),
-            complete_before,
+            complete_before: self.complete_before.get(),
+            restarted: self.restarted.borrow().clone(),
             checkpoint_error: self.checkpoint_error.borrow().clone(),
             latencies: self.sources.iter().filter_map(latency).collect(),
             took,

@@ -32,6 +32,8 @@ pub struct Pace {
     over: u32,
     /// How often it was halved.
     pub halvings: u64,
+    /// How many times [`WINDOW`] probes were fine.
+    pub calms: u64,
 }
 
 impl Pace {
@@ -45,6 +47,7 @@ impl Pace {
             seen: 0,
             over: 0,
             halvings: 0,
+            calms: 0,
         }
     }
 
@@ -58,12 +61,26 @@ impl Pace {
         let Some(limit) = self.limit else { return };
         self.seen += 1;
         self.over += u32::from(took > limit / 2);
+        self.decide();
+    }
+
+    /// A probe was not answered, and this is how long it was waited for. Many
+    /// would have been sent meanwhile, so one is enough.
+    pub fn missed(&mut self, waited: Duration) {
+        if self.limit.is_some_and(|limit| waited > limit / 2) {
+            self.over = OVER;
+            self.decide();
+        }
+    }
+
+    fn decide(&mut self) {
         if self.over >= OVER {
             self.allowed = (self.allowed / 2).max(ALLOWED_MIN).min(self.most);
             self.halvings += 1;
         } else if self.seen >= WINDOW {
             let step = (self.most / STEPS).max(1);
             self.allowed = self.allowed.saturating_add(step).min(self.most);
+            self.calms += 1;
         } else {
             return;
         }
@@ -117,6 +134,18 @@ mod tests {
             (1..WINDOW).for_each(|_| pace.probed(FAST));
         }
         assert_eq!((pace.allowed(), pace.halvings), (1024, 1));
+    }
+
+    /// The worst that can happen to other clients.
+    #[test]
+    fn a_probe_that_is_never_answered_halves_it() {
+        let mut pace = Pace::new(LIMIT, 1024);
+        windows(&mut pace, 100);
+        pace.missed(Duration::from_secs(5));
+        assert_eq!((pace.allowed(), pace.halvings), (512, 1));
+        // A connection that ends at once says nothing of how long it takes.
+        pace.missed(FAST);
+        assert_eq!((pace.allowed(), pace.halvings), (512, 1));
     }
 
     #[test]

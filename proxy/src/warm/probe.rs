@@ -4,7 +4,7 @@
 //! On a thread of their own, because the copying thread is busy with the copying:
 //! its own delays are not the server's.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -23,6 +23,9 @@ const OFTEN: Duration = Duration::from_millis(2);
 /// Pause before a lost server is tried again.
 const RETRY: Duration = Duration::from_millis(250);
 
+/// How long a source that is slow anyway holds up what it would notice.
+const CALM_MAX: Duration = Duration::from_secs(30);
+
 /// Longer than this is as good as never; microseconds.
 const LONGEST: u64 = 60_000_000;
 
@@ -34,6 +37,7 @@ pub struct Probed {
     pool: usize,
     often: bool,
     allowed: AtomicUsize,
+    calms: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -53,6 +57,7 @@ impl Probed {
             pool,
             often: limit.is_some(),
             allowed: AtomicUsize::new(pace.allowed()),
+            calms: AtomicU64::new(0),
             state: Mutex::new(State {
                 pace,
                 took: Histogram::new_with_max(LONGEST, 3).ok(),
@@ -81,10 +86,31 @@ impl Probed {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Wait until other clients have been served well for a while, if anybody
+    /// minds: something comes that they will notice. It comes some time, however
+    /// they are served.
+    pub async fn calm(&self) {
+        let calms = || self.calms.load(Ordering::Relaxed);
+        let (before, started) = (calms(), Instant::now());
+        while self.often && calms() == before && started.elapsed() < CALM_MAX {
+            sleep(SELDOM).await;
+        }
+    }
+
     fn record(&self, took: Duration) {
+        self.note(took, Pace::probed);
+    }
+
+    /// There was no answer for this long.
+    fn missed(&self, waited: Duration) {
+        self.note(waited, Pace::missed);
+    }
+
+    fn note(&self, took: Duration, tell: impl FnOnce(&mut Pace, Duration)) {
         let mut state = self.state();
-        state.pace.probed(took);
+        tell(&mut state.pace, took);
         self.allowed.store(state.pace.allowed(), Ordering::Relaxed);
+        self.calms.store(state.pace.calms, Ordering::Relaxed);
         if let Some(histogram) = &mut state.took {
             histogram.saturating_record(u64::try_from(took.as_micros()).unwrap_or(LONGEST));
         }
@@ -159,8 +185,13 @@ async fn ask_on(running: &Running, one: &Probed) -> Result<(), Fault> {
         };
         link.output.extend_from_slice(question.as_bytes());
         let asked = Instant::now();
-        link.ask(1).await?;
-        one.record(asked.elapsed());
+        match link.ask(1).await {
+            Ok(_) => one.record(asked.elapsed()),
+            Err(fault) => {
+                one.missed(asked.elapsed());
+                return Err(fault);
+            }
+        }
         sleep(if one.often { OFTEN } else { SELDOM }).await;
     }
     Ok(())

@@ -157,7 +157,7 @@ fn bulk(reply: &[u8]) -> Option<&[u8]> {
 }
 
 /// Errors of a server that will be of use later.
-fn again(reply: &[u8]) -> bool {
+pub fn again(reply: &[u8]) -> bool {
     let codes: [&[u8]; 6] = [
         b"-LOADING",
         b"-BUSY ",

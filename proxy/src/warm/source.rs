@@ -20,6 +20,9 @@ use crate::running::{Pool, Protocol, Server};
 /// Bytes that a batch should have at most, going by the values seen so far.
 const BATCH_BYTES: f64 = (1 << 20) as f64;
 
+/// Keys of the first batches, while nobody knows how long values are.
+const TRUST: usize = 8;
+
 /// See the module's description.
 #[derive(Debug)]
 pub struct Source {
@@ -33,6 +36,8 @@ pub struct Source {
     pub frontier: RefCell<Frontier>,
     /// Bytes of a value, on average, of late.
     value: Cell<f64>,
+    /// Keys of a batch at most: twice as many as were ever answered at a time.
+    trust: Cell<usize>,
     walk: RefCell<Option<Walk>>,
     /// As of the last page.
     progress: RefCell<Progress>,
@@ -57,9 +62,18 @@ impl Source {
             probed: Arc::new(probed),
             frontier: RefCell::new(frontier),
             value: Cell::new(0.0),
+            trust: Cell::new(TRUST),
             walk: RefCell::new(Some(walk)),
             progress: RefCell::new(progress),
         }
+    }
+
+    /// Forget how far it was copied.
+    pub fn begin_anew(&self, options: &Options) {
+        let (walk, frontier) = Walk::new(&options.prefix, Progress::default());
+        self.walk.replace(Some(walk));
+        self.frontier.replace(frontier);
+        self.progress.take();
     }
 
     /// What a later run needs to know.
@@ -84,10 +98,22 @@ impl Source {
         self.value.set(before + (bytes as f64 - before) / 64.0);
     }
 
+    /// A batch of so many keys was answered.
+    pub fn trust(&self, keys: usize) {
+        let grown = keys.saturating_mul(2).min(BATCH);
+        self.trust.set(self.trust.get().max(grown));
+    }
+
+    /// The answers to a batch of so many keys were too long.
+    pub fn distrust(&self, keys: usize) {
+        self.trust.set((keys / 2).max(1));
+    }
+
     /// Keys of the next batch: what the pace allows, and not too many bytes.
     fn portion(&self, work: &Work) -> usize {
         let light = (BATCH_BYTES / self.value.get().max(1.0)) as usize;
-        let most = BATCH.min(self.probed.allowed()).min(light.max(1));
+        let most = self.trust.get().min(self.probed.allowed());
+        let most = most.min(light.max(1));
         work.keys.borrow().portion(most)
     }
 
@@ -119,16 +145,26 @@ async fn try_copy(work: &Rc<Work>, source: &Rc<Source>) -> Result<(), Failed> {
         send(work, source, &mut batches, None, hot).await;
     }
     while !work.stopped.get() && !work.is_hopeless() {
-        let page = walk.page(pool, &source.end).await;
+        let page = walk.page(pool, &source.end, &source.probed).await;
         let page = match page {
             Ok(Some(page)) => page,
             Ok(None) | Err(Failed) => break,
         };
+        let walked = match pool.protocol {
+            Protocol::Redis => page.walked,
+            // A dump that is over costs its server nothing more.
+            Protocol::Memcached => 0,
+        };
         let (id, keys) = take_up(work, source, page);
+        let passed = walked.saturating_sub(keys.len());
         // What the walk says of itself holds until it is asked for more.
         source.walk.replace(Some(walk));
         source.progress();
         send(work, source, &mut batches, Some(id), keys).await;
+        if passed > 0 {
+            // Keys that are not copied were looked at, too.
+            wait_for_limits(work, passed).await;
+        }
         let taken = source.walk.borrow_mut().take();
         walk = match taken {
             Some(walk) => walk,

@@ -8,10 +8,12 @@
 //! they are read: of a million just stored, a few were missed every time. But while
 //! a reader of this dump is slow, the server holds locks that its other clients
 //! wait for. So a dump is read to its end as fast as it comes, and only then are
-//! values asked for. For what is kept in between not to grow without bound, and for
-//! a later run not to begin at the beginning, there are several dumps, and each
-//! keeps a *slice*: the keys whose hash, one of our own, is in its turn.
+//! values asked for. For a later run not to begin at the beginning, the keys are
+//! copied *slice* by slice, by a hash of our own. And for what is kept in between
+//! not to grow without bound, a dump keeps as many slices as are small enough
+//! together, and there is another for the next ones: mostly, there is one.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -21,14 +23,18 @@ use super::endpoint::{Endpoint, Failed};
 use super::frontier::Frontier;
 use super::keys::Keys;
 use super::link::{Fault, Link};
-use super::{item, memcached, redis};
+use super::probe::Probed;
+use super::{instance, item, memcached, redis};
 use crate::running::{Pool, Protocol};
 
 /// Keys of a page, about.
 const PAGE: usize = 512;
 
-/// Keys of a slice, about: all of them are in memory at once.
-const SLICE: u64 = 16 << 20;
+/// Keys that are in memory at once, about.
+const KEPT: u64 = 16 << 20;
+
+/// Slices that one dump is sorted into, at most.
+const SLICES_MAX: u64 = 1024;
 
 /// Slices at least, so that an interrupted run need not begin at the beginning.
 const SLICES_MIN: u64 = 4;
@@ -41,14 +47,18 @@ const CRAWLER: Duration = Duration::from_secs(60);
 pub struct Walk {
     prefix: Vec<u8>,
     instance: String,
+    /// The server was found to be another than before, and no page has said so
+    /// yet: what was found earlier is still counted.
+    anew: bool,
     state: State,
     /// Redis: where the next page begins.
     cursor: u64,
     /// memcached: slices, 0 while not known, and the one that is being copied.
     slices: u64,
     slice: u64,
-    /// memcached: the slice's keys that are still to come, once it was dumped.
-    keys: Option<Keys>,
+    /// memcached: keys that are still to come, of this slice and the next ones,
+    /// as far as they were dumped.
+    keys: VecDeque<Keys>,
 }
 
 #[derive(Debug)]
@@ -67,6 +77,8 @@ pub struct Page {
     pub keys: Vec<Vec<u8>>,
     /// Where the next page begins.
     pub next: u64,
+    /// Keys that the server has looked at for it.
+    pub walked: usize,
     /// The server is another than before: what was found earlier counts for
     /// nothing.
     pub anew: bool,
@@ -79,6 +91,7 @@ impl Walk {
         let walk = Walk {
             prefix: prefix.to_vec(),
             instance: progress.instance,
+            anew: false,
             state: match progress.done {
                 true => State::End,
                 false => State::Unconnected,
@@ -86,7 +99,7 @@ impl Walk {
             cursor: progress.cursor,
             slices: progress.slices,
             slice: progress.cursor,
-            keys: None,
+            keys: VecDeque::new(),
         };
         (walk, Frontier::new(position))
     }
@@ -100,8 +113,12 @@ impl Walk {
     pub fn progress(&self, frontier: &Frontier) -> Progress {
         Progress {
             instance: self.instance.clone(),
-            done: self.ended() && frontier.is_clear(),
-            cursor: frontier.position(),
+            done: self.ended() && frontier.is_clear() && !self.anew,
+            // The old one means nothing to a new server.
+            cursor: match self.anew {
+                true => 0,
+                false => frontier.position(),
+            },
             slices: self.slices,
         }
     }
@@ -110,14 +127,19 @@ impl Walk {
     ///
     /// # Errors
     /// When the server was given up.
-    pub async fn page(&mut self, pool: &Pool, end: &Endpoint) -> Result<Option<Page>, Failed> {
+    pub async fn page(
+        &mut self,
+        pool: &Pool,
+        end: &Endpoint,
+        probed: &Probed,
+    ) -> Result<Option<Page>, Failed> {
         loop {
             if end.failed().is_some() {
                 return Err(Failed);
             }
             let page = match pool.protocol {
-                Protocol::Redis => self.scan(pool, end).await,
-                Protocol::Memcached => self.dump(pool, end).await,
+                Protocol::Redis => self.scan(pool, end, PAGE.min(probed.allowed())).await,
+                Protocol::Memcached => self.dump(pool, end, probed).await,
             };
             match page {
                 Ok(page) => {
@@ -132,8 +154,14 @@ impl Walk {
         }
     }
 
-    async fn scan(&mut self, pool: &Pool, end: &Endpoint) -> Result<Option<Page>, Fault> {
-        let mut anew = false;
+    /// The next page, of about so many keys: what the server looks at in one go
+    /// is what its other clients wait for.
+    async fn scan(
+        &mut self,
+        pool: &Pool,
+        end: &Endpoint,
+        count: usize,
+    ) -> Result<Option<Page>, Fault> {
         let mut link = match std::mem::replace(&mut self.state, State::Unconnected) {
             State::Scanning(link) => link,
             State::End => {
@@ -142,21 +170,19 @@ impl Walk {
             }
             State::Unconnected => {
                 let mut link = end.open(pool).await?;
-                link.output.extend_from_slice(b"INFO server\r\n");
-                let info = link.ask(1).await?;
-                let instance = redis::run_id(info.reply(0)).unwrap_or_default();
-                if instance.is_empty() || instance != self.instance {
-                    (self.instance, self.cursor, anew) = (instance, 0, true);
+                let instance = instance::ask(&mut link, pool.protocol).await?;
+                if !instance::is_same(pool.protocol, &self.instance, &instance) {
+                    (self.instance, self.cursor, self.anew) = (instance, 0, true);
                 }
                 link
             }
         };
-        redis::scan(&mut link.output, self.cursor, PAGE, &self.prefix);
+        redis::scan(&mut link.output, self.cursor, count, &self.prefix);
         let replies = link.ask(1).await?;
         let reply = replies.reply(0);
         let Some((next, keys)) = redis::scanned(reply) else {
             let text = format!("it refused SCAN: {}", item::words(reply));
-            return Err(match reply.starts_with(b"-LOADING") {
+            return Err(match redis::again(reply) {
                 true => Fault::Lost(text),
                 false => Fault::Refused(text),
             });
@@ -168,75 +194,101 @@ impl Walk {
         };
         Ok(Some(Page {
             position,
+            // With a pattern it does not say how many it has passed over.
+            walked: match self.prefix.is_empty() || next == 0 {
+                true => keys.len(),
+                false => count.max(keys.len()),
+            },
             keys,
             next,
-            anew,
+            anew: std::mem::take(&mut self.anew),
         }))
     }
 
-    async fn dump(&mut self, pool: &Pool, end: &Endpoint) -> Result<Option<Page>, Fault> {
-        let mut anew = false;
-        if self.keys.is_none() {
+    async fn dump(
+        &mut self,
+        pool: &Pool,
+        end: &Endpoint,
+        probed: &Probed,
+    ) -> Result<Option<Page>, Fault> {
+        if self.keys.is_empty() {
             if self.ended() || self.slices > 0 && self.slice >= self.slices {
                 self.state = State::End;
                 return Ok(None);
             }
+            // It goes as fast as it can, and those who wait for its locks notice.
+            probed.calm().await;
             let mut link = end.open(pool).await?;
-            anew = self.recognise(&mut link).await?;
-            self.keys = Some(self.keys_of(link).await?);
+            let items = self.recognise(&mut link).await?;
+            self.keys = self.keys_of(link, items).await?;
         }
-        let Some(keys) = &mut self.keys else {
+        let Some(keys) = self.keys.front_mut() else {
             return Ok(None);
         };
         let page: Vec<Vec<u8>> = keys.by_ref().take(PAGE).collect();
         let position = self.slice;
         if keys.is_empty() {
-            self.keys = None;
+            self.keys.pop_front();
             self.slice += 1;
         }
         Ok(Some(Page {
             position,
+            walked: page.len(),
             keys: page,
             next: self.slice,
-            anew,
+            anew: std::mem::take(&mut self.anew),
         }))
     }
 
-    /// See how many slices there are to be. Whether this is another server, or
-    /// another life of it, than before.
-    async fn recognise(&mut self, link: &mut Link) -> Result<bool, Fault> {
-        link.output.extend_from_slice(b"stats\r\n");
+    /// See whether this is another server, or another life of it, than before,
+    /// and how many slices there are to be then. How many items it has.
+    async fn recognise(&mut self, link: &mut Link) -> Result<u64, Fault> {
+        link.output
+            .extend_from_slice(instance::question(Protocol::Memcached));
         let stats = link.ask(1).await?;
-        let number = |name| memcached::statistic(stats.reply(0), name).unwrap_or(0);
-        let born = number("time").saturating_sub(number("uptime"));
-        let same = self.slices > 0 && instance_is(&self.instance, number("pid"), born);
-        if !same {
-            self.instance = format!("{} {born}", number("pid"));
-            self.slices = number("curr_items").div_ceil(SLICE).max(SLICES_MIN);
-            self.slice = 0;
+        let stats = stats.reply(0);
+        let instance = instance::read(Protocol::Memcached, stats)?;
+        let same = instance::is_same(Protocol::Memcached, &self.instance, &instance);
+        let items = memcached::statistic(stats, "curr_items").unwrap_or(0);
+        if self.slices == 0 || !same {
+            self.instance = instance;
+            self.slices = items.div_ceil(KEPT).max(SLICES_MIN);
+            (self.slice, self.anew) = (0, true);
         }
-        Ok(!same)
+        Ok(items)
     }
 
-    /// Dump everything and keep this slice.
-    async fn keys_of(&self, link: Link) -> Result<Keys, Fault> {
+    /// Dump everything, so many items, and keep this slice and those of the next
+    /// ones for which there is room.
+    async fn keys_of(&self, link: Link, items: u64) -> Result<VecDeque<Keys>, Fault> {
         let mut link = begin_dump(link).await?;
-        let (mut keys, mut dumped) = (Keys::default(), 0_u64);
+        let kept = slices_kept(items, self.slices, self.slice);
+        let mut keys: VecDeque<Keys> = (0..kept).map(|_| Keys::default()).collect();
+        let mut dumped = 0_u64;
         while !read_dump(&mut link.input, |key| {
             dumped += 1;
-            if slice_of(&key, self.slices) == self.slice {
-                keys.push(&key);
+            let at = slice_of(&key, self.slices).checked_sub(self.slice);
+            let at = at.and_then(|at| usize::try_from(at).ok());
+            if let Some(slice) = at.and_then(|at| keys.get_mut(at)) {
+                slice.push(&key);
             }
         })? {
             link.more().await?;
         }
-        if dumped == 0 && items(&mut link).await? > 0 {
+        if dumped == 0 && count(&mut link).await? > 0 {
             return Err(Fault::Lost(
                 "its metadump is empty and it is not".to_owned(),
             ));
         }
         Ok(keys)
     }
+}
+
+/// How many slices from this one on fit into memory together.
+fn slices_kept(items: u64, slices: u64, slice: u64) -> u64 {
+    let kept = KEPT.saturating_mul(slices) / items.max(1);
+    let left = slices.saturating_sub(slice);
+    kept.clamp(1, SLICES_MAX).min(left.max(1))
 }
 
 /// Which of so many slices a key is in: FNV-1a, the same in every run, and
@@ -282,7 +334,7 @@ async fn begin_dump(mut link: Link) -> Result<Link, Fault> {
 }
 
 /// How many items a memcached says that it has.
-async fn items(link: &mut Link) -> Result<u64, Fault> {
+async fn count(link: &mut Link) -> Result<u64, Fault> {
     // What is left of the dump's last line.
     link.input.clear();
     link.output.extend_from_slice(b"stats\r\n");
@@ -307,25 +359,9 @@ fn read_dump(input: &mut Vec<u8>, mut each: impl FnMut(Vec<u8>)) -> Result<bool,
     Ok(false)
 }
 
-/// The second of a server's birth is known to one or two.
-fn instance_is(instance: &str, pid: u64, born: u64) -> bool {
-    let mut words = instance.split(' ').map(str::parse::<u64>);
-    let then = (words.next(), words.next());
-    matches!(then, (Some(Ok(then)), Some(Ok(at))) if then == pid && at.abs_diff(born) <= 2)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_server_is_known_again_by_its_process_and_birth() {
-        assert!(instance_is("17 1700000000", 17, 1_700_000_001));
-        assert!(!instance_is("17 1700000000", 18, 1_700_000_000));
-        assert!(!instance_is("17 1700000000", 17, 1_700_000_009));
-        assert!(!instance_is("", 17, 0));
-        assert!(!instance_is("x y", 17, 0));
-    }
 
     #[test]
     fn every_key_is_in_one_slice_and_they_are_alike() {
@@ -337,6 +373,16 @@ mod tests {
             counts.iter().all(|count| (900..1100).contains(count)),
             "{counts:?}"
         );
+    }
+
+    #[test]
+    fn one_dump_does_where_all_keys_fit_into_memory() {
+        assert_eq!(slices_kept(1_000_000, 4, 0), 4);
+        assert_eq!(slices_kept(1_000_000, 4, 3), 1);
+        assert_eq!(slices_kept(0, 4, 1), 3);
+        assert_eq!(slices_kept(4 * KEPT, 4, 0), 1);
+        assert_eq!(slices_kept(2 * KEPT, 4, 0), 2);
+        assert_eq!(slices_kept(1, u64::MAX, 0), SLICES_MAX);
     }
 
     #[test]

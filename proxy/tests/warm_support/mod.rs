@@ -103,11 +103,8 @@ impl House {
 
     pub fn start(&self, args: &[&str]) -> Running {
         let mut command = self.command(args);
-        command
-            .arg("--json")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
-        Running(command.spawn().unwrap())
+        command.arg("--json");
+        Running::start(command)
     }
 
     /// Which of the old servers the ring gives a key to.
@@ -160,6 +157,11 @@ fn home(servers: &[Server], key: &[u8]) -> usize {
 pub struct Running(Child);
 
 impl Running {
+    pub fn start(mut command: Command) -> Running {
+        command.stdout(Stdio::piped()).stderr(Stdio::null());
+        Running(command.spawn().unwrap())
+    }
+
     /// `kill -9`.
     pub fn kill(&mut self) {
         self.0.kill().unwrap();

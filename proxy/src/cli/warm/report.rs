@@ -29,6 +29,12 @@ pub fn text(summary: &Summary, args: &Warm) -> String {
             "  the checkpoint says that all was copied before; remove it to begin anew\n",
         );
     }
+    for name in &summary.restarted {
+        let _ = writeln!(
+            text,
+            "  {name} was restarted since the checkpoint, so everything was begun anew"
+        );
+    }
     for (name, one) in &tally.targets {
         let _ = writeln!(
             text,
@@ -106,6 +112,7 @@ pub fn json(summary: &Summary, args: &Warm) -> Value {
         "whole": summary.is_whole(),
         "interrupted": summary.interrupted,
         "complete_before": summary.complete_before,
+        "restarted": summary.restarted,
         "checkpoint_error": summary.checkpoint_error,
         "failed": failed,
         "sources": sources,
