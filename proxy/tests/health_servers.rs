@@ -389,6 +389,27 @@ fn a_server_without_resp3_is_not_ejected_by_those_who_want_it() {
     });
 }
 
+/// Its refusal is a matter between it and those who want RESP3.
+#[test]
+fn who_wants_resp3_of_an_old_server_holds_up_nobody_else() {
+    let Some(server) = Server::redis_with(&["--rename-command", "HELLO", ""]) else {
+        return;
+    };
+    let site = Site::start("redis", &[server.address()], 1, "connections = 8");
+    let mut modern = site.proxy.client();
+    assert!(modern.call(&["HELLO", "3"]).starts_with(b"%"));
+    for round in 0..24 {
+        eventually("it is not refused", || {
+            get(&mut modern, "k").contains("refused the handshake")
+        });
+        // Most of them need a connection of their own.
+        let mut plain = site.proxy.client();
+        assert_eq!(get(&mut plain, "k"), "$-1\\r\\n", "round {round}");
+        assert_eq!(site.server(0)["state"], "up");
+    }
+    assert_eq!(site.server(0)["ejections"], 0);
+}
+
 #[test]
 fn a_server_that_hangs_up_when_idle_is_not_blamed() {
     let server = Scripted::start(|mut stream, _| {

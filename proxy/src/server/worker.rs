@@ -172,12 +172,30 @@ struct Seat {
     connections: RefCell<Vec<Option<Rc<Backend>>>>,
     /// Idle ones for requests that need a connection to themselves.
     spares: RefCell<Vec<Rc<Backend>>>,
+    /// By version: an old server refuses one and takes the other.
+    attempts: [Attempts; 2],
+}
+
+/// How connecting to a server in one version of the protocol has gone.
+#[derive(Debug, Default)]
+struct Attempts {
     /// Connects that failed since the last that was worth something.
     failures: Cell<u32>,
     pause: RefCell<Option<Pause>>,
 }
 
+impl Attempts {
+    fn forget(&self) {
+        self.failures.set(0);
+        self.pause.take();
+    }
+}
+
 impl Seat {
+    fn attempts(&self, version: Version) -> &Attempts {
+        &self.attempts[usize::from(version == Version::Resp3)]
+    }
+
     /// Send nothing new over the connections that there are.
     fn retire(&self) {
         let connections = self.connections.take().into_iter().flatten();
@@ -185,8 +203,7 @@ impl Seat {
         connections
             .chain(spares)
             .for_each(|backend| backend.retire());
-        self.failures.set(0);
-        self.pause.take();
+        self.attempts.iter().for_each(Attempts::forget);
     }
 
     fn wake(&self) {
@@ -697,7 +714,7 @@ impl Worker {
         {
             return Ok(Rc::clone(backend));
         }
-        self.may_connect(server)?;
+        self.may_connect(server, version)?;
         let backend = Backend::open(self, server, version);
         let mut connections = seat.connections.borrow_mut();
         if connections.len() <= index {
@@ -727,7 +744,7 @@ impl Worker {
             }
             backend.retire();
         }
-        self.may_connect(server)?;
+        self.may_connect(server, version)?;
         Ok(Backend::open(self, server, version))
     }
 
@@ -741,9 +758,10 @@ impl Worker {
         }
     }
 
-    fn may_connect(&self, server: ServerId) -> Result<(), Fault> {
+    fn may_connect(&self, server: ServerId, version: Version) -> Result<(), Fault> {
         let incident = self.health.incident(server);
-        match &*self.seats[server.0 as usize].pause.borrow() {
+        let seat = &self.seats[server.0 as usize];
+        match &*seat.attempts(version).pause.borrow() {
             Some(pause) if pause.until > self.now() && pause.incident == incident => {
                 Err(Fault::Connect(Arc::clone(&pause.why)))
             }
@@ -764,18 +782,18 @@ impl Worker {
         }
     }
 
-    /// A connect failed: pause before the next, longer each time.
-    pub fn failed(&self, server: ServerId, why: &Arc<str>) {
-        let seat = &self.seats[server.0 as usize];
-        let failures = seat.failures.get().saturating_add(1);
-        seat.failures.set(failures);
+    /// A connect in this version failed: pause before the next, longer each
+    /// time.
+    pub fn failed(&self, server: ServerId, version: Version, why: &Arc<str>) {
+        let attempts = self.seats[server.0 as usize].attempts(version);
+        let failures = attempts.failures.get().saturating_add(1);
+        attempts.failures.set(failures);
         let pause = jittered(PAUSE_FIRST, PAUSE_LAST, failures - 1, self.random());
-        *seat.pause.borrow_mut() = Some(Pause {
+        *attempts.pause.borrow_mut() = Some(Pause {
             until: self.now() + nanos(pause),
             incident: self.health.incident(server),
             why: Arc::clone(why),
         });
-        self.meter.upstream_health(server, Shown::Down);
     }
 
     /// A connection that had worked has ended.
@@ -793,11 +811,9 @@ impl Worker {
         );
     }
 
-    /// A connection has had its first reply.
-    pub fn succeeded(&self, server: ServerId) {
-        let seat = &self.seats[server.0 as usize];
-        seat.failures.set(0);
-        *seat.pause.borrow_mut() = None;
+    /// A connection in this version has had its first reply.
+    pub fn succeeded(&self, server: ServerId, version: Version) {
+        self.seats[server.0 as usize].attempts(version).forget();
         self.meter.upstream_health(server, Shown::Up);
     }
 

@@ -26,7 +26,7 @@ use tokio::time::{Sleep, timeout};
 use super::{
     Backend, Client, Entry, Fault, OUT_HIGH, Owner, Phase, Times, Touch, Worker, remember,
 };
-use crate::metrics::Verdict;
+use crate::metrics::{Health as Shown, Verdict};
 use crate::running::{Pool, Protocol};
 use crate::server::dispatch::Heard;
 use crate::server::errand::Errand;
@@ -80,7 +80,7 @@ pub(super) async fn run(mut worker: Rc<Worker>, backend: Rc<Backend>) {
             }
         }
         Err((failure, why)) => {
-            worker.failed(backend.server, &why);
+            worker.failed(backend.server, backend.version, &why);
             worker.blame(backend.server, failure, &why);
             Fault::Connect(why)
         }
@@ -151,6 +151,8 @@ struct Link<'a> {
     times: Times,
     /// The server has been blamed for what happened here, or is not to be.
     blamed: bool,
+    /// It does not speak this version, which says nothing about its health.
+    unspoken: bool,
     /// Since when the server takes nothing of what is to be written.
     blocked: Option<u64>,
     /// Bytes last reported to the worker's account.
@@ -183,6 +185,7 @@ impl<'a> Link<'a> {
             paused_at: 0,
             times: times(pool),
             blamed: false,
+            unspoken: false,
             overdue: false,
             timer: None,
             worker,
@@ -392,7 +395,8 @@ impl<'a> Link<'a> {
                 if matches!(reply.first(), Some(b'-' | b'!')) {
                     // An old server has no RESP3. It is well all the same, and
                     // no client shall be able to eject it by asking for that.
-                    self.blamed |= self.backend.version == Version::Resp3;
+                    self.unspoken = self.backend.version == Version::Resp3;
+                    self.blamed |= self.unspoken;
                     let reply = String::from_utf8_lossy(&reply[1..]);
                     return Err(format!("it refused the handshake: {}", reply.trim_end()).into());
                 }
@@ -407,7 +411,8 @@ impl<'a> Link<'a> {
                 self.worker.meter.upstream(self.backend.server, Verdict::Ok);
                 self.worker.heard(self.backend.server, entry.since);
                 if !std::mem::replace(&mut self.answered, true) {
-                    self.worker.succeeded(self.backend.server);
+                    self.worker
+                        .succeeded(self.backend.server, self.backend.version);
                 }
                 let long = self.times.response / 8;
                 if self.started && self.worker.now() - self.began > long {
@@ -436,7 +441,8 @@ impl<'a> Link<'a> {
             self.worker.meter.upstream(self.backend.server, Verdict::Ok);
             self.worker.heard(self.backend.server, entry.since);
             if !std::mem::replace(&mut self.answered, true) {
-                self.worker.succeeded(self.backend.server);
+                self.worker
+                        .succeeded(self.backend.server, self.backend.version);
             }
             if reply.is_empty() {
                 errand.answered(&self.worker, bytes);
@@ -704,11 +710,14 @@ impl<'a> Link<'a> {
         if !self.answered || !self.backend.fifo.borrow().is_empty() {
             self.blame(why);
         }
-        match self.answered {
-            true => self.worker.lost(server, why),
-            // A server that accepts and hangs up is as good as down: without
-            // the pause, clients would make a storm of connects.
-            false => self.worker.failed(server, why),
+        if self.answered {
+            return self.worker.lost(server, why);
+        }
+        // A server that accepts and hangs up is as good as down: without the
+        // pause, clients would make a storm of connects.
+        self.worker.failed(server, self.backend.version, why);
+        if !self.unspoken {
+            self.worker.meter.upstream_health(server, Shown::Down);
         }
     }
 }
