@@ -40,7 +40,7 @@ use crate::delete_log::{DeleteLogs, ServerLog};
 use crate::generation::Generation;
 use crate::l1::Landed;
 use crate::log::Limited;
-use crate::metrics::{Class, Health as Shown, Meter, Shed, Verdict};
+use crate::metrics::{Class, Meter, Shed, Verdict};
 use crate::running::{Listener, Pool, Protocol, Running, Server};
 
 /// Bytes read at once from any socket.
@@ -811,10 +811,10 @@ impl Worker {
         );
     }
 
-    /// A connection in this version has had its first reply.
+    /// A connection in this version was worth something: it has been answered
+    /// and has not ended at once.
     pub fn succeeded(&self, server: ServerId, version: Version) {
         self.seats[server.0 as usize].attempts(version).forget();
-        self.meter.upstream_health(server, Shown::Up);
     }
 
     /// Say that a request was refused for want of memory.

@@ -195,7 +195,7 @@ pub fn descriptors(proxy: &Emberline) -> usize {
 }
 
 /// Wait until `done`, but not for ever.
-pub fn eventually(what: &str, done: impl Fn() -> bool) {
+pub fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !done() {
         assert!(Instant::now() < deadline, "{what}");

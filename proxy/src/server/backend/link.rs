@@ -50,6 +50,10 @@ const READER_RATE: u64 = 32 * 1024 * 1024;
 /// A client with more queued than this stops even whole replies.
 const CLIENT_FULL: usize = 8 * 1024 * 1024;
 
+/// A connection that ends before this is as good as none: the next may fare no
+/// better, so it waits.
+const LIFE_MIN: Duration = Duration::from_secs(1);
+
 /// The connection's whole life.
 pub(super) async fn run(mut worker: Rc<Worker>, backend: Rc<Backend>) {
     let patience = worker.pool_of(backend.server).timeout_connect;
@@ -69,14 +73,13 @@ pub(super) async fn run(mut worker: Rc<Worker>, backend: Rc<Backend>) {
             let mut link = Link::new(worker, &backend, socket);
             let end = std::future::poll_fn(|context| link.poll(context)).await;
             link.worker.tick();
-            if let End::Failed(why) = &end {
-                link.end(why);
-            }
+            link.end(&end);
             link.account(0);
             worker = link.worker;
             match end {
                 End::Finished => Fault::Lost("the connection was retired".into()),
-                End::Failed(why) => Fault::Lost(why),
+                End::Failed(why) | End::Late(why) => Fault::Lost(why),
+                End::Full(why) => Fault::Connect(why),
             }
         }
         Err((failure, why)) => {
@@ -110,6 +113,35 @@ enum End {
     Finished,
     /// The server, the network or the protocol failed.
     Failed(Arc<str>),
+    /// The server took too long.
+    Late(Arc<str>),
+    /// The server has as many clients as it lets in: it carried nothing out.
+    Full(Arc<str>),
+}
+
+impl From<&str> for End {
+    fn from(why: &str) -> End {
+        End::Failed(why.into())
+    }
+}
+
+impl From<String> for End {
+    fn from(why: String) -> End {
+        End::Failed(why.into())
+    }
+}
+
+/// What the server has shown on this connection so far, each more than the one
+/// before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Proof {
+    Nothing,
+    /// It has said something.
+    Voice,
+    /// It has answered a request.
+    Answer,
+    /// It has done so after [`LIFE_MIN`].
+    Life,
 }
 
 #[derive(Debug)]
@@ -124,6 +156,15 @@ impl Scanner {
             Scanner::Redis(scanner) => scanner.feed(bytes).map_err(|error| error.to_string()),
             Scanner::Memcached(scanner) => scanner.feed(bytes).map_err(|error| error.to_string()),
         }
+    }
+
+    /// Whether this, said before anything else, means that the server has as
+    /// many clients as it lets in. It hangs up then, and has read nothing.
+    fn turns_away(&self, said: &[u8]) -> bool {
+        said.starts_with(match self {
+            Scanner::Redis(_) => b"-ERR max number of clients",
+            Scanner::Memcached(_) => b"ERROR Too many open connections",
+        })
     }
 }
 
@@ -142,8 +183,9 @@ struct Link<'a> {
     began: u64,
     /// Bytes of it so far.
     streamed: u64,
-    /// At least one reply has come.
-    answered: bool,
+    /// Since when there is a connection.
+    opened: u64,
+    proof: Proof,
     /// The client that must read before this connection does.
     paused: Option<Rc<Client>>,
     /// Since when.
@@ -180,7 +222,8 @@ impl<'a> Link<'a> {
             streamed: 0,
             blocked: None,
             accounted: 0,
-            answered: false,
+            opened: worker.now(),
+            proof: Proof::Nothing,
             paused: None,
             paused_at: 0,
             times: times(pool),
@@ -207,12 +250,14 @@ impl<'a> Link<'a> {
         remember(&backend.waker, context);
         self.follow();
         self.worker.tick();
-        if let Err(error) = self.flush(context) {
-            return Poll::Ready(End::Failed(error.to_string().into()));
+        let flushed = self.flush(context);
+        // What a server said before it hung up is heard, although it takes
+        // nothing more.
+        if let Err(end) = self.receive(context) {
+            return Poll::Ready(end);
         }
-        match self.receive(context) {
-            Ok(()) => {}
-            Err(why) => return Poll::Ready(End::Failed(why)),
+        if let Err(error) = flushed {
+            return Poll::Ready(End::from(error.to_string()));
         }
         // Behind both, as each makes room: replies may have emptied the queue,
         // and then nothing else would wake those who wait for it.
@@ -221,7 +266,7 @@ impl<'a> Link<'a> {
             backend.release_waiting();
         }
         if let Poll::Ready(why) = self.poll_timeout(context) {
-            return Poll::Ready(End::Failed(why));
+            return Poll::Ready(End::Late(why));
         }
         self.account(backend.unsent() + self.rest.len());
         match backend.phase.get() {
@@ -275,7 +320,7 @@ impl<'a> Link<'a> {
     }
 
     /// Read what there is, a few buffers at the most, and hand it out.
-    fn receive(&mut self, context: &mut Context<'_>) -> Result<(), Arc<str>> {
+    fn receive(&mut self, context: &mut Context<'_>) -> Result<(), End> {
         for _ in 0..8 {
             if !self.may_read() {
                 return Ok(());
@@ -342,7 +387,7 @@ impl<'a> Link<'a> {
     }
 
     /// Hand out the replies in `bytes`; answers how many bytes were used.
-    fn distribute(&mut self, bytes: &[u8]) -> Result<usize, Arc<str>> {
+    fn distribute(&mut self, bytes: &[u8]) -> Result<usize, End> {
         let backend = self.backend;
         let mut at = 0;
         while at < bytes.len() && self.paused.is_none() {
@@ -379,7 +424,10 @@ impl<'a> Link<'a> {
     }
 
     /// The front entry's reply ends with `bytes`.
-    fn finish(&mut self, bytes: &[u8]) -> Result<(), Arc<str>> {
+    fn finish(&mut self, bytes: &[u8]) -> Result<(), End> {
+        if self.proof == Proof::Nothing {
+            self.listen(bytes)?;
+        }
         let Some(mut entry) = self.backend.fifo.borrow_mut().pop_front() else {
             return Ok(());
         };
@@ -410,9 +458,8 @@ impl<'a> Link<'a> {
                 client.deliver(&self.worker, *seq, *fragment, bytes, true);
                 self.worker.meter.upstream(self.backend.server, Verdict::Ok);
                 self.worker.heard(self.backend.server, entry.since);
-                if !std::mem::replace(&mut self.answered, true) {
-                    self.worker
-                        .succeeded(self.backend.server, self.backend.version);
+                if self.proof != Proof::Life {
+                    self.prove();
                 }
                 let long = self.times.response / 8;
                 if self.started && self.worker.now() - self.began > long {
@@ -430,6 +477,39 @@ impl<'a> Link<'a> {
         Ok(())
     }
 
+    /// The first that the server says may be that it does not let us in: that
+    /// is nobody's reply.
+    #[cold]
+    fn listen(&mut self, bytes: &[u8]) -> Result<(), End> {
+        self.proof = Proof::Voice;
+        match self.scanner.turns_away(bytes) {
+            true => {
+                let said = String::from_utf8_lossy(bytes);
+                Err(End::Full(format!("it said {}", said.trim_end()).into()))
+            }
+            false => Ok(()),
+        }
+    }
+
+    /// A request has been answered. That does not prove much: a server may
+    /// answer once and hang up.
+    #[cold]
+    fn prove(&mut self) {
+        let (server, version) = (self.backend.server, self.backend.version);
+        if self.proof < Proof::Answer {
+            self.proof = Proof::Answer;
+            self.worker.meter.upstream_health(server, Shown::Up);
+        }
+        if self.has_lived() {
+            self.proof = Proof::Life;
+            self.worker.succeeded(server, version);
+        }
+    }
+
+    fn has_lived(&self) -> bool {
+        self.worker.now() >= self.opened + nanos(LIFE_MIN)
+    }
+
     /// The reply to a request of the proxy's own making ends with `bytes`.
     fn finish_errand(&mut self, entry: &mut Entry, bytes: &[u8]) {
         let holds = std::mem::take(&mut entry.holds);
@@ -440,9 +520,8 @@ impl<'a> Link<'a> {
             }
             self.worker.meter.upstream(self.backend.server, Verdict::Ok);
             self.worker.heard(self.backend.server, entry.since);
-            if !std::mem::replace(&mut self.answered, true) {
-                self.worker
-                        .succeeded(self.backend.server, self.backend.version);
+            if self.proof != Proof::Life {
+                self.prove();
             }
             if reply.is_empty() {
                 errand.answered(&self.worker, bytes);
@@ -469,7 +548,7 @@ impl<'a> Link<'a> {
     }
 
     /// More of the front entry's reply, which does not end yet.
-    fn pass(&mut self, bytes: &[u8]) -> Result<(), Arc<str>> {
+    fn pass(&mut self, bytes: &[u8]) -> Result<(), End> {
         let now = self.worker.now();
         let (mut slow, mut taken) = (None, None);
         if let Some(entry) = self.backend.fifo.borrow_mut().front_mut() {
@@ -501,7 +580,7 @@ impl<'a> Link<'a> {
 
     /// More of the reply to the front entry's errand, which may have others
     /// queued because of it.
-    fn hear(&mut self, errand: Box<Errand>, reply: Vec<u8>) -> Result<(), Arc<str>> {
+    fn hear(&mut self, errand: Box<Errand>, reply: Vec<u8>) -> Result<(), End> {
         let heard = errand.hear(&self.worker, &reply);
         if heard == Heard::Kept && reply.len() > errand.longest() {
             return Err("its reply to a question of the proxy is too long".into());
@@ -704,20 +783,30 @@ impl<'a> Link<'a> {
         }
     }
 
-    /// The connection has failed. Who has nothing in flight may hang up.
-    fn end(&mut self, why: &Arc<str>) {
-        let server = self.backend.server;
-        if !self.answered || !self.backend.fifo.borrow().is_empty() {
+    /// The connection has ended. Who has nothing in flight may hang up.
+    fn end(&mut self, end: &End) {
+        let why = match end {
+            End::Finished => return,
+            End::Failed(why) | End::Late(why) | End::Full(why) => why,
+        };
+        let (server, version) = (self.backend.server, self.backend.version);
+        let is_full = matches!(end, End::Full(_));
+        let answered = self.proof >= Proof::Answer;
+        // A server that is full serves those whom it has let in.
+        if !is_full && (!answered || !self.backend.fifo.borrow().is_empty()) {
             self.blame(why);
         }
-        if self.answered {
-            return self.worker.lost(server, why);
+        if answered {
+            self.worker.lost(server, why);
         }
-        // A server that accepts and hangs up is as good as down: without the
-        // pause, clients would make a storm of connects.
-        self.worker.failed(server, self.backend.version, why);
-        if !self.unspoken {
-            self.worker.meter.upstream_health(server, Shown::Down);
+        if answered && self.has_lived() {
+            self.worker.succeeded(server, version);
+        } else if !answered || !matches!(end, End::Late(_)) {
+            // Without the pause, clients would make a storm of connects.
+            self.worker.failed(server, version, why);
+            if !self.unspoken {
+                self.worker.meter.upstream_health(server, Shown::Down);
+            }
         }
     }
 }
