@@ -450,6 +450,44 @@ fn a_server_at_its_maxclients_is_neither_stormed_nor_ejected() {
     site.proxy.assert_alive();
 }
 
+/// Nobody else is to blame when the proxy may open nothing more.
+#[test]
+fn a_proxy_without_descriptors_says_so_and_ejects_nobody() {
+    let Some(servers) = Server::redis_many(1) else {
+        return;
+    };
+    let mut site = Site::redis(&servers, "");
+    let mut client = site.proxy.client();
+    assert_eq!(client.call(&["PING"]), b"+PONG\r\n");
+    let limit = |files: usize| {
+        let pid = site.proxy.pid().to_string();
+        let limit = format!("--nofile={files}:");
+        let mut command = std::process::Command::new("prlimit");
+        command.args(["--pid", &pid, &limit]).status()
+    };
+    // What is open stays so.
+    if !limit(3).is_ok_and(|status| status.success()) {
+        eprintln!("skipped: prlimit is not installed");
+        return;
+    }
+    let told = format!(
+        "-ERR the proxy cannot connect to server {}: Too many open files",
+        servers[0].address()
+    );
+    for _ in 0..20 {
+        let reply = get(&mut client, "k");
+        assert!(reply.starts_with(&told), "{reply}");
+    }
+    assert!(limit(1024).unwrap().success());
+    let shown = site.server(0);
+    assert_eq!(shown["ejections"], 0, "{shown}");
+    assert_eq!(shown["connects_failed"], 0, "{shown}");
+    eventually("it does not connect when it may", || {
+        get(&mut client, "k") == "$-1\\r\\n"
+    });
+    site.proxy.assert_alive();
+}
+
 #[test]
 fn a_server_that_hangs_up_when_idle_is_not_blamed() {
     let server = Scripted::start(|mut stream, _| {

@@ -21,7 +21,7 @@ use emberline_routing::{
 use slab::Slab;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::Hub;
 use super::backend::Backend;
@@ -225,7 +225,8 @@ struct Pause {
     until: u64,
     /// The server's incident: when that is over, so is the pause.
     incident: u64,
-    why: Arc<str>,
+    /// What requests are told meanwhile.
+    fault: Fault,
 }
 
 impl Worker {
@@ -763,7 +764,7 @@ impl Worker {
         let seat = &self.seats[server.0 as usize];
         match &*seat.attempts(version).pause.borrow() {
             Some(pause) if pause.until > self.now() && pause.incident == incident => {
-                Err(Fault::Connect(Arc::clone(&pause.why)))
+                Err(pause.fault.clone())
             }
             _ => Ok(()),
         }
@@ -784,7 +785,7 @@ impl Worker {
 
     /// A connect in this version failed: pause before the next, longer each
     /// time.
-    pub fn failed(&self, server: ServerId, version: Version, why: &Arc<str>) {
+    pub fn failed(&self, server: ServerId, version: Version, fault: Fault) {
         let attempts = self.seats[server.0 as usize].attempts(version);
         let failures = attempts.failures.get().saturating_add(1);
         attempts.failures.set(failures);
@@ -792,8 +793,23 @@ impl Worker {
         *attempts.pause.borrow_mut() = Some(Pause {
             until: self.now() + nanos(pause),
             incident: self.health.incident(server),
-            why: Arc::clone(why),
+            fault,
         });
+    }
+
+    /// Connecting failed for want of something that the proxy has too little of.
+    pub fn ran_short(&self, server: ServerId, why: &Arc<str>) {
+        let Some(skipped) = self.thread.losses.admit() else {
+            return;
+        };
+        let pool = &self.pool_of(server).name;
+        error!(
+            pool,
+            server = self.server_name(server),
+            why = &**why,
+            skipped,
+            "the proxy cannot connect"
+        );
     }
 
     /// A connection that had worked has ended.

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use emberline_protocol::redis::encode::Version;
 use emberline_protocol::{Scan, memcache, redis};
+use emberline_routing::ServerId;
 use tokio::time::{Sleep, timeout};
 
 use super::{
@@ -61,15 +62,13 @@ pub(super) async fn run(mut worker: Rc<Worker>, backend: Rc<Backend>) {
     let connected = match timeout(patience, Socket::connect(address)).await {
         Ok(Ok(socket)) => Ok(socket),
         Ok(Err(error)) => Err((failure_of(&error), error.to_string().into())),
-        Err(_) => Err((Failure::Poor, "connecting timed out".into())),
+        Err(_) => Err((Some(Failure::Poor), "connecting timed out".into())),
     };
     worker = worker.successor().unwrap_or(worker);
     worker.tick();
-    worker
-        .meter
-        .upstream_connect(backend.server, connected.is_ok());
     let fault = match connected {
         Ok(socket) => {
+            worker.meter.upstream_connect(backend.server, true);
             let mut link = Link::new(worker, &backend, socket);
             let end = std::future::poll_fn(|context| link.poll(context)).await;
             link.worker.tick();
@@ -83,21 +82,40 @@ pub(super) async fn run(mut worker: Rc<Worker>, backend: Rc<Backend>) {
             }
         }
         Err((failure, why)) => {
-            worker.failed(backend.server, backend.version, &why);
-            worker.blame(backend.server, failure, &why);
-            Fault::Connect(why)
+            let fault = missed(&worker, backend.server, failure, why);
+            worker.failed(backend.server, backend.version, fault.clone());
+            fault
         }
     };
     worker.forget(&backend);
     backend.close(&worker, &fault);
 }
 
-/// Whether a connect that failed like this leaves no doubt.
-fn failure_of(error: &io::Error) -> Failure {
-    match error.kind() {
+/// There is no connection. Where the proxy itself is to blame, the server is
+/// not.
+fn missed(worker: &Rc<Worker>, server: ServerId, failure: Option<Failure>, why: Arc<str>) -> Fault {
+    let Some(failure) = failure else {
+        worker.ran_short(server, &why);
+        return Fault::Ours(why);
+    };
+    worker.meter.upstream_connect(server, false);
+    worker.blame(server, failure, &why);
+    Fault::Connect(why)
+}
+
+/// What a connect that failed like this says about the server, if anything.
+fn failure_of(error: &io::Error) -> Option<Failure> {
+    /// No file descriptor is left, of those of the process or of the system;
+    /// the numbers are the same on every Unix.
+    const EMFILE: i32 = 24;
+    const ENFILE: i32 = 23;
+    match (error.kind(), error.raw_os_error()) {
+        (_, Some(EMFILE | ENFILE)) => None,
+        // No port of our own is left for another connection there.
+        (io::ErrorKind::AddrNotAvailable | io::ErrorKind::OutOfMemory, _) => None,
         // The second is what the absence of a Unix socket looks like.
-        io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Failure::Refused,
-        _ => Failure::Poor,
+        (io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound, _) => Some(Failure::Refused),
+        _ => Some(Failure::Poor),
     }
 }
 
@@ -803,7 +821,8 @@ impl<'a> Link<'a> {
             self.worker.succeeded(server, version);
         } else if !answered || !matches!(end, End::Late(_)) {
             // Without the pause, clients would make a storm of connects.
-            self.worker.failed(server, version, why);
+            let fault = Fault::Connect(Arc::clone(why));
+            self.worker.failed(server, version, fault);
             if !self.unspoken {
                 self.worker.meter.upstream_health(server, Shown::Down);
             }
@@ -813,4 +832,28 @@ impl<'a> Link<'a> {
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_proxy_runs_out_of_is_not_held_against_a_server() {
+        let check = |code: i32, expected: Option<Failure>| {
+            let error = io::Error::from_raw_os_error(code);
+            assert_eq!(failure_of(&error), expected, "{error}");
+        };
+        check(24, None);
+        check(23, None);
+        let kinds = [
+            (io::ErrorKind::AddrNotAvailable, None),
+            (io::ErrorKind::ConnectionRefused, Some(Failure::Refused)),
+            (io::ErrorKind::NotFound, Some(Failure::Refused)),
+            (io::ErrorKind::HostUnreachable, Some(Failure::Poor)),
+        ];
+        for (kind, expected) in kinds {
+            assert_eq!(failure_of(&kind.into()), expected, "{kind}");
+        }
+    }
 }
