@@ -450,6 +450,55 @@ fn a_server_at_its_maxclients_is_neither_stormed_nor_ejected() {
     site.proxy.assert_alive();
 }
 
+/// A long reply may have begun before all others were late.
+#[test]
+fn the_end_of_a_reply_that_was_asked_for_before_does_not_restore_a_server() {
+    let (ends, ended) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let (stop, stopped) = (Arc::clone(&ends), Arc::clone(&ended));
+    let server = Scripted::start(move |mut stream, _| {
+        drain_requests(&mut stream, |stream, args| {
+            if args.get(1).is_none_or(|key| key != b"long") {
+                return true;
+            }
+            let _ = stream.write_all(b"$100000\r\n");
+            for _ in 0..99_999 {
+                if !stop.load(Ordering::SeqCst) {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                let _ = stream.write_all(b"x");
+            }
+            let whole = stream.write_all(b"x\r\n").is_ok();
+            stopped.store(true, Ordering::SeqCst);
+            whole
+        });
+    });
+    let pool =
+        "request_timeout = \"400ms\"\nconnections = 8\nprobe_first = \"1m\"\nprobe_last = \"1m\"";
+    let mut site = Site::start("redis", &[server.address()], 1, pool);
+    let mut reader = site.proxy.client();
+    reader.send(&command(&["GET", "long"]));
+    eventually("it is not asked", || server.connections() > 0);
+    let mut clients: Vec<Client> = (0..7).map(|_| site.proxy.client()).collect();
+    eventually("it is not ejected", || {
+        for client in &mut clients {
+            client.send(&command(&["GET", "k"]));
+        }
+        clients.iter_mut().for_each(|client| drop(client.reply()));
+        !site.is_up(0)
+    });
+    ends.store(true, Ordering::SeqCst);
+    assert_eq!(reader.reply().len(), "$100000\r\n\r\n".len() + 100_000);
+    assert!(ended.load(Ordering::SeqCst));
+    assert!(
+        !site.is_up(0),
+        "what was asked before it went down is no news"
+    );
+    site.proxy.assert_alive();
+}
+
 /// Nobody else is to blame when the proxy may open nothing more.
 #[test]
 fn a_proxy_without_descriptors_says_so_and_ejects_nobody() {

@@ -475,7 +475,7 @@ impl<'a> Link<'a> {
             } => {
                 client.deliver(&self.worker, *seq, *fragment, bytes, true);
                 self.worker.meter.upstream(self.backend.server, Verdict::Ok);
-                self.worker.heard(self.backend.server, entry.since);
+                self.worker.heard(self.backend.server, entry.asked);
                 if self.proof != Proof::Life {
                     self.prove();
                 }
@@ -537,7 +537,7 @@ impl<'a> Link<'a> {
                 errand.each_client(Client::release);
             }
             self.worker.meter.upstream(self.backend.server, Verdict::Ok);
-            self.worker.heard(self.backend.server, entry.since);
+            self.worker.heard(self.backend.server, entry.asked);
             if self.proof != Proof::Life {
                 self.prove();
             }
@@ -770,6 +770,7 @@ impl<'a> Link<'a> {
                 late.push(Entry {
                     owner,
                     since: entry.since,
+                    asked: entry.asked,
                     bytes: 0..0,
                     holds: entry.holds,
                     touch: Touch::None,

@@ -61,6 +61,9 @@ pub struct Entry {
     /// When its last byte was written, or it last made progress; until it is
     /// written, when it was queued. In the worker's nanoseconds.
     since: u64,
+    /// When its last byte was written; until then, 0. That its reply makes
+    /// progress does not change it.
+    asked: u64,
     /// Where it lies in all that was ever queued on the connection.
     bytes: Range<u64>,
     /// The owner may send nothing until this entry has ended.
@@ -96,6 +99,7 @@ impl Entry {
                 fragment,
             },
             since: now,
+            asked: 0,
             bytes: 0..0,
             holds: false,
             touch: Touch::None,
@@ -107,6 +111,7 @@ impl Entry {
         Entry {
             owner: Owner::Errand(Box::new(errand), Vec::new()),
             since: now,
+            asked: 0,
             bytes: 0..0,
             holds: false,
             touch: Touch::None,
@@ -118,6 +123,7 @@ impl Entry {
         Entry {
             owner: Owner::Nobody,
             since: now,
+            asked: 0,
             bytes: 0..0,
             holds: false,
             touch: Touch::None,
@@ -362,6 +368,7 @@ impl Backend {
         while let Some(entry) = len.checked_sub(unwritten).and_then(|at| fifo.get_mut(at))
             && entry.bytes.end <= written
         {
+            entry.asked = now;
             if entry.since != UPLOADING {
                 entry.since = now;
             }
