@@ -8,10 +8,14 @@ mod support;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use support::{Client, Emberline, Scripted, Server, TempDir, free_port, show};
+use support::{
+    Client, Emberline, Scripted, Server, TempDir, command, drain_requests, free_port, show,
+};
 
 /// A listener of this protocol on the pool `main`; `pools` is the rest.
 fn proxy(protocol: &str, pools: &str) -> (Emberline, SocketAddr) {
@@ -178,6 +182,66 @@ fn rehash_goes_to_another_server_of_the_pool() {
     eventually("its own server is not used again", || {
         client.call(&["GET", &key]) == b"$-1\r\n"
     });
+    proxy.assert_alive();
+}
+
+/// What is streamed is not planned: it must not come before a delete that the
+/// server has not been told of.
+#[test]
+fn a_large_mset_does_not_overtake_a_delete_that_waits() {
+    let phase = Arc::new(AtomicUsize::new(0));
+    let (now, (told, hears)) = (Arc::clone(&phase), mpsc::channel());
+    let server = Scripted::start(move |mut stream, _| {
+        let told = told.clone();
+        if now.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        drain_requests(&mut stream, |stream, args| {
+            let reply: &[u8] = match (args[0].as_slice(), now.load(Ordering::SeqCst)) {
+                (b"PING", _) => b"+PONG\r\n",
+                (b"DEL", 1) => b"-LOADING not yet\r\n",
+                (b"DEL", _) => b":1\r\n",
+                _ => b"+OK\r\n",
+            };
+            let _ = told.send((args[0].clone(), reply.to_vec()));
+            stream.write_all(reply).is_ok()
+        });
+    });
+    let dir = TempDir::new();
+    let (mut proxy, _) = proxy(
+        "redis",
+        &format!(
+            "[pools.main]\nprotocol = \"redis\"\nservers = [\"{}\"]\nrequest_timeout = \"20s\"\n\
+             probe_first = \"20ms\"\nprobe_last = \"50ms\"\ndelete_log = \"{}\"\n",
+            server.address(),
+            dir.path().join("deletes.log").display()
+        ),
+    );
+    let mut client = proxy.client();
+    assert_eq!(client.call(&["DEL", "k"]), b":1\r\n");
+    phase.store(1, Ordering::SeqCst);
+    eventually("it is not asked again", || {
+        show(&client.call(&["PING", "x"])).contains('x')
+            && hears.try_iter().any(|(name, _)| name == b"DEL")
+    });
+    let value = vec![b'x'; 3 << 20];
+    client.send(&command(&[&b"MSET"[..], b"k", &value, b"other", b"y"]));
+    // Until the delete has been tried a few times more.
+    let refused = hears.iter().filter(|(name, _)| {
+        assert_ne!(name, b"MSET");
+        name == b"DEL"
+    });
+    assert_eq!(refused.take(5).count(), 5);
+    phase.store(2, Ordering::SeqCst);
+    assert_eq!(show(&client.reply()), "+OK\\r\\n");
+    let said: Vec<_> = hears.try_iter().collect();
+    let place =
+        |name: &[u8], reply: &[u8]| said.iter().position(|it| it.0 == name && it.1 == reply);
+    let (deleted, written) = (place(b"DEL", b":1\r\n"), place(b"MSET", b"+OK\r\n"));
+    assert!(
+        deleted.is_some() && deleted < written,
+        "{deleted:?} {written:?}"
+    );
     proxy.assert_alive();
 }
 
