@@ -23,6 +23,7 @@ use super::form::Form;
 use super::worker::Worker;
 use crate::l1::{Filled, Landed};
 use crate::metrics::Event;
+use crate::nanos::nanos;
 
 /// After a fetch without an answer reads go to the server itself for this
 /// long, in nanoseconds, unless something stale may serve.
@@ -209,8 +210,4 @@ impl Worker {
             self.ask_server(waiter, &key, server);
         }
     }
-}
-
-fn nanos(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 4)
 }

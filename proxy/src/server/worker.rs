@@ -41,6 +41,7 @@ use crate::generation::Generation;
 use crate::l1::Landed;
 use crate::log::Limited;
 use crate::metrics::{Class, Meter, Shed, Verdict};
+use crate::nanos::nanos;
 use crate::running::{Listener, Pool, Protocol, Running, Server};
 
 /// Bytes read at once from any socket.
@@ -860,10 +861,6 @@ fn everywhere(running: &Running) -> Vec<Vec<Target>> {
     listeners
         .map(|listener| places(running, listener))
         .collect()
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 4)
 }
 
 fn memcache_limits(listener: &Listener) -> memcache::Limits {

@@ -18,6 +18,7 @@ use tokio::time::{Sleep, timeout};
 use super::queue::Times;
 use super::{Backend, OUT_HIGH, Phase, remember};
 use crate::metrics::Health as Shown;
+use crate::nanos::nanos;
 use crate::running::{Pool, Protocol};
 use crate::server::client::Client;
 use crate::server::fault::Fault;
@@ -383,10 +384,6 @@ impl<'a> Link<'a> {
             }
         }
     }
-}
-
-pub(super) fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 4)
 }
 
 #[cfg(test)]

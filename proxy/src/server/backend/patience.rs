@@ -16,8 +16,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::entry::{Entry, Owner};
-use super::link::{Link, nanos};
+use super::link::Link;
 use crate::metrics::Verdict;
+use crate::nanos::nanos;
 use crate::server::client::Client;
 use crate::server::fault::Fault;
 use crate::server::heat::Touch;

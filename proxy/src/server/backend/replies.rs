@@ -7,8 +7,9 @@ use emberline_protocol::Scan;
 use emberline_protocol::redis::encode::Version;
 
 use super::entry::{Entry, Owner};
-use super::link::{End, LIFE_MIN, Link, Proof, nanos};
+use super::link::{End, LIFE_MIN, Link, Proof};
 use crate::metrics::{Health as Shown, Verdict};
+use crate::nanos::nanos;
 use crate::server::client::Client;
 use crate::server::dispatch::Heard;
 use crate::server::errand::Errand;
