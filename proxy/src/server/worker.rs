@@ -40,7 +40,7 @@ use crate::delete_log::{DeleteLogs, ServerLog};
 use crate::generation::Generation;
 use crate::l1::Landed;
 use crate::log::Limited;
-use crate::metrics::{Class, Meter, Shed, Verdict};
+use crate::metrics::{Class, Health as Shown, Meter, Shed, Verdict};
 use crate::nanos::nanos;
 use crate::running::{Listener, Pool, Protocol, Running, Server};
 
@@ -796,6 +796,17 @@ impl Worker {
             incident: self.health.incident(server),
             fault,
         });
+    }
+
+    /// A connection that had been answered ended at once. That happens, as when
+    /// a server is restarted; the next in a row counts as a connect that failed.
+    pub fn cut_short(&self, server: ServerId, version: Version, fault: Fault) {
+        let attempts = self.seats[server.0 as usize].attempts(version);
+        if attempts.failures.get() == 0 {
+            return attempts.failures.set(1);
+        }
+        self.failed(server, version, fault);
+        self.meter.upstream_health(server, Shown::Down);
     }
 
     /// Connecting failed for want of something that the proxy has too little of.

@@ -373,14 +373,17 @@ impl<'a> Link<'a> {
         if answered {
             self.worker.lost(server, why);
         }
-        if answered && self.has_lived() {
-            self.worker.succeeded(server, version);
-        } else if !answered || !matches!(end, End::Late(_)) {
-            // Without the pause, clients would make a storm of connects.
-            let fault = Fault::Connect(Arc::clone(why));
-            self.worker.failed(server, version, fault);
-            if !self.unspoken {
-                self.worker.meter.upstream_health(server, Shown::Down);
+        // Without a pause, clients would make a storm of connects.
+        let fault = Fault::Connect(Arc::clone(why));
+        match end {
+            _ if answered && self.has_lived() => self.worker.succeeded(server, version),
+            End::Late(_) if answered => {}
+            _ if answered => self.worker.cut_short(server, version, fault),
+            _ => {
+                self.worker.failed(server, version, fault);
+                if !self.unspoken {
+                    self.worker.meter.upstream_health(server, Shown::Down);
+                }
             }
         }
     }
