@@ -6,12 +6,12 @@
 mod support;
 
 use std::fs::OpenOptions;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use support::{Client, Emberline, Server, TempDir, free_port, show};
+use support::{Client, Emberline, Server, TempDir, eventually, free_port, page, show};
 
 /// A proxy before servers that keep what they have, and its delete log.
 struct Site {
@@ -73,11 +73,7 @@ impl Site {
     }
 
     fn metric(&self, name: &str) -> f64 {
-        let mut stream = TcpStream::connect(self.admin).unwrap();
-        let ask = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
-        stream.write_all(ask.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
+        let answer = page(self.admin, "/metrics");
         let start = format!("emberline_delete_log_{name}{{pool=\"main\"}} ");
         let line = answer.lines().find_map(|line| line.strip_prefix(&start));
         line.unwrap_or_else(|| panic!("no {name} in {answer}"))
@@ -90,15 +86,6 @@ impl Site {
 fn persistent(count: usize) -> Option<Vec<Server>> {
     let aof = ["--appendonly", "yes", "--appendfsync", "always"];
     (0..count).map(|_| Server::redis_with(&aof)).collect()
-}
-
-#[track_caller]
-fn eventually(what: &str, mut is: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(20);
-    while !is() {
-        assert!(Instant::now() < end, "{what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// Keys that live on this server, found by writing through the proxy.

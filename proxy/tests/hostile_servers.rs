@@ -596,7 +596,7 @@ fn a_silent_server_costs_its_clients_an_error_and_no_connection_piles_up() {
     let Some(site) = Site::redis(&[&server]) else {
         return;
     };
-    let open = hostile_support::descriptors(&site.proxy);
+    let open = site.proxy.descriptors();
     for _ in 0..3 {
         let mut clients: Vec<Client> = (0..50).map(|_| site.client()).collect();
         clients
@@ -612,7 +612,7 @@ fn a_silent_server_costs_its_clients_an_error_and_no_connection_piles_up() {
         }
     }
     eventually("connections to a silent server stay open", || {
-        hostile_support::descriptors(&site.proxy) <= open + 2
+        site.proxy.descriptors() <= open + 2
     });
     site.finish(16);
 }

@@ -5,16 +5,17 @@
 
 mod support;
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::Write;
+use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use support::{
-    Client, Emberline, Scripted, Server, TempDir, command, drain_requests, free_port, show,
+    Client, Emberline, Scripted, Server, TempDir, command, drain_requests, eventually, free_port,
+    page, show,
 };
 
 /// A listener of this protocol on the pool `main`; `pools` is the rest.
@@ -29,27 +30,9 @@ fn proxy(protocol: &str, pools: &str) -> (Emberline, SocketAddr) {
     (proxy, admin)
 }
 
-fn ask(admin: SocketAddr, path: &str) -> String {
-    let mut stream = TcpStream::connect(admin).unwrap();
-    let ask = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-    stream.write_all(ask.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
-}
-
 fn list(servers: &[Server]) -> String {
     let each = servers.iter().map(|at| format!("\"{}\"", at.address()));
     each.collect::<Vec<_>>().join(", ")
-}
-
-#[track_caller]
-fn eventually(what: &str, mut is: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(20);
-    while !is() {
-        assert!(Instant::now() < end, "{what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// A key that lives on this server, found by writing through the proxy.
@@ -111,7 +94,7 @@ fn a_gutter_takes_over_while_a_server_is_down_and_forgets() {
     eventually("the copy stays", || {
         gutter.call(&["EXISTS", &key]) == b":0\r\n"
     });
-    let pools: Value = serde_json::from_str(&ask(admin, "/pools")).unwrap();
+    let pools: Value = serde_json::from_str(&page(admin, "/pools")).unwrap();
     let names: Vec<_> = pools["pools"].as_array().unwrap().iter().collect();
     let requests = |name: &str| {
         let pool = names.iter().find(|pool| pool["name"] == name).unwrap();
@@ -279,7 +262,7 @@ fn a_server_that_is_marked_as_down_is_never_connected_to() {
     assert!(counts[0] > 0 && counts[1] > 0, "{counts:?}");
     let reply = show(&client.call(&["FLUSHALL"]));
     assert!(reply.contains("marked as down"), "{reply}");
-    let pools: Value = serde_json::from_str(&ask(admin, "/pools")).unwrap();
+    let pools: Value = serde_json::from_str(&page(admin, "/pools")).unwrap();
     let shown = &pools["pools"][0]["servers"][1];
     assert_eq!(shown["state"], "down");
     assert_eq!(shown["marked_down"], true);

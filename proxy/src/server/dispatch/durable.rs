@@ -145,7 +145,7 @@ mod tests {
                 None => disk = Some(written.0),
             }
             let waiting = is_written(written.1, Duration::from_millis(1));
-            assert_eq!(runtime.block_on(async { waiting.await }), expected);
+            assert_eq!(runtime.block_on(waiting), expected);
             drop(disk);
         };
         check(Some(Ok(())), true);
