@@ -16,6 +16,7 @@ pub mod l1;
 pub mod local;
 pub mod log;
 pub mod metrics;
+mod nanos;
 pub mod reload;
 pub mod running;
 pub mod server;

@@ -6,12 +6,12 @@
 mod support;
 
 use std::fs::OpenOptions;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use support::{Client, Emberline, Server, TempDir, free_port, show};
+use support::{Client, Emberline, Server, TempDir, eventually, free_port, http, page, show};
 
 /// A proxy before servers that keep what they have, and its delete log.
 struct Site {
@@ -72,23 +72,12 @@ impl Site {
         self.dir.path().join("deletes.log")
     }
 
-    fn ask(&self, method: &str, path: &str) -> String {
-        let mut stream = TcpStream::connect(self.admin).unwrap();
-        let ask = format!(
-            "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-        );
-        stream.write_all(ask.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
-    }
-
     fn metric(&self, name: &str) -> f64 {
         self.metric_of("main", name)
     }
 
     fn metric_of(&self, pool: &str, name: &str) -> f64 {
-        let answer = self.ask("GET", "/metrics");
+        let answer = page(self.admin, "/metrics");
         let start = format!("emberline_delete_log_{name}{{pool=\"{pool}\"}} ");
         let line = answer.lines().find_map(|line| line.strip_prefix(&start));
         line.unwrap_or_else(|| panic!("no {name} in {answer}"))
@@ -101,15 +90,6 @@ impl Site {
 fn persistent(count: usize) -> Option<Vec<Server>> {
     let aof = ["--appendonly", "yes", "--appendfsync", "always"];
     (0..count).map(|_| Server::redis_with(&aof)).collect()
-}
-
-#[track_caller]
-fn eventually(what: &str, mut is: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(20);
-    while !is() {
-        assert!(Instant::now() < end, "{what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// Keys that live on this server, found by writing through the proxy.
@@ -522,8 +502,8 @@ impl Site {
     #[track_caller]
     fn reload(&self, config: &str) {
         self.proxy.rewrite(config);
-        let answer = self.ask("POST", "/reload");
-        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        let (status, body) = http(self.admin, "POST", "/reload");
+        assert_eq!(status, 200, "{body}");
     }
 }
 

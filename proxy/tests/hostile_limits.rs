@@ -11,8 +11,8 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use hostile_support::{
-    Bystander, addresses, assert_growth, descriptors, eventually, memcached_proxy, redis_proxy,
-    reset_peak, until_closed,
+    Bystander, addresses, assert_growth, eventually, memcached_proxy, redis_proxy, reset_peak,
+    until_closed,
 };
 use support::{Client, Emberline, Server, command, show};
 
@@ -279,12 +279,12 @@ fn connecting_and_leaving_leaks_nothing() {
     };
     (0..500).for_each(visit);
     eventually("descriptors of those who left stay open", || {
-        descriptors(&proxy) < 40
+        proxy.descriptors() < 40
     });
-    let (open, before) = (descriptors(&proxy), reset_peak(&proxy));
+    let (open, before) = (proxy.descriptors(), reset_peak(&proxy));
     (0..2000).for_each(visit);
     eventually("descriptors of those who left stay open", || {
-        descriptors(&proxy) <= open
+        proxy.descriptors() <= open
     });
     assert_growth(&proxy, before, 8);
     assert_eq!(show(&client.call(&["GET", "k1"])), "$1\\r\\nv\\r\\n");

@@ -11,8 +11,8 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use hostile_support::{
-    Bystander, addresses, assert_growth, descriptors, eventually, memcached_proxy, one_worker,
-    redis_config, redis_proxy, reset_peak, until_closed,
+    Bystander, addresses, assert_growth, eventually, memcached_proxy, one_worker, redis_config,
+    redis_proxy, reset_peak, until_closed,
 };
 use support::{Client, Emberline, Random, Scripted, Server, command, show};
 
@@ -211,7 +211,7 @@ fn a_client_that_dies_within_an_upload_leaves_no_trace() {
     let mut other = proxy.client();
     assert_eq!(show(&other.call(&["SET", "k", "kept"])), "+OK\\r\\n");
     let bystander = Bystander::redis(proxy.redis_address());
-    let open = descriptors(&proxy);
+    let open = proxy.descriptors();
     for _ in 0..10 {
         let pattern = Pattern::new(32 * MIB);
         let mut client = connect(&proxy);
@@ -221,7 +221,7 @@ fn a_client_that_dies_within_an_upload_leaves_no_trace() {
         pattern.send(&mut client, 5 * MIB).unwrap();
     }
     eventually("connections of dead uploads stay open", || {
-        descriptors(&proxy) <= open + 3
+        proxy.descriptors() <= open + 3
     });
     assert_eq!(show(&other.call(&["GET", "k"])), "$4\\r\\nkept\\r\\n");
     bystander.finish();

@@ -9,7 +9,7 @@ mod support;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use support::{Client, Emberline, Server, show};
+use support::{Client, Emberline, Server, eventually, show};
 
 /// One listener over these servers; `more` is the rest of the configuration.
 fn proxy(protocol: &str, servers: &[Server], more: &str) -> Emberline {
@@ -42,15 +42,6 @@ fn calls(server: &Server, command: &str) -> u64 {
         .lines()
         .find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
     line.map_or(0, |rest| rest.split(',').next().unwrap().parse().unwrap())
-}
-
-/// Ask until the answer is this, for a while.
-fn eventually(what: &str, mut is: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(10);
-    while !is() {
-        assert!(Instant::now() < end, "{what}");
-        sleep(Duration::from_millis(5));
-    }
 }
 
 fn get(client: &mut Client, key: &str) -> String {

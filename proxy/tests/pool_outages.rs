@@ -5,13 +5,18 @@
 
 mod support;
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::Write;
+use std::net::SocketAddr;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use serde_json::Value;
-use support::{Client, Emberline, Scripted, Server, TempDir, free_port, show};
+use support::{
+    Client, Emberline, Scripted, Server, TempDir, command, drain_requests, eventually, free_port,
+    page, show,
+};
 
 /// A listener of this protocol on the pool `main`; `pools` is the rest.
 fn proxy(protocol: &str, pools: &str) -> (Emberline, SocketAddr) {
@@ -25,27 +30,9 @@ fn proxy(protocol: &str, pools: &str) -> (Emberline, SocketAddr) {
     (proxy, admin)
 }
 
-fn ask(admin: SocketAddr, path: &str) -> String {
-    let mut stream = TcpStream::connect(admin).unwrap();
-    let ask = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-    stream.write_all(ask.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
-}
-
 fn list(servers: &[Server]) -> String {
     let each = servers.iter().map(|at| format!("\"{}\"", at.address()));
     each.collect::<Vec<_>>().join(", ")
-}
-
-#[track_caller]
-fn eventually(what: &str, mut is: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(20);
-    while !is() {
-        assert!(Instant::now() < end, "{what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// A key that lives on this server, found by writing through the proxy.
@@ -107,7 +94,7 @@ fn a_gutter_takes_over_while_a_server_is_down_and_forgets() {
     eventually("the copy stays", || {
         gutter.call(&["EXISTS", &key]) == b":0\r\n"
     });
-    let pools: Value = serde_json::from_str(&ask(admin, "/pools")).unwrap();
+    let pools: Value = serde_json::from_str(&page(admin, "/pools")).unwrap();
     let names: Vec<_> = pools["pools"].as_array().unwrap().iter().collect();
     let requests = |name: &str| {
         let pool = names.iter().find(|pool| pool["name"] == name).unwrap();
@@ -181,6 +168,66 @@ fn rehash_goes_to_another_server_of_the_pool() {
     proxy.assert_alive();
 }
 
+/// What is streamed is not planned: it must not come before a delete that the
+/// server has not been told of.
+#[test]
+fn a_large_mset_does_not_overtake_a_delete_that_waits() {
+    let phase = Arc::new(AtomicUsize::new(0));
+    let (now, (told, hears)) = (Arc::clone(&phase), mpsc::channel());
+    let server = Scripted::start(move |mut stream, _| {
+        let told = told.clone();
+        if now.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        drain_requests(&mut stream, |stream, args| {
+            let reply: &[u8] = match (args[0].as_slice(), now.load(Ordering::SeqCst)) {
+                (b"PING", _) => b"+PONG\r\n",
+                (b"DEL", 1) => b"-LOADING not yet\r\n",
+                (b"DEL", _) => b":1\r\n",
+                _ => b"+OK\r\n",
+            };
+            let _ = told.send((args[0].clone(), reply.to_vec()));
+            stream.write_all(reply).is_ok()
+        });
+    });
+    let dir = TempDir::new();
+    let (mut proxy, _) = proxy(
+        "redis",
+        &format!(
+            "[pools.main]\nprotocol = \"redis\"\nservers = [\"{}\"]\nrequest_timeout = \"20s\"\n\
+             probe_first = \"20ms\"\nprobe_last = \"50ms\"\ndelete_log = \"{}\"\n",
+            server.address(),
+            dir.path().join("deletes.log").display()
+        ),
+    );
+    let mut client = proxy.client();
+    assert_eq!(client.call(&["DEL", "k"]), b":1\r\n");
+    phase.store(1, Ordering::SeqCst);
+    eventually("it is not asked again", || {
+        show(&client.call(&["PING", "x"])).contains('x')
+            && hears.try_iter().any(|(name, _)| name == b"DEL")
+    });
+    let value = vec![b'x'; 3 << 20];
+    client.send(&command(&[&b"MSET"[..], b"k", &value, b"other", b"y"]));
+    // Until the delete has been tried a few times more.
+    let refused = hears.iter().filter(|(name, _)| {
+        assert_ne!(name, b"MSET");
+        name == b"DEL"
+    });
+    assert_eq!(refused.take(5).count(), 5);
+    phase.store(2, Ordering::SeqCst);
+    assert_eq!(show(&client.reply()), "+OK\\r\\n");
+    let said: Vec<_> = hears.try_iter().collect();
+    let place =
+        |name: &[u8], reply: &[u8]| said.iter().position(|it| it.0 == name && it.1 == reply);
+    let (deleted, written) = (place(b"DEL", b":1\r\n"), place(b"MSET", b"+OK\r\n"));
+    assert!(
+        deleted.is_some() && deleted < written,
+        "{deleted:?} {written:?}"
+    );
+    proxy.assert_alive();
+}
+
 /// With a listener in the server's place, nobody ever comes.
 #[test]
 fn a_server_that_is_marked_as_down_is_never_connected_to() {
@@ -215,7 +262,7 @@ fn a_server_that_is_marked_as_down_is_never_connected_to() {
     assert!(counts[0] > 0 && counts[1] > 0, "{counts:?}");
     let reply = show(&client.call(&["FLUSHALL"]));
     assert!(reply.contains("marked as down"), "{reply}");
-    let pools: Value = serde_json::from_str(&ask(admin, "/pools")).unwrap();
+    let pools: Value = serde_json::from_str(&page(admin, "/pools")).unwrap();
     let shown = &pools["pools"][0]["servers"][1];
     assert_eq!(shown["state"], "down");
     assert_eq!(shown["marked_down"], true);

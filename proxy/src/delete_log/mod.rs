@@ -274,6 +274,12 @@ impl ServerLog {
         !self.log.is_idle() && self.index().has(self.server, &key.into())
     }
 
+    /// Whether nothing waits in it, for this server or another.
+    #[inline]
+    pub fn is_idle(&self) -> bool {
+        self.log.is_idle()
+    }
+
     /// Whether deletes wait that nobody is sending.
     pub fn waits(&self) -> bool {
         !self.log.is_idle() && self.index().waits_for(self.server)

@@ -31,6 +31,7 @@ use super::preload::PRELOAD;
 use super::{Asked, Fetch, Filled, L1, Landed, LinkState, Said};
 use crate::generation::Generation;
 use crate::metrics::{Event, Meter, Verdict};
+pub(super) use crate::nanos::nanos;
 use crate::running::{Mode, Pool, Running, Server};
 
 /// See the module's description. Lives on the L1's thread.
@@ -508,9 +509,4 @@ fn payload(value: &Value) -> usize {
         }
         other => other.len(),
     }
-}
-
-/// A duration in nanoseconds, as the L1's clock counts.
-pub fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 4)
 }

@@ -27,6 +27,9 @@ pub enum Fault {
     /// recently that it was not tried again, or the connection ended before
     /// any of the request was written.
     Connect(Arc<str>),
+    /// The proxy has not what a connection takes, such as a file descriptor or
+    /// a port of its own. It says nothing about the server.
+    Ours(Arc<str>),
     /// It waited for so long that it was given up before any of it was
     /// written, while the server had this many others to answer.
     Queued(usize),
@@ -50,6 +53,7 @@ impl Fault {
                 format!("server {server} has not carried out an earlier delete of this key yet")
             }
             Fault::Connect(why) => format!("server {server} cannot be reached: {why}"),
+            Fault::Ours(why) => format!("the proxy cannot connect to server {server}: {why}"),
             Fault::Queued(inflight) => format!(
                 "server {server} has {inflight} requests in flight: this one was not sent in time"
             ),
@@ -66,17 +70,18 @@ impl Fault {
             | Fault::Marked
             | Fault::Pending
             | Fault::Connect(_)
+            | Fault::Ours(_)
             | Fault::Queued(_)
             | Fault::Lost(_) => Verdict::Unavailable,
         }
     }
 
-    /// What it means for a route. After `Down` and `Connect` the request has
-    /// certainly not been carried out.
+    /// What it means for a route. After `Down`, `Connect` and `Ours` the request
+    /// has certainly not been carried out.
     pub fn outcome(&self) -> Outcome {
         match self {
             Fault::Down { .. } | Fault::Marked | Fault::Pending => Outcome::Down,
-            Fault::Connect(_) | Fault::Queued(_) => Outcome::Connect,
+            Fault::Connect(_) | Fault::Ours(_) | Fault::Queued(_) => Outcome::Connect,
             Fault::Timeout => Outcome::Timeout,
             Fault::Lost(_) => Outcome::Lost,
         }
@@ -118,6 +123,11 @@ mod tests {
         check(
             &Fault::Connect(Arc::clone(&why)),
             "server a:1 cannot be reached: it is gone",
+            Outcome::Connect,
+        );
+        check(
+            &Fault::Ours("too many open files".into()),
+            "the proxy cannot connect to server a:1: too many open files",
             Outcome::Connect,
         );
         check(

@@ -24,6 +24,7 @@ use super::form::Form;
 use super::worker::Worker;
 use crate::l1::{Filled, Landed};
 use crate::metrics::Event;
+use crate::nanos::nanos;
 
 /// After a fetch without an answer reads go to the server itself for this
 /// long, in nanoseconds, unless something stale may serve.
@@ -271,8 +272,4 @@ impl Worker {
         drop(flights);
         self.send_one(waiter, &key, server);
     }
-}
-
-fn nanos(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 4)
 }

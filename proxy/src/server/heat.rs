@@ -31,6 +31,7 @@ use super::increment::Queues;
 use crate::generation::Generation;
 use crate::l1::{Ask, L1};
 use crate::metrics::{Event, Meter};
+use crate::nanos::nanos;
 use crate::running::{Hotkey, Mode, Pool, Running};
 
 /// An early refresh comes earlier than so many times the mean only once in
@@ -723,8 +724,4 @@ fn settings(hotkey: &Hotkey) -> WatchSettings {
         rules: hotkey.rules.iter().map(rule).collect(),
         always: hotkey.always.clone(),
     }
-}
-
-fn nanos(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 4)
 }

@@ -21,7 +21,7 @@ use emberline_routing::{
 use slab::Slab;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::Hub;
 use super::backend::Backend;
@@ -41,6 +41,7 @@ use crate::generation::Generation;
 use crate::l1::Landed;
 use crate::log::Limited;
 use crate::metrics::{Class, Health as Shown, Meter, Shed, Verdict};
+use crate::nanos::nanos;
 use crate::running::{Listener, Pool, Protocol, Running, Server};
 
 /// Bytes read at once from any socket.
@@ -172,12 +173,30 @@ struct Seat {
     connections: RefCell<Vec<Option<Rc<Backend>>>>,
     /// Idle ones for requests that need a connection to themselves.
     spares: RefCell<Vec<Rc<Backend>>>,
+    /// By version: an old server refuses one and takes the other.
+    attempts: [Attempts; 2],
+}
+
+/// How connecting to a server in one version of the protocol has gone.
+#[derive(Debug, Default)]
+struct Attempts {
     /// Connects that failed since the last that was worth something.
     failures: Cell<u32>,
     pause: RefCell<Option<Pause>>,
 }
 
+impl Attempts {
+    fn forget(&self) {
+        self.failures.set(0);
+        self.pause.take();
+    }
+}
+
 impl Seat {
+    fn attempts(&self, version: Version) -> &Attempts {
+        &self.attempts[usize::from(version == Version::Resp3)]
+    }
+
     /// Send nothing new over the connections that there are.
     fn retire(&self) {
         let connections = self.connections.take().into_iter().flatten();
@@ -185,8 +204,7 @@ impl Seat {
         connections
             .chain(spares)
             .for_each(|backend| backend.retire());
-        self.failures.set(0);
-        self.pause.take();
+        self.attempts.iter().for_each(Attempts::forget);
     }
 
     fn wake(&self) {
@@ -208,7 +226,8 @@ struct Pause {
     until: u64,
     /// The server's incident: when that is over, so is the pause.
     incident: u64,
-    why: Arc<str>,
+    /// What requests are told meanwhile.
+    fault: Fault,
 }
 
 impl Worker {
@@ -701,7 +720,7 @@ impl Worker {
         {
             return Ok(Rc::clone(backend));
         }
-        self.may_connect(server)?;
+        self.may_connect(server, version)?;
         let backend = Backend::open(self, server, version);
         let mut connections = seat.connections.borrow_mut();
         if connections.len() <= index {
@@ -731,7 +750,7 @@ impl Worker {
             }
             backend.retire();
         }
-        self.may_connect(server)?;
+        self.may_connect(server, version)?;
         Ok(Backend::open(self, server, version))
     }
 
@@ -745,11 +764,12 @@ impl Worker {
         }
     }
 
-    fn may_connect(&self, server: ServerId) -> Result<(), Fault> {
+    fn may_connect(&self, server: ServerId, version: Version) -> Result<(), Fault> {
         let incident = self.health.incident(server);
-        match &*self.seats[server.0 as usize].pause.borrow() {
+        let seat = &self.seats[server.0 as usize];
+        match &*seat.attempts(version).pause.borrow() {
             Some(pause) if pause.until > self.now() && pause.incident == incident => {
-                Err(Fault::Connect(Arc::clone(&pause.why)))
+                Err(pause.fault.clone())
             }
             _ => Ok(()),
         }
@@ -768,18 +788,44 @@ impl Worker {
         }
     }
 
-    /// A connect failed: pause before the next, longer each time.
-    pub fn failed(&self, server: ServerId, why: &Arc<str>) {
-        let seat = &self.seats[server.0 as usize];
-        let failures = seat.failures.get().saturating_add(1);
-        seat.failures.set(failures);
+    /// A connect in this version failed: pause before the next, longer each
+    /// time.
+    pub fn failed(&self, server: ServerId, version: Version, fault: Fault) {
+        let attempts = self.seats[server.0 as usize].attempts(version);
+        let failures = attempts.failures.get().saturating_add(1);
+        attempts.failures.set(failures);
         let pause = jittered(PAUSE_FIRST, PAUSE_LAST, failures - 1, self.random());
-        *seat.pause.borrow_mut() = Some(Pause {
+        *attempts.pause.borrow_mut() = Some(Pause {
             until: self.now() + nanos(pause),
             incident: self.health.incident(server),
-            why: Arc::clone(why),
+            fault,
         });
+    }
+
+    /// A connection that had been answered ended at once. That happens, as when
+    /// a server is restarted; the next in a row counts as a connect that failed.
+    pub fn cut_short(&self, server: ServerId, version: Version, fault: Fault) {
+        let attempts = self.seats[server.0 as usize].attempts(version);
+        if attempts.failures.get() == 0 {
+            return attempts.failures.set(1);
+        }
+        self.failed(server, version, fault);
         self.meter.upstream_health(server, Shown::Down);
+    }
+
+    /// Connecting failed for want of something that the proxy has too little of.
+    pub fn ran_short(&self, server: ServerId, why: &Arc<str>) {
+        let Some(skipped) = self.thread.losses.admit() else {
+            return;
+        };
+        let pool = &self.pool_of(server).name;
+        error!(
+            pool,
+            server = self.server_name(server),
+            why = &**why,
+            skipped,
+            "the proxy cannot connect"
+        );
     }
 
     /// A connection that had worked has ended.
@@ -797,12 +843,10 @@ impl Worker {
         );
     }
 
-    /// A connection has had its first reply.
-    pub fn succeeded(&self, server: ServerId) {
-        let seat = &self.seats[server.0 as usize];
-        seat.failures.set(0);
-        *seat.pause.borrow_mut() = None;
-        self.meter.upstream_health(server, Shown::Up);
+    /// A connection in this version was worth something: it has been answered
+    /// and has not ended at once.
+    pub fn succeeded(&self, server: ServerId, version: Version) {
+        self.seats[server.0 as usize].attempts(version).forget();
     }
 
     /// Say that a request was refused for want of memory.
@@ -832,10 +876,6 @@ fn everywhere(running: &Running) -> Vec<Vec<Target>> {
     listeners
         .map(|listener| places(running, listener))
         .collect()
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 4)
 }
 
 fn memcache_limits(listener: &Listener) -> memcache::Limits {

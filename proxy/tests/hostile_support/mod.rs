@@ -2,7 +2,11 @@
 //! everybody else meet on the same thread; a client that goes on working while
 //! the attack lasts; and what the kernel says of the process.
 
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each test binary uses a part of it"
+)]
 #![allow(clippy::unwrap_used)]
 
 use std::io::{ErrorKind, Read, Write};
@@ -12,6 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+pub use crate::support::eventually;
 use crate::support::{Client, Emberline, Server, setting, show};
 
 pub const MIB: u64 = 1024 * 1024;
@@ -164,17 +169,7 @@ pub fn reset_peak(proxy: &Emberline) -> u64 {
 
 /// The peak of resident memory in bytes.
 pub fn peak(proxy: &Emberline) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", proxy.pid())).unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .unwrap();
-    line.trim()
-        .trim_end_matches("kB")
-        .trim()
-        .parse::<u64>()
-        .unwrap()
-        * 1024
+    proxy.status("VmHWM:")
 }
 
 /// Fail if the peak is more than `mib` MiB above `before`.
@@ -185,20 +180,4 @@ pub fn assert_growth(proxy: &Emberline, before: u64, mib: u64) {
         "memory grew by {} KiB, more than {mib} MiB",
         growth / 1024
     );
-}
-
-/// Open file descriptors.
-pub fn descriptors(proxy: &Emberline) -> usize {
-    std::fs::read_dir(format!("/proc/{}/fd", proxy.pid()))
-        .unwrap()
-        .count()
-}
-
-/// Wait until `done`, but not for ever.
-pub fn eventually(what: &str, done: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !done() {
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }

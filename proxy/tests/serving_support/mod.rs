@@ -3,13 +3,12 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 #![allow(clippy::unwrap_used)]
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::support::{Client, Emberline, Server, free_port, show};
+pub use super::support::eventually;
+use super::support::{Client, Emberline, Server, free_port, page, show};
 
 /// How long anything may take before a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(15);
@@ -42,12 +41,7 @@ impl Proxy {
 
     /// How often this has happened in a pool.
     pub fn event_in(&self, pool: &str, event: &str) -> u64 {
-        let mut stream = TcpStream::connect(self.admin).unwrap();
-        let ask = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
-        stream.write_all(ask.as_bytes()).unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
-        assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+        let text = page(self.admin, "/metrics");
         let (pool, event) = (format!("pool=\"{pool}\""), format!("event=\"{event}\""));
         let line = text.lines().find(|line| {
             line.starts_with("emberline_l1_events_total")
@@ -102,16 +96,6 @@ pub fn calls(server: &Server, command: &str) -> u64 {
         .lines()
         .find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
     line.map_or(0, |rest| rest.split(',').next().unwrap().parse().unwrap())
-}
-
-/// Ask until the answer is this, for a while.
-#[track_caller]
-pub fn eventually(what: &str, mut is: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !is() {
-        assert!(Instant::now() < end, "{what}");
-        sleep(Duration::from_millis(5));
-    }
 }
 
 /// A Redis `GET`, as a reader wants to see its reply.

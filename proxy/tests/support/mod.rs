@@ -21,15 +21,29 @@
 
 mod client;
 mod commands;
+mod http;
 mod process;
 mod random;
 mod scripted;
 
+use std::time::{Duration, Instant};
+
 pub use client::{Client, command, replies};
 pub use commands::{Asked, Commands};
+pub use http::{http, page};
 pub use process::{Emberline, Server, TempDir, addresses, free_port};
 pub use random::Random;
 pub use scripted::{Scripted, drain_requests};
+
+/// Wait until it is so, but not for ever.
+#[track_caller]
+pub fn eventually(what: &str, mut is: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !is() {
+        assert!(Instant::now() < end, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
 
 /// A number from the environment, for longer or shorter runs.
 pub fn setting(name: &str, default: u64) -> u64 {

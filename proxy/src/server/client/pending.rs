@@ -6,6 +6,7 @@ use std::time::Duration;
 use emberline_routing::Plan;
 
 use super::conversation::{Conversation, Next};
+use crate::nanos::nanos;
 use crate::server::worker::Worker;
 
 /// How often it is looked whether the delete has been applied: that takes a
@@ -34,8 +35,7 @@ impl Conversation {
         if self.deleted_until == 0 {
             let patience = plan.first().map(|first| worker.pool_of_target(first));
             let patience = patience.map_or(PAUSE, |pool| worker.pool(pool).timeout_request);
-            let nanos = u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX / 4);
-            self.deleted_until = now + nanos.min(u64::MAX / 4);
+            self.deleted_until = now + nanos(patience);
         }
         if now >= self.deleted_until {
             self.deleted_until = 0;

@@ -182,6 +182,7 @@ impl Conversation {
         let listener = self.listener(&self.worker);
         let command = command::lookup(parser.arg(bytes, 0));
         let sole = listener.router.sole();
+        let sole = sole.filter(|target| !self.deletes_wait_for(*target));
         let (plan, key) = match command {
             Some(command) => match command.class {
                 Class::Single => {
@@ -212,6 +213,18 @@ impl Conversation {
             None => worker.touch_all(server),
         };
         Some((server, self.record(command, plan), touch))
+    }
+
+    /// Whether a request of which not all keys are known might overtake a
+    /// delete that waits for this place: it has to be seen whole.
+    fn deletes_wait_for(&self, target: Target) -> bool {
+        match target {
+            Target::Send(server) => {
+                let log = self.worker.delete_log(server);
+                log.is_some_and(|log| !log.is_idle())
+            }
+            Target::Answer(_) => false,
+        }
     }
 
     fn begin_memcached(&mut self, mut input: Box<Input>) {

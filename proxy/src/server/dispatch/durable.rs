@@ -6,14 +6,22 @@
 //! the next place, which may have a copy. It is only when the failed leg's
 //! reply is the answer that the client hears of success, and not of the
 //! server's error; and not if another place failed that has no log.
+//!
+//! A disk that takes nothing holds up its client for no longer than a server
+//! would: after that the client hears of the server's error, although the
+//! delete may be written later.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use emberline_protocol::{Kind, Outcome};
 use emberline_routing::{Canned, Change, Leg, ServerId};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tracing::info;
 
 use super::{Dispatch, Fault};
+use crate::delete_log::Refused;
 use crate::log::Limited;
 use crate::metrics::Verdict;
 use crate::server::heat::Touch;
@@ -47,9 +55,10 @@ impl Dispatch {
         let key = change.key.as_deref().unwrap_or(self.request.key());
         self.doubt(worker, server, key);
         let written = log.append(key, worker.unix_millis());
+        let patience = worker.pool_of(server).timeout_request;
         let (this, worker, fault) = (Rc::clone(self), Rc::clone(worker), fault.clone());
         tokio::task::spawn_local(async move {
-            let written = matches!(written.await, Ok(Ok(())));
+            let written = is_written(written, patience).await;
             worker.tick();
             this.written_down(&worker, leg, (server, &change), &fault, written);
         });
@@ -119,5 +128,36 @@ impl Dispatch {
     pub(super) fn unwritten(&self) -> Option<(String, Verdict)> {
         let mut replies = self.replies.borrow_mut();
         replies.iter_mut().find_map(|reply| reply.fault.take())
+    }
+}
+
+/// Whether it is certain within `patience` that the delete is on the disk.
+async fn is_written(written: oneshot::Receiver<Result<(), Refused>>, patience: Duration) -> bool {
+    matches!(timeout(patience, written).await, Ok(Ok(Ok(()))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_takes_nothing_is_not_waited_for_without_end() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let check = |answer: Option<Result<(), Refused>>, expected: bool| {
+            let (mut disk, written) = (None, oneshot::channel());
+            match answer {
+                Some(answer) => written.0.send(answer).unwrap(),
+                None => disk = Some(written.0),
+            }
+            let waiting = is_written(written.1, Duration::from_millis(1));
+            assert_eq!(runtime.block_on(waiting), expected);
+            drop(disk);
+        };
+        check(Some(Ok(())), true);
+        check(Some(Err("the disk is full".into())), false);
+        check(None, false);
     }
 }

@@ -24,6 +24,7 @@ use emberline_protocol::{Fetched, memcache, redis};
 use emberline_routing::{Change, ServerId, StateId};
 
 use super::request::Request;
+use crate::nanos::nanos;
 use crate::running::Protocol;
 use crate::server::backend::Entry;
 use crate::server::client::forget;
@@ -321,7 +322,3 @@ const MARKS_MAX: usize = 1 << 18;
 
 /// Marks that are kept at least before those that have passed are looked for.
 const TIDY_MIN: usize = 1024;
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 4)
-}

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::nanos::nanos;
+
 /// The pause before attempt number `attempt`, counted from 0: `first`, doubled
 /// each time, but not above `last`; of that, a random part between the half
 /// and the whole. `random` is any number.
@@ -14,11 +16,6 @@ pub fn jittered(first: Duration, last: Duration, attempt: u32, random: u64) -> D
         .min(nanos(last));
     let half = whole / 2;
     Duration::from_nanos(half + random % (whole - half + 1))
-}
-
-/// Nanoseconds, so few that a few of such numbers can be added.
-pub fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).map_or(u64::MAX / 4, |nanos| nanos.min(u64::MAX / 4))
 }
 
 #[cfg(test)]

@@ -44,6 +44,7 @@ use super::client::Client;
 use super::fault::Fault;
 use super::worker::Worker;
 use crate::metrics::Health as Shown;
+use crate::nanos::nanos;
 use crate::running::{Pool, Running, Server};
 pub use backoff::jittered;
 pub use board::{Board, Standing, Trouble};
@@ -360,7 +361,7 @@ async fn probe_until_up(mut worker: Rc<Worker>, server: ServerId) {
         let (first, last) = (health.probe_first, health.probe_last);
         let pause = jittered(first, last, probes, worker.random());
         worker.tick();
-        board.set_probe(server, worker.now() + backoff::nanos(pause));
+        board.set_probe(server, worker.now() + nanos(pause));
         tokio::time::sleep(pause).await;
         if board.incident(server) != incident {
             return;
