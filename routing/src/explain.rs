@@ -50,6 +50,15 @@ pub fn change(change: &Change) -> String {
     if let Some(key) = &change.key {
         words.push(format!("as key \"{}\"", key.escape_ascii()));
     }
+    match &change.others {
+        Some(others) if others.is_empty() => words.push("of this key alone".to_owned()),
+        Some(others) => words.extend(
+            others
+                .iter()
+                .map(|key| format!("with key \"{}\"", key.escape_ascii())),
+        ),
+        None => {}
+    }
     if let Some(TtlChange { set, cap, floor }) = change.ttl {
         let rules = [
             (set, "with a TTL of"),

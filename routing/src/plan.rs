@@ -80,6 +80,9 @@ impl Canned {
 pub struct Change {
     /// The whole key that is sent instead.
     pub key: Option<Box<[u8]>>,
+    /// The other keys of a request with several, as they are sent. An empty
+    /// list: it is about this one alone. None: as it is further up.
+    pub others: Option<Box<[Box<[u8]>]>>,
     /// What becomes of the expiry that it sets.
     pub ttl: Option<TtlChange>,
     /// It is sent this much later.
@@ -167,11 +170,19 @@ impl Change {
         *self == Change::default()
     }
 
+    /// Every key that is sent, of a request whose first key is `key`.
+    pub fn keys<'a>(&'a self, key: &'a [u8]) -> impl Iterator<Item = &'a [u8]> + Clone {
+        let first = self.key.as_deref().unwrap_or(key);
+        let others = self.others.iter().flat_map(|others| others.iter());
+        std::iter::once(first).chain(others.map(|key| &**key))
+    }
+
     /// This change and, further down the tree, `inner`: the key that is nearest
     /// to the server counts, and the smaller cap.
     pub fn then(&self, inner: &Change) -> Change {
         Change {
             key: inner.key.clone().or_else(|| self.key.clone()),
+            others: inner.others.clone().or_else(|| self.others.clone()),
             ttl: match (self.ttl, inner.ttl) {
                 (Some(outer), Some(inner)) => Some(outer.then(inner)),
                 (outer, inner) => inner.or(outer),

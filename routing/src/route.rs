@@ -138,6 +138,8 @@ pub struct Ask<'a> {
     /// The bytes of a value that takes the place of whatever the key has (SET,
     /// `set`, `add`, `cas`), if that is what the request does and it is known.
     pub size: Option<usize>,
+    /// The request has other keys beside this one.
+    pub several: bool,
     /// It is only asked where the request would go: nothing that limits
     /// requests is used up.
     pub trial: bool,
@@ -151,6 +153,7 @@ impl<'a> Ask<'a> {
             kind,
             hashed: None,
             size: None,
+            several: false,
             trial: false,
         }
     }

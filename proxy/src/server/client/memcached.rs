@@ -356,7 +356,7 @@ impl Conversation {
         plan: Plan,
     ) -> Next {
         let first = plan.first();
-        if let Some(next) = self.prepare_dispatch(worker, frame.access(), key, &plan) {
+        if let Some(next) = self.prepare_dispatch(worker, frame.access(), &[key], &plan) {
             return next;
         }
         let record = Record {
@@ -402,7 +402,7 @@ impl Conversation {
                 let Some(first) = first else {
                     return self.refuse_memcached(frame.request, NOWHERE);
                 };
-                if let Some(next) = self.prepare_dispatch(worker, access, key, &plan) {
+                if let Some(next) = self.prepare_dispatch(worker, access, &[key], &plan) {
                     return next;
                 }
                 splitter.put_course(first, plan);

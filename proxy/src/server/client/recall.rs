@@ -133,14 +133,16 @@ impl Conversation {
         &mut self,
         worker: &Rc<Worker>,
         access: Access,
-        key: &[u8],
+        keys: &[&[u8]],
         plan: &Plan,
     ) -> Option<Next> {
         if self.fetch_clashes(worker, None) {
             return Some(self.wait_for_all());
         }
         let first = plan.first()?;
-        self.note(worker, worker.pool_of_target(first), access, key);
+        for key in keys {
+            self.note(worker, worker.pool_of_target(first), access, key);
+        }
         let (version, id) = (self.client.wire().version(), self.client.id);
         let way = |server: ServerId| worker.backend(server, version, id).ok();
         let mut is_full = |server: ServerId| way(server).is_some_and(|way| way.is_full());

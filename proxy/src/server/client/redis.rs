@@ -335,7 +335,7 @@ impl Conversation {
             return next;
         }
         let Some(plan) = plan.target() else {
-            return self.dispatch_redis(worker, command, frame, key, plan);
+            return self.dispatch_redis(worker, command, frame, &[key], plan);
         };
         let pool = worker.pool_of_target(plan);
         let access = access_of(command);
@@ -496,43 +496,44 @@ impl Conversation {
         if let Err(error) = command::keys(command, &frame.request(), &mut keys) {
             return self.refuse(Some(command), &format!("ERR {error}"));
         }
-        if worker.has_delete_logs() {
-            for at in &keys {
-                let ask = Ask::new(frame.arg(*at), command.kind);
-                let plan = worker.plan(listener, self.client.origin, &ask);
-                if let Some(next) = self.wait_for_delete(worker, &plan, frame.arg(*at)) {
-                    return next;
-                }
-            }
-        }
-        let mut plans = keys.iter().map(|&at| {
-            let ask = Ask::new(frame.arg(at), command.kind);
-            worker.plan(listener, self.client.origin, &ask)
-        });
-        let Some(plan) = plans.next() else {
+        let keys: Vec<&[u8]> = keys.iter().map(|&at| frame.arg(at)).collect();
+        if keys.is_empty() {
             // A script without keys runs where all such scripts run.
             return self.pass_anywhere(worker, listener, command, frame);
-        };
-        // A pending key has a plan of its own, to the same place.
-        let differs = plans.find(|other| *other != plan);
-        if let Some(other) = &differs
-            && worker.has_delete_logs()
-            && (other.target().is_none() != plan.target().is_none())
-            && other.first() == plan.first()
+        }
+        let plans = worker.states.alike(keys.len(), |number| {
+            let ask = Ask {
+                several: keys.len() > 1,
+                ..Ask::new(keys[number], command.kind)
+            };
+            worker.plan(listener, self.client.origin, &ask)
+        });
+        for (plan, key) in plans.iter().zip(&keys) {
+            if let Some(next) = self.wait_for_delete(worker, plan, key) {
+                return next;
+            }
+        }
+        if let Some(target) = plans[0].target()
+            && plans.iter().all(|plan| *plan == plans[0])
         {
+            return self.pass_keys(worker, command, target, keys.iter().copied(), frame);
+        }
+        // A pending key has a plan of its own, to the same place.
+        let changed = |plan: &&Plan| matches!(plan, Plan::Edit(change, _) if change.is_nothing());
+        let pending = plans.iter().find(changed).is_some_and(|pending| {
+            plans
+                .iter()
+                .any(|other| other.target().is_some() && other.target() == pending.first())
+        });
+        if pending {
             let text = "TRYAGAIN an earlier delete of one of the keys is not carried out yet";
             return self.refuse(Some(command), text);
         }
-        if differs.is_some() {
-            let text = "CROSSSLOT Keys in request don't hash to the same slot";
-            return self.refuse(Some(command), text);
-        }
-        let mut keys = keys.iter().map(|&at| frame.arg(at));
-        match plan.target() {
-            Some(target) => self.pass_keys(worker, command, target, keys, frame),
+        match Plan::together(&plans, &keys, access_of(command) == Access::Write) {
+            Some(plan) => self.dispatch_redis(worker, command, frame, &keys, plan),
             None => {
-                let key = keys.next().unwrap_or_default();
-                self.dispatch_redis(worker, command, frame, key, plan)
+                let text = "CROSSSLOT Keys in request don't hash to the same slot";
+                self.refuse(Some(command), text)
             }
         }
     }
@@ -543,11 +544,11 @@ impl Conversation {
         worker: &Rc<Worker>,
         command: &'static Command,
         frame: Frame<'_>,
-        key: &[u8],
+        keys: &[&[u8]],
         plan: Plan,
     ) -> Next {
         let first = plan.first();
-        if let Some(next) = self.prepare_dispatch(worker, access_of(command), key, &plan) {
+        if let Some(next) = self.prepare_dispatch(worker, access_of(command), keys, &plan) {
             return next;
         }
         let record = Record {
@@ -563,7 +564,9 @@ impl Conversation {
             seq,
             fragment: 0,
         };
-        worker.dispatch(plan, reader, DispatchRequest::redis(command, key, bytes));
+        let key = keys.first().copied().unwrap_or_default();
+        let request = DispatchRequest::redis(command, key, bytes);
+        worker.dispatch(plan, reader, request);
         Next::Taken
     }
 
@@ -625,7 +628,7 @@ impl Conversation {
                 else {
                     return self.refuse(Some(command), "ERR this listener leads to no server");
                 };
-                if let Some(next) = self.prepare_dispatch(worker, access, key, &plan) {
+                if let Some(next) = self.prepare_dispatch(worker, access, &[key], &plan) {
                     return next;
                 }
                 splitter.put_course(first, plan);

@@ -44,12 +44,18 @@ impl Dispatch {
         let Some(log) = worker.delete_log(server).filter(|_| self.deletes(&change)) else {
             return false;
         };
-        let key = change.key.as_deref().unwrap_or(self.request.key());
-        self.doubt(worker, server, key);
-        let written = log.append(key, worker.unix_millis());
+        let now = worker.unix_millis();
+        let mut lines = Vec::new();
+        for key in change.keys(self.request.key()) {
+            self.doubt(worker, server, key);
+            lines.push(log.append(key, now));
+        }
         let (this, worker, fault) = (Rc::clone(self), Rc::clone(worker), fault.clone());
         tokio::task::spawn_local(async move {
-            let written = matches!(written.await, Ok(Ok(())));
+            let mut written = true;
+            for line in lines {
+                written &= matches!(line.await, Ok(Ok(())));
+            }
             worker.tick();
             this.written_down(&worker, leg, (server, &change), &fault, written);
         });
