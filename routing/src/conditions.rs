@@ -214,27 +214,32 @@ impl States {
     }
 
     /// A request brings `share` of a token, at most `burst` of which wait for
-    /// all workers together; answers whether there is a whole one.
-    pub fn bring(&self, id: StateId, share: f64, burst: f64) -> bool {
+    /// all workers together; once, however often it has to wait.
+    pub fn bring(&self, id: StateId, share: f64, burst: f64) {
+        self.once(id, || {
+            let Some(allowance) = self.allowances.get(usize::from(id.0)) else {
+                return true;
+            };
+            let burst = (burst / f64::from(self.sharers)).max(1.0);
+            if !allowance.begun.replace(true) {
+                allowance.tokens.set(burst);
+            }
+            let tokens = allowance.tokens.get() + share;
+            allowance.tokens.set(tokens.min(burst));
+            true
+        });
+    }
+
+    /// Takes one of the tokens that requests bring, if there is a whole one.
+    pub fn spend(&self, id: StateId) -> bool {
         let Some(allowance) = self.allowances.get(usize::from(id.0)) else {
             return true;
         };
-        let burst = (burst / f64::from(self.sharers)).max(1.0);
-        if !allowance.begun.replace(true) {
-            allowance.tokens.set(burst);
+        let tokens = allowance.tokens.get();
+        if tokens >= 1.0 {
+            allowance.tokens.set(tokens - 1.0);
         }
-        let tokens = (allowance.tokens.get() + share).min(burst);
-        allowance.tokens.set(tokens);
         tokens >= 1.0
-    }
-
-    /// One of the tokens that requests bring has been used.
-    pub fn spend(&self, id: StateId) {
-        if let Some(allowance) = self.allowances.get(usize::from(id.0)) {
-            allowance
-                .tokens
-                .set((allowance.tokens.get() - 1.0).max(0.0));
-        }
     }
 
     /// A read hit, or missed. The last thousand or so count.
@@ -282,5 +287,48 @@ impl States {
         if let Some(allowance) = self.allowances.get(usize::from(id.0)) {
             allowance.tokens.set(number);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: StateId = StateId(0);
+
+    fn take(states: &States) -> bool {
+        states.take(ONE, 0.001, 3.0, 0)
+    }
+
+    #[test]
+    fn a_request_pays_once_however_many_keys_it_has_and_often_it_waits() {
+        let states = States::new(1, 7);
+        for expected in [true, true, true, false] {
+            states.take_up(None);
+            let said = states.alike(3, |_| (take(&states), states.random()));
+            assert!(said.iter().all(|one| *one == said[0]));
+            assert_eq!(said[0].0, expected);
+            // It has to wait, twice; and then sees the same.
+            for _ in 0..2 {
+                let receipts = states.put_off();
+                states.take_up(Some(receipts));
+                assert_eq!(take(&states), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn keys_that_are_split_pay_each_and_once() {
+        let states = States::new(1, 7);
+        states.take_up(None);
+        assert_eq!([take(&states), take(&states)], [true; 2]);
+        let receipts = states.put_off();
+        states.take_up(Some(receipts));
+        assert!(take(&states));
+        // It waits again before its second key was asked for.
+        let receipts = states.put_off();
+        states.take_up(Some(receipts));
+        let said = [(); 4].map(|()| take(&states));
+        assert_eq!(said, [true, true, true, false]);
     }
 }

@@ -66,8 +66,11 @@ pub enum Act {
         /// Whether it hit.
         hit: bool,
     },
-    /// One of this allowance's tokens has been used.
-    Spend(StateId),
+    /// Take one of this allowance's tokens ([`States::spend`]), and call
+    /// [`Course::paid`] with whether there was one.
+    ///
+    /// [`States::spend`]: crate::States::spend
+    Spend(Pause, StateId),
 }
 
 /// See the module's description.
@@ -139,6 +142,10 @@ enum What {
         learn: Option<StateId>,
         /// How many have been asked.
         begun: usize,
+        /// It is being asked whether the next may be.
+        paying: bool,
+        /// It may not: nobody is asked any more.
+        broke: bool,
     },
     Fan {
         children: Vec<usize>,
@@ -194,13 +201,44 @@ impl Course {
             return;
         };
         match &node.what {
-            What::Try { .. } => self.next(at, acts),
+            What::Try { .. } => {
+                if self.may_go_on(at) {
+                    self.next(at, acts);
+                }
+            }
             What::Canned { canned, .. } => {
                 let verdict = Verdict::canned(canned.clone());
                 self.out = self.out.saturating_sub(1);
                 self.close(at, verdict, acts);
             }
             _ => {}
+        }
+    }
+
+    /// Whether there was a token for an [`Act::Spend`].
+    pub fn paid(&mut self, pause: Pause, paid: bool, acts: &mut Vec<Act>) {
+        let at = usize::from(pause.0);
+        let Some(node) = self.nodes.get_mut(at) else {
+            return;
+        };
+        let What::Try { paying, broke, .. } = &mut node.what else {
+            return;
+        };
+        if !std::mem::take(paying) {
+            return;
+        }
+        *broke = !paid;
+        self.out = self.out.saturating_sub(1);
+        if self.nodes[at].verdict.is_some() {
+            return;
+        }
+        match paid {
+            true => self.ask_next(at, acts),
+            false => {
+                if let Some(best) = self.best_if_over(at) {
+                    self.end(at, best, acts);
+                }
+            }
         }
     }
 
@@ -287,6 +325,8 @@ impl Course {
                     refill,
                     learn,
                     begun: 0,
+                    paying: false,
+                    broke: false,
                 }
             }
             Plan::Fan(fan) => {
@@ -378,12 +418,31 @@ impl Course {
         }
     }
 
-    /// Ask the next of a `Try`.
+    /// Ask the next of a `Try`, or first whether that is allowed.
     fn next(&mut self, node: usize, acts: &mut Vec<Act>) {
+        let What::Try {
+            begun,
+            allowance,
+            paying,
+            ..
+        } = &mut self.nodes[node].what
+        else {
+            return;
+        };
+        match *allowance {
+            Some(allowance) if *begun > 0 => {
+                *paying = true;
+                self.out += 1;
+                acts.push(Act::Spend(pause(node), allowance));
+            }
+            _ => self.ask_next(node, acts),
+        }
+    }
+
+    fn ask_next(&mut self, node: usize, acts: &mut Vec<Act>) {
         let What::Try {
             children,
             begun,
-            allowance,
             hedge_after,
             retry_writes,
             ..
@@ -395,10 +454,7 @@ impl Course {
             return;
         };
         *begun += 1;
-        let (first, more) = (*begun == 1, *begun < children.len());
-        if let Some(allowance) = allowance.filter(|_| !first) {
-            acts.push(Act::Spend(allowance));
-        }
+        let more = *begun < children.len();
         // A hedge sends what has not been answered: never a write.
         let repeatable = self.read || *retry_writes;
         let after = hedge_after.filter(|_| more && repeatable);
@@ -445,13 +501,20 @@ impl Course {
             _ => None,
         };
         if let Some(verdict) = ended {
-            self.learn(parent, &verdict, acts);
-            self.refill(parent, &verdict, acts);
-            self.close(parent, verdict, acts);
+            self.end(parent, verdict, acts);
         }
     }
 
-    /// `child` has said this: the `Try` ends with it, or goes on.
+    /// An inner node ends so.
+    fn end(&mut self, node: usize, verdict: Verdict, acts: &mut Vec<Act>) {
+        self.learn(node, &verdict, acts);
+        self.refill(node, &verdict, acts);
+        self.close(node, verdict, acts);
+    }
+
+    /// `child` has said this: the `Try` ends with it, goes on, or waits for
+    /// others that have been asked. A hedge has asked two, and the faster may
+    /// have nothing: only what was found ends it before all have answered.
     fn after_try(
         &mut self,
         node: usize,
@@ -460,31 +523,67 @@ impl Course {
         acts: &mut Vec<Act>,
     ) -> Option<Verdict> {
         let What::Try {
+            on, retry_writes, ..
+        } = &self.nodes[node].what
+        else {
+            return None;
+        };
+        let found = matches!(said.outcome, Outcome::Hit | Outcome::Done);
+        if found && !on.has(said.outcome) {
+            return Some(said.clone());
+        }
+        let safe = self.read || *retry_writes || !self.may_have_run(child);
+        if on.has(said.outcome) && safe && self.may_go_on(node) {
+            self.next(node, acts);
+            return None;
+        }
+        self.best_if_over(node)
+    }
+
+    /// Whether a `Try` has somebody left to ask, and none of those that it has
+    /// asked has given an answer that it ends with.
+    fn may_go_on(&self, node: usize) -> bool {
+        let What::Try {
             children,
             on,
-            retry_writes,
             begun,
+            paying,
+            broke,
+            ..
+        } = &self.nodes[node].what
+        else {
+            return false;
+        };
+        let asked = children.iter().take(*begun);
+        let mut verdicts = asked.filter_map(|&child| self.nodes[child].verdict.as_ref());
+        let left = *begun < children.len() && !*paying && !*broke;
+        left && verdicts.all(|verdict| on.has(verdict.outcome))
+    }
+
+    /// What a `Try` ends with, if nobody is left to be waited for: the best that
+    /// leads to no other, or else the best.
+    fn best_if_over(&self, node: usize) -> Option<Verdict> {
+        let What::Try {
+            children,
+            on,
+            begun,
+            paying,
             ..
         } = &self.nodes[node].what
         else {
             return None;
         };
-        if !on.has(said.outcome) {
-            return Some(said.clone());
-        }
-        let safe = self.read || *retry_writes || !self.may_have_run(child);
-        if safe && *begun < children.len() {
-            self.next(node, acts);
+        let asked = &children[..*begun];
+        let ended = |&child: &usize| self.nodes[child].verdict.is_some();
+        if *paying || !asked.iter().all(ended) {
             return None;
         }
-        let begun = children[..*begun].to_vec();
-        match begun
-            .iter()
-            .all(|&child| self.nodes[child].verdict.is_some())
-        {
-            true => self.best(&begun),
-            false => None,
-        }
+        let decides = |&child: &usize| {
+            let verdict = self.nodes[child].verdict.as_ref();
+            verdict.is_some_and(|verdict| !on.has(verdict.outcome))
+        };
+        let deciding: Vec<usize> = asked.iter().copied().filter(decides).collect();
+        self.best(&deciding).or_else(|| self.best(asked))
     }
 
     /// Whether a write may have taken effect somewhere below this node. The

@@ -225,7 +225,8 @@ impl TtlChange {
 
 /// One after the other: the next when the one before says something of `on`.
 /// Whoever says anything else is the answer; if nobody does, the best that was
-/// said: a hit before a miss before an error.
+/// said: a hit before a miss before an error. While a hedge has two of them out,
+/// only a hit is the answer at once; of anything else the better one is.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Try {
     /// In this order; at least one.
@@ -237,7 +238,8 @@ pub struct Try {
     /// A write of which nobody knows whether it was carried out is tried
     /// elsewhere too.
     pub retry_writes: bool,
-    /// Going on to the next takes one from this allowance.
+    /// Going on to the next takes one from this allowance, if there is one:
+    /// without one the best so far is the answer.
     pub allowance: Option<StateId>,
     /// Who gets a copy of what a later one had and they had not.
     pub refill: Option<Refill>,

@@ -17,6 +17,9 @@ pub struct Replicas {
     breadth: usize,
 }
 
+/// An error, too, leads to the next copy: it may be of that server alone.
+const UNANSWERED: Outcomes = Outcomes::FAILURES.and(Outcomes::of(&[Outcome::Error]));
+
 /// What a [`Replicas`] is made of.
 #[derive(Clone, Debug)]
 pub struct ReplicasSpec {
@@ -140,8 +143,8 @@ impl Replicas {
         }
         let misses = Outcomes::of(&[Outcome::Miss]);
         let on = match self.spec.read_repair {
-            true => Outcomes::FAILURES.and(misses),
-            false => Outcomes::FAILURES,
+            true => UNANSWERED.and(misses),
+            false => UNANSWERED,
         };
         let refill = Refill::missed(self.spec.tombstone);
         Plan::Try(Box::new(Try {

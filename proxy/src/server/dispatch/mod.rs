@@ -260,7 +260,10 @@ impl Dispatch {
         match act {
             Act::Send(leg) => self.send(worker, leg),
             Act::Answer(source) => self.answer(worker, source),
-            Act::Spend(state) => worker.states.spend(state),
+            Act::Spend(pause, state) => {
+                let paid = worker.states.spend(state);
+                self.advance(worker, |course, acts| course.paid(pause, paid, acts));
+            }
             Act::Wait(pause, after) => {
                 let (this, worker) = (Rc::clone(self), Rc::clone(worker));
                 later(after, move || {
