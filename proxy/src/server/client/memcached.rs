@@ -154,8 +154,9 @@ impl Conversation {
                 bytes: whole,
                 request: &request,
             };
+            self.begin_planning(&worker);
             let next = self.take_up_verb(&worker, listener, &frame, parser, splitter);
-            self.noted = matches!(next, Next::Wait);
+            self.end_planning(&worker, &next);
             match next {
                 Next::Taken => {}
                 Next::Wait => {

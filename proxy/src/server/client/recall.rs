@@ -160,6 +160,20 @@ impl Conversation {
         Next::Wait
     }
 
+    /// A request is about to be planned, perhaps again.
+    pub(super) fn begin_planning(&mut self, worker: &Worker) {
+        worker.states.take_up(self.receipts.take());
+    }
+
+    /// It has been, and may have to wait: then it is counted and limited no
+    /// second time.
+    pub(super) fn end_planning(&mut self, worker: &Worker, next: &Next) {
+        self.noted = matches!(next, Next::Wait);
+        if self.noted {
+            self.receipts = Some(worker.states.put_off());
+        }
+    }
+
     /// Count a request, once however often it has to wait before it is taken
     /// up; answers its key's hash, if the pool is watched.
     pub(super) fn note(

@@ -113,8 +113,9 @@ impl Conversation {
                         at += len;
                         continue;
                     }
+                    self.begin_planning(&worker);
                     let next = self.take_up_command(&worker, listener, frame, splitter);
-                    self.noted = matches!(next, Next::Wait);
+                    self.end_planning(&worker, &next);
                     ready = self.may_serve_hot(&worker);
                     match next {
                         Next::Taken => at += len,
