@@ -139,6 +139,7 @@ enum What {
         retry_writes: bool,
         allowance: Option<StateId>,
         refill: Option<Refill>,
+        copies_missed: bool,
         learn: Option<StateId>,
         /// How many have been asked.
         begun: usize,
@@ -314,6 +315,7 @@ impl Course {
                     retry_writes,
                     allowance,
                     refill,
+                    copies_missed,
                     learn,
                 } = *tries;
                 What::Try {
@@ -323,6 +325,7 @@ impl Course {
                     retry_writes,
                     allowance,
                     refill,
+                    copies_missed,
                     learn,
                     begun: 0,
                     paying: false,
@@ -491,6 +494,9 @@ impl Course {
 
     /// A child has ended: its parent may have, too.
     fn tell_parent(&mut self, parent: usize, node: usize, verdict: Verdict, acts: &mut Vec<Act>) {
+        if self.copies_missed(parent) {
+            return self.refill(parent, &verdict, acts);
+        }
         if self.nodes[parent].verdict.is_some() || self.nodes[parent].opening {
             return;
         }
@@ -510,6 +516,20 @@ impl Course {
         self.learn(node, &verdict, acts);
         self.refill(node, &verdict, acts);
         self.close(node, verdict, acts);
+        if self.copies_missed(node) {
+            self.ask_next(node, acts);
+        }
+    }
+
+    /// Whether this is a `Try` that has ended with a miss, and asks on for the
+    /// sake of a copy.
+    fn copies_missed(&self, node: usize) -> bool {
+        let verdict = self.nodes[node].verdict.as_ref();
+        let missed = verdict.is_some_and(|verdict| verdict.outcome == Outcome::Miss);
+        match &self.nodes[node].what {
+            What::Try { copies_missed, .. } => missed && *copies_missed,
+            _ => false,
+        }
     }
 
     /// `child` has said this: the `Try` ends with it, goes on, or waits for

@@ -184,6 +184,9 @@ impl Page<'_> {
         if tries.allowance.is_some() {
             words += ", as often as the rate allows";
         }
+        if tries.copies_missed {
+            words += "; after a miss, the answer, the next for a copy alone";
+        }
         if tries.learn.is_some() {
             words += ", learning its hit rate";
         }

@@ -243,6 +243,9 @@ pub struct Try {
     pub allowance: Option<StateId>,
     /// Who gets a copy of what a later one had and they had not.
     pub refill: Option<Refill>,
+    /// A miss is the answer; the next is asked all the same, and if it finds
+    /// something, who missed it gets the copy of `refill`.
+    pub copies_missed: bool,
     /// Whether it hit or missed is learned here.
     pub learn: Option<StateId>,
 }
@@ -257,6 +260,7 @@ impl Try {
             retry_writes: false,
             allowance: None,
             refill: None,
+            copies_missed: false,
             learn: None,
         }
     }

@@ -59,6 +59,7 @@ fn join(plans: &[&Plan], others: &Others, write: bool) -> Option<Plan> {
                 Plan::Try(Box::new(Try {
                     plans,
                     refill: None,
+                    copies_missed: false,
                     ..(**tries).clone()
                 }))
             })

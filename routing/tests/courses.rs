@@ -382,6 +382,50 @@ fn misses_go_deeper() {
         &format!("DEL k | {delete}; a0=done; b0=timeout; c0=done; answer b0"),
     );
     check(&deeper, "SET k | send a0; a0=connect; answer a0");
+    // That a field is missing does not say that the key is.
+    check(&deeper, "HGET k | send a0; a0=miss; answer a0");
+    let all = "send a0; send b0 (as a deletion); send c0 (as a deletion)";
+    check(
+        &deeper,
+        &format!("HDEL k | {all}; a0=not_done; b0=done; c0=done; answer a0"),
+    );
+}
+
+#[test]
+fn what_is_taken_from_a_cold_child_does_not_come_back() {
+    check(
+        &routes::warm_up(),
+        "
+        HDEL k | send a0; send b0 (as a deletion, marked as gone for 2s); a0=done; b0=not_done; answer a0
+        HDEL k | send a0; send b0 (as a deletion, marked as gone for 2s); a0=done; b0=timeout; answer b0
+        HGET k | send a0; a0=hit; answer a0
+        HGET k | send a0; a0=miss; answer a0; send b0; b0=hit; refill a0 from b0 unless 1
+        HGET k | send a0; a0=miss; answer a0; send b0; b0=miss
+        HGET k | send a0; a0=timeout; send b0; b0=hit; answer b0
+        ",
+    );
+}
+
+#[test]
+fn a_delete_of_all_copies_tells_of_the_one_that_had_it() {
+    let copies = routes::replicas(Read::First, Wait::All, false);
+    check(
+        &copies,
+        "
+        DEL k | send a0; send b0; send c0; a0=not_done; b0=done; c0=not_done; answer b0
+        DEL k | send a0; send b0; send c0; a0=done; b0=done; c0=timeout; answer c0
+        HDEL k | send a0; send b0; send c0; a0=not_done; b0=done; c0=done; answer b0
+        ",
+    );
+}
+
+#[test]
+fn a_conditional_write_loses_no_value_of_the_other_size() {
+    let split = routes::size_split();
+    check(
+        &split,
+        "ADD k size=5 | answer error \"route \"by_size\" cannot carry out a conditional write: what it depends on may be in either child\"",
+    );
 }
 
 #[test]

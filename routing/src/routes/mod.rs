@@ -85,6 +85,15 @@ pub use warm_up::{WarmUp, WarmUpSpec};
 /// A miss, and whatever is no answer.
 const MISS_OR_FAILURE: Outcomes = Outcomes::FAILURES.and(Outcomes::of(&[Outcome::Miss]));
 
+/// What leads a read to a child with older values. Where the newer one has the
+/// key, and not what is asked of it, that is the answer.
+fn missing(ask: &Ask<'_>) -> Outcomes {
+    match ask.whole && !ask.several {
+        true => MISS_OR_FAILURE,
+        false => Outcomes::FAILURES,
+    }
+}
+
 /// The places of several children together.
 fn breadth_of_all<'a>(children: impl IntoIterator<Item = &'a Route>) -> usize {
     let each = children.into_iter().map(Route::breadth);
