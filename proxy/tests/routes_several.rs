@@ -186,3 +186,72 @@ fn a_hot_key_may_be_one_of_several() {
         client get hot           -> 2",
     );
 }
+
+#[test]
+fn what_was_taken_from_a_cold_child_stays_taken() {
+    story(
+        "[routes.top]
+        type = 'warm_up'
+        cold = 'a'
+        warm = 'b'",
+        "b hset h f 1 g 2        -> 2
+        client hgetall h         -> f 1 g 2
+        a hlen h                 ~> 2
+        client hdel h f          -> 1
+        client hget h f          -> -
+        client hdel h g          -> 1
+        client hgetall h         ->
+        b rpush l x              -> 1
+        client llen l            -> 1
+        a llen l                 ~> 1
+        client lpop l            -> x
+        client llen l            -> 0
+        b set s old              -> ok
+        client set s 0           -> ok
+        client getbit s 1        -> 0
+        client getbit s 7        -> 0
+        b hset part f 1          -> 1
+        client hget part f; a hget part f ~> 1
+        client hget part f       -> 1
+        client hget part no      -> -",
+    );
+}
+
+#[test]
+fn a_conditional_write_between_two_sizes_is_refused() {
+    let config = "[routes.top]
+        type = 'size_split'
+        small = 'a'
+        large = 'b'
+        threshold = '1KiB'";
+    for dialect in [Dialect::Redis, Dialect::Memcached] {
+        story_of(
+            dialect,
+            config,
+            "client set k =2000      -> ok
+            client add k small       -> ! conditional
+            redis: client say SET k small XX -> -ERR route \"top\" cannot carry out a conditional write: what it depends on may be in either child\\r\\n
+            client get k             -> =2000
+            a get k                  -> -",
+        );
+    }
+}
+
+#[test]
+fn a_delete_says_what_any_copy_had() {
+    story_of(
+        Dialect::Memcached,
+        "[routes.top]
+        type = 'replicas'
+        children = ['a', 'b']
+        wait = 'all'",
+        "b set k 1 -> ok\nclient del k -> 1\nclient del k -> 0",
+    );
+    story(
+        "[routes.top]
+        type = 'replicas'
+        children = ['a', 'b']
+        wait = 'all'",
+        "b set k 1 -> ok\nclient del k -> 1\nclient del k -> 0",
+    );
+}

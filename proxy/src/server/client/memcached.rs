@@ -92,6 +92,30 @@ impl<'a> Frame<'a> {
         }
     }
 
+    /// Whether it stores only if the item is, or is not, as the client says.
+    fn is_conditional(&self) -> bool {
+        let depends = |(flag, mode): (u8, &[u8])| match flag {
+            b'C' => true,
+            b'M' => !matches!(mode.first(), Some(b'S' | b's')),
+            _ => false,
+        };
+        match self.request.verb {
+            Verb::Add | Verb::Replace | Verb::Cas => true,
+            Verb::MetaSet => {
+                self.replaces() && memcache::flags(self.line(), Verb::MetaSet).any(depends)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether it says a time to live, and is no write: `ma` and `mg` with `N`
+    /// or `T`.
+    fn lives(&self) -> bool {
+        let verb = self.request.verb;
+        matches!(verb, Verb::MetaGet | Verb::MetaArithmetic)
+            && memcache::flags(self.line(), verb).any(|(flag, _)| matches!(flag, b'N' | b'T'))
+    }
+
     /// Whether its reply tells of the value, though memory cannot answer it.
     fn tells_value(&self) -> bool {
         let value = |(flag, _)| matches!(flag, b'v' | b'c' | b'f' | b's');
@@ -273,6 +297,8 @@ impl Conversation {
         let key = parser.routing_key(frame.bytes, request, 0);
         let ask = Ask {
             size: frame.replaces().then(|| frame.body().len()),
+            conditional: frame.is_conditional(),
+            lives: frame.lives(),
             ..Ask::new(key, kind)
         };
         let plan = worker.plan(listener, self.client.origin, &ask);

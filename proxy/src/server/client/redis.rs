@@ -17,6 +17,7 @@ use super::split::{Place, Splitter};
 use crate::answer::{self, redis::refuse};
 use crate::metrics::Verdict;
 use crate::running::{Listener, Partial, Protocol};
+use crate::server::ask::ask_of;
 use crate::server::backend::Entry;
 use crate::server::dispatch::{Reader, Request as DispatchRequest};
 use crate::server::form::Form;
@@ -326,11 +327,7 @@ impl Conversation {
         frame: Frame<'_>,
         key: &[u8],
     ) -> Next {
-        let kind = command.kind;
-        let ask = Ask {
-            size: size_of(command, frame),
-            ..Ask::new(key, kind)
-        };
+        let ask = ask_of(command, &frame.request(), key);
         let plan = worker.plan(listener, self.client.origin, &ask);
         if let Some(next) = self.wait_for_delete(worker, &plan, key) {
             return next;
@@ -505,7 +502,7 @@ impl Conversation {
         let plans = worker.states.alike(keys.len(), |number| {
             let ask = Ask {
                 several: keys.len() > 1,
-                ..Ask::new(keys[number], command.kind)
+                ..ask_of(command, &frame.request(), keys[number])
             };
             worker.plan(listener, self.client.origin, &ask)
         });
@@ -619,8 +616,14 @@ impl Conversation {
         }
         splitter.clear();
         for (number, at) in (1..frame.parser.len()).step_by(step).enumerate() {
-            let (key, kind) = (frame.arg(at), command.kind);
-            let plan = worker.plan(listener, self.client.origin, &Ask::new(key, kind));
+            let key = frame.arg(at);
+            // A part of MSET is a SET: its size is known, too.
+            let size = (split == Split::Mset).then(|| frame.arg(at + 1).len());
+            let ask = Ask {
+                size,
+                ..ask_of(command, &frame.request(), key)
+            };
+            let plan = worker.plan(listener, self.client.origin, &ask);
             if let Some(next) = self.wait_for_delete(worker, &plan, key) {
                 return next;
             }
@@ -897,16 +900,6 @@ fn tells_value(command: &Command) -> bool {
 /// Whether it is the command that memory answers.
 fn is_get(command: &Command) -> bool {
     command.name == "get"
-}
-
-/// The size of the value that takes the place of whatever the key has.
-fn size_of(command: &Command, frame: Frame<'_>) -> Option<usize> {
-    let at = match command.name {
-        "set" | "setnx" | "getset" => 2,
-        "setex" | "psetex" => 3,
-        _ => return None,
-    };
-    Some(frame.arg(at).len())
 }
 
 /// By how much a command increments, if it does nothing else.
