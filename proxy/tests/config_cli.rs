@@ -268,9 +268,9 @@ fn explained_under(route: &str, protocol: &str, request: &str) -> String {
          [pools.old]\nprotocol = '{protocol}'\nservers = ['127.0.0.1:1']\n\
          [pools.new]\nprotocol = '{protocol}'\nservers = ['127.0.0.1:2', '127.0.0.1:3']\n"
     );
-    std::fs::write(&path, text).unwrap();
+    std::fs::write(&path, text).expect("a written file");
     let output = emberline(&["explain", "-c", &path.to_string_lossy(), request]);
-    std::fs::remove_file(&path).unwrap();
+    std::fs::remove_file(&path).expect("it is removed");
     let failed = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{failed}");
     String::from_utf8_lossy(&output.stdout).into_owned()

@@ -500,11 +500,11 @@ fn mistakes_are_told_with_their_places() {
     );
     check(
         "type = 'replicas', children = ['a', 'b'], read = 'fastest', read_repair = true",
-        &["t:1:6: `read_repair` has no meaning with `read = \"fastest\"`"],
+        &["t:1:12: `read_repair` has no meaning with `read = \"fastest\"`"],
     );
     check(
         "type = 'split_hot', child = 'a', copies = 2",
-        &["t:1:6: `keys` is missing"],
+        &["t:1:12: `keys` is missing in [routes.x]"],
     );
     check(
         "type = 'replicas', children = ['a', 'b'], read = 'near'",

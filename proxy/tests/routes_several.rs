@@ -230,7 +230,7 @@ fn a_conditional_write_between_two_sizes_is_refused() {
             config,
             "client set k =2000      -> ok
             client add k small       -> ! conditional
-            redis: client say SET k small XX -> -ERR route \"top\" cannot carry out a conditional write: what it depends on may be in either child\\r\\n
+            redis: client say SET k small XX ~> -ERR route \\\"top\\\" cannot carry out a conditional write: what it depends on may be in either child\\r\\n
             client get k             -> =2000
             a get k                  -> -",
         );

@@ -143,6 +143,8 @@ enum What {
         learn: Option<StateId>,
         /// How many have been asked.
         begun: usize,
+        /// Until an [`Act::Wait`] is over, something may be decided.
+        waits: bool,
         /// It is being asked whether the next may be.
         paying: bool,
         /// It may not: nobody is asked any more.
@@ -202,11 +204,7 @@ impl Course {
             return;
         };
         match &node.what {
-            What::Try { .. } => {
-                if self.may_go_on(at) {
-                    self.next(at, acts);
-                }
-            }
+            What::Try { .. } => self.waited(at, acts),
             What::Canned { canned, .. } => {
                 let verdict = Verdict::canned(canned.clone());
                 self.out = self.out.saturating_sub(1);
@@ -328,6 +326,7 @@ impl Course {
                     copies_missed,
                     learn,
                     begun: 0,
+                    waits: false,
                     paying: false,
                     broke: false,
                 }
@@ -469,7 +468,28 @@ impl Course {
             _ => false,
         };
         if let Some(after) = after.filter(|_| waits) {
+            self.wait(node, after, acts);
+        }
+    }
+
+    fn wait(&mut self, node: usize, after: Duration, acts: &mut Vec<Act>) {
+        if let What::Try { waits, .. } = &mut self.nodes[node].what
+            && !std::mem::replace(waits, true)
+        {
             acts.push(Act::Wait(pause(node), after));
+        }
+    }
+
+    /// A `Try` has waited for `hedge_after`: another is asked, or what one has
+    /// said is the answer although others are still out.
+    fn waited(&mut self, node: usize, acts: &mut Vec<Act>) {
+        if let What::Try { waits, .. } = &mut self.nodes[node].what {
+            *waits = false;
+        }
+        if self.may_go_on(node) {
+            self.next(node, acts);
+        } else if let Some(best) = self.best_decided(node) {
+            self.end(node, best, acts);
         }
     }
 
@@ -534,7 +554,9 @@ impl Course {
 
     /// `child` has said this: the `Try` ends with it, goes on, or waits for
     /// others that have been asked. A hedge has asked two, and the faster may
-    /// have nothing: only what was found ends it before all have answered.
+    /// have nothing: only what was found ends it at once. Anything else waits
+    /// for the slower one, for `hedge_after` once more: a miss must not take
+    /// the whole timeout of a server that hangs.
     fn after_try(
         &mut self,
         node: usize,
@@ -557,7 +579,17 @@ impl Course {
             self.next(node, acts);
             return None;
         }
-        self.best_if_over(node)
+        let over = self.best_if_over(node);
+        if over.is_none()
+            && let What::Try {
+                hedge_after: Some(after),
+                ..
+            } = self.nodes[node].what
+            && self.best_decided(node).is_some()
+        {
+            self.wait(node, after, acts);
+        }
+        over
     }
 
     /// Whether a `Try` has somebody left to ask, and none of those that it has
@@ -585,7 +617,6 @@ impl Course {
     fn best_if_over(&self, node: usize) -> Option<Verdict> {
         let What::Try {
             children,
-            on,
             begun,
             paying,
             ..
@@ -598,12 +629,26 @@ impl Course {
         if *paying || !asked.iter().all(ended) {
             return None;
         }
+        self.best_decided(node).or_else(|| self.best(asked))
+    }
+
+    /// The best that a `Try` has heard and that leads to no other.
+    fn best_decided(&self, node: usize) -> Option<Verdict> {
+        let What::Try {
+            children,
+            on,
+            begun,
+            ..
+        } = &self.nodes[node].what
+        else {
+            return None;
+        };
         let decides = |&child: &usize| {
             let verdict = self.nodes[child].verdict.as_ref();
             verdict.is_some_and(|verdict| !on.has(verdict.outcome))
         };
-        let deciding: Vec<usize> = asked.iter().copied().filter(decides).collect();
-        self.best(&deciding).or_else(|| self.best(asked))
+        let asked = children.iter().take(*begun).copied();
+        self.best(&asked.filter(decides).collect::<Vec<usize>>())
     }
 
     /// Whether a write may have taken effect somewhere below this node. The

@@ -226,7 +226,8 @@ impl TtlChange {
 /// One after the other: the next when the one before says something of `on`.
 /// Whoever says anything else is the answer; if nobody does, the best that was
 /// said: a hit before a miss before an error. While a hedge has two of them out,
-/// only a hit is the answer at once; of anything else the better one is.
+/// only a hit is the answer at once; anything else waits for the other as long
+/// again, and of what has been said then the better one is.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Try {
     /// In this order; at least one.

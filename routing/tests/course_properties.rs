@@ -210,7 +210,7 @@ impl Play {
                 }
                 Act::Spend(pause, _) => {
                     self.spent += 1;
-                    let paid = self.spent % 3 != 0;
+                    let paid = !self.spent.is_multiple_of(3);
                     self.course.paid(pause, paid, more);
                 }
                 Act::Learn { .. } => {}

@@ -304,9 +304,10 @@ fn a_slow_read_is_hedged_and_a_write_is_not() {
         GET k | send a0; wait 5ms; elapsed; send b0; b0=hit; answer b0; a0=hit
         GET k | send a0; wait 5ms; elapsed; send b0; a0=timeout; b0=miss; answer b0
         GET k | send a0; wait 5ms; a0=lost; send b0; elapsed; b0=hit; answer b0
-        GET k | send a0; wait 5ms; elapsed; send b0; b0=miss; a0=hit; answer a0
+        GET k | send a0; wait 5ms; elapsed; send b0; b0=miss; wait 5ms; a0=hit; answer a0
         GET k | send a0; wait 5ms; elapsed; send b0; b0=error; a0=miss; answer a0
-        GET k | send a0; wait 5ms; elapsed; send b0; b0=miss; a0=timeout; answer b0
+        GET k | send a0; wait 5ms; elapsed; send b0; b0=miss; wait 5ms; a0=timeout; answer b0
+        GET k | send a0; wait 5ms; elapsed; send b0; b0=miss; wait 5ms; elapsed; answer b0; a0=hit
         GET k | send a0; wait 5ms; a0=error; send b0; elapsed; b0=hit; answer b0
         GET k | send a0; wait 5ms; a0=error; send b0; elapsed; b0=error; answer a0
         SET k | send a0; send b0; b0=done; answer b0; a0=done
