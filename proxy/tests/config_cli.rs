@@ -273,3 +273,44 @@ fn explain_says_what_the_l1_would_do() {
     let big = "from 50 requests or 64MiB of replies in 1s";
     of("hotkey-rules", "GET big:1", big, "off");
 }
+
+/// Explains a request of each protocol under this route of two pools.
+fn explained_under(route: &str, protocol: &str, request: &str) -> String {
+    static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let name = format!("emberline-explain-{}-{number}.toml", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let text = format!(
+        "[listeners.in]\nprotocol = '{protocol}'\nbind = '127.0.0.1:0'\nroute = 'top'\n\
+         [routes.top]\n{route}\n\
+         [pools.old]\nprotocol = '{protocol}'\nservers = ['127.0.0.1:1']\n\
+         [pools.new]\nprotocol = '{protocol}'\nservers = ['127.0.0.1:2', '127.0.0.1:3']\n"
+    );
+    std::fs::write(&path, text).expect("a written file");
+    let output = emberline(&["explain", "-c", &path.to_string_lossy(), request]);
+    std::fs::remove_file(&path).expect("it is removed");
+    let failed = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{failed}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn explain_knows_the_time_and_the_size_of_a_value() {
+    let migrate = "type = 'migrate'\nfrom = 'old'\nto = 'new'\n\
+                   start = '2020-01-01T00:00:00Z'\ninterval = '1h'";
+    let said = explained_under(migrate, "redis", "GET k");
+    assert!(said.contains("pool new"), "{said}");
+    let split = "type = 'size_split'\nsmall = 'old'\nlarge = 'new'\nthreshold = '4B'";
+    for (protocol, request) in [("redis", "SET k 12345"), ("memcached", "set k 0 0 5")] {
+        let said = explained_under(split, protocol, request);
+        let (new, old) = (said.find("pool new"), said.find("pool old"));
+        assert!(new < old, "{said}");
+    }
+}
+
+#[test]
+fn explain_joins_the_keys_of_one_command_as_the_proxy_does() {
+    let key = "type = 'key'\nchild = 'old'\nadd_prefix = 'p:'";
+    let said = explained_under(key, "redis", "RENAME a b");
+    assert!(said.contains("all keys are in one place"), "{said}");
+}

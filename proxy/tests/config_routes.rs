@@ -95,7 +95,7 @@ const KINDS: [(&str, &str, &[&str]); 29] = [
         "main = 'a', copies = [{ route = 'b' }]",
         &["a", "b"],
     ),
-    ("split_hot", "child = 'a', copies = 2", &["a"]),
+    ("split_hot", "child = 'a', copies = 2, keys = ['k']", &["a"]),
     ("l1_l2", "l1 = 'a', l2 = 'b'", &["a", "b"]),
     ("size_split", "small = 'a', large = 'b'", &["a", "b"]),
     ("big_value", "child = 'a'", &["a"]),
@@ -491,6 +491,14 @@ fn mistakes_are_told_with_their_places() {
     check(
         "type = 'replicas', children = ['a', 'b'], read = 'fastest', hedge_after = '1ms'",
         &["t:1:88: `hedge_after` has no meaning with `read = \"fastest\"`"],
+    );
+    check(
+        "type = 'replicas', children = ['a', 'b'], read = 'fastest', read_repair = true",
+        &["t:1:12: `read_repair` has no meaning with `read = \"fastest\"`"],
+    );
+    check(
+        "type = 'split_hot', child = 'a', copies = 2",
+        &["t:1:12: `keys` is missing in [routes.x]"],
     );
     check(
         "type = 'replicas', children = ['a', 'b'], read = 'near'",

@@ -4,7 +4,7 @@
 //! Routes read it, and nothing else: no clock, no chance of their own. A test
 //! writes one down and knows what the plan must be.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use crate::ServerId;
 
@@ -66,6 +66,20 @@ pub struct States {
     random: Cell<u64>,
     /// How many workers share what a route may allow.
     sharers: u32,
+    /// What has been decided for the request that is being planned, and what
+    /// had been before it was put off.
+    receipts: RefCell<Receipts>,
+}
+
+/// What limits requests has allowed one of them, or refused it. A request that
+/// has to wait is planned again when it is taken up again, and must not pay
+/// twice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Receipts {
+    /// Decided before, and not asked for again yet.
+    held: Vec<(StateId, bool)>,
+    /// Decided, or handed in, since the request was taken up.
+    given: Vec<(StateId, bool)>,
 }
 
 /// Tokens that come with time, or with requests. For [`States::learn`] it is a
@@ -84,6 +98,7 @@ impl States {
             allowances: (0..count).map(|_| Allowance::default()).collect(),
             random: Cell::new(seed),
             sharers: 1,
+            receipts: RefCell::default(),
         }
     }
 
@@ -109,6 +124,60 @@ impl States {
         z ^ (z >> 31)
     }
 
+    /// Make the plans of one request that has so many keys: the same chance for
+    /// each of them, and what limits requests is paid once.
+    pub fn alike<T>(&self, keys: usize, mut plan: impl FnMut(usize) -> T) -> Vec<T> {
+        let random = self.random.get();
+        let before = self.receipts.borrow().given.len();
+        let mut plans = Vec::with_capacity(keys);
+        plans.extend((keys > 0).then(|| plan(0)));
+        let after = self.random.get();
+        let paid = self.receipts.borrow().clone();
+        for key in 1..keys {
+            self.random.set(random);
+            self.receipts.replace(Receipts {
+                held: paid.given[before..].to_vec(),
+                given: Vec::new(),
+            });
+            plans.push(plan(key));
+        }
+        if keys > 1 {
+            self.random.set(after);
+            self.receipts.replace(paid);
+        }
+        plans
+    }
+
+    /// A request is taken up: again, with these, if it has been put off.
+    pub fn take_up(&self, receipts: Option<Receipts>) {
+        let mut own = self.receipts.borrow_mut();
+        match receipts {
+            Some(Receipts { held, mut given }) => {
+                given.extend(held);
+                own.held = given;
+            }
+            None => own.held.clear(),
+        }
+        own.given.clear();
+    }
+
+    /// The request that is being planned is put off, and comes back with these.
+    pub fn put_off(&self) -> Receipts {
+        self.receipts.take()
+    }
+
+    /// What `decide` says, unless it has been said before.
+    fn once(&self, id: StateId, decide: impl FnOnce() -> bool) -> bool {
+        let mut receipts = self.receipts.borrow_mut();
+        let held = receipts.held.iter().position(|(state, _)| *state == id);
+        let said = match held {
+            Some(at) => receipts.held.remove(at).1,
+            None => decide(),
+        };
+        receipts.given.push((id, said));
+        said
+    }
+
     /// Whether an event of this probability happens now.
     pub fn happens(&self, share: f64) -> bool {
         // 53 bits: every share from 0 to 1 is met as exactly as it is written.
@@ -117,7 +186,12 @@ impl States {
 
     /// Whether one can be taken of tokens that come at `rate` a second, at
     /// most `burst` of which wait, for all workers together; if so, takes it.
+    /// A request that had to wait keeps what it was told.
     pub fn take(&self, id: StateId, rate: f64, burst: f64, now_ms: u64) -> bool {
+        self.once(id, || self.take_now(id, rate, burst, now_ms))
+    }
+
+    fn take_now(&self, id: StateId, rate: f64, burst: f64, now_ms: u64) -> bool {
         let Some(allowance) = self.allowances.get(usize::from(id.0)) else {
             return true;
         };
@@ -140,27 +214,32 @@ impl States {
     }
 
     /// A request brings `share` of a token, at most `burst` of which wait for
-    /// all workers together; answers whether there is a whole one.
-    pub fn bring(&self, id: StateId, share: f64, burst: f64) -> bool {
+    /// all workers together; once, however often it has to wait.
+    pub fn bring(&self, id: StateId, share: f64, burst: f64) {
+        self.once(id, || {
+            let Some(allowance) = self.allowances.get(usize::from(id.0)) else {
+                return true;
+            };
+            let burst = (burst / f64::from(self.sharers)).max(1.0);
+            if !allowance.begun.replace(true) {
+                allowance.tokens.set(burst);
+            }
+            let tokens = allowance.tokens.get() + share;
+            allowance.tokens.set(tokens.min(burst));
+            true
+        });
+    }
+
+    /// Takes one of the tokens that requests bring, if there is a whole one.
+    pub fn spend(&self, id: StateId) -> bool {
         let Some(allowance) = self.allowances.get(usize::from(id.0)) else {
             return true;
         };
-        let burst = (burst / f64::from(self.sharers)).max(1.0);
-        if !allowance.begun.replace(true) {
-            allowance.tokens.set(burst);
+        let tokens = allowance.tokens.get();
+        if tokens >= 1.0 {
+            allowance.tokens.set(tokens - 1.0);
         }
-        let tokens = (allowance.tokens.get() + share).min(burst);
-        allowance.tokens.set(tokens);
         tokens >= 1.0
-    }
-
-    /// One of the tokens that requests bring has been used.
-    pub fn spend(&self, id: StateId) {
-        if let Some(allowance) = self.allowances.get(usize::from(id.0)) {
-            allowance
-                .tokens
-                .set((allowance.tokens.get() - 1.0).max(0.0));
-        }
     }
 
     /// A read hit, or missed. The last thousand or so count.
@@ -208,5 +287,48 @@ impl States {
         if let Some(allowance) = self.allowances.get(usize::from(id.0)) {
             allowance.tokens.set(number);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: StateId = StateId(0);
+
+    fn take(states: &States) -> bool {
+        states.take(ONE, 0.001, 3.0, 0)
+    }
+
+    #[test]
+    fn a_request_pays_once_however_many_keys_it_has_and_often_it_waits() {
+        let states = States::new(1, 7);
+        for expected in [true, true, true, false] {
+            states.take_up(None);
+            let said = states.alike(3, |_| (take(&states), states.random()));
+            assert!(said.iter().all(|one| *one == said[0]));
+            assert_eq!(said[0].0, expected);
+            // It has to wait, twice; and then sees the same.
+            for _ in 0..2 {
+                let receipts = states.put_off();
+                states.take_up(Some(receipts));
+                assert_eq!(take(&states), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn keys_that_are_split_pay_each_and_once() {
+        let states = States::new(1, 7);
+        states.take_up(None);
+        assert_eq!([take(&states), take(&states)], [true; 2]);
+        let receipts = states.put_off();
+        states.take_up(Some(receipts));
+        assert!(take(&states));
+        // It waits again before its second key was asked for.
+        let receipts = states.put_off();
+        states.take_up(Some(receipts));
+        let said = [(); 4].map(|()| take(&states));
+        assert_eq!(said, [true, true, true, false]);
     }
 }

@@ -66,8 +66,11 @@ pub enum Act {
         /// Whether it hit.
         hit: bool,
     },
-    /// One of this allowance's tokens has been used.
-    Spend(StateId),
+    /// Take one of this allowance's tokens ([`States::spend`]), and call
+    /// [`Course::paid`] with whether there was one.
+    ///
+    /// [`States::spend`]: crate::States::spend
+    Spend(Pause, StateId),
 }
 
 /// See the module's description.
@@ -138,9 +141,16 @@ enum What {
         retry_writes: bool,
         allowance: Option<StateId>,
         refill: Option<Refill>,
+        copies_missed: bool,
         learn: Option<StateId>,
         /// How many have been asked.
         begun: usize,
+        /// Until an [`Act::Wait`] is over, something may be decided.
+        waits: bool,
+        /// It is being asked whether the next may be.
+        paying: bool,
+        /// It may not: nobody is asked any more.
+        broke: bool,
     },
     Fan {
         children: Vec<usize>,
@@ -196,7 +206,7 @@ impl Course {
             return;
         };
         match &node.what {
-            What::Try { .. } => self.next(at, acts),
+            What::Try { .. } => self.waited(at, acts),
             What::Canned { canned, .. } => {
                 let verdict = Verdict::canned(canned.clone());
                 self.out = self.out.saturating_sub(1);
@@ -204,6 +214,43 @@ impl Course {
             }
             _ => {}
         }
+    }
+
+    /// Whether there was a token for an [`Act::Spend`].
+    pub fn paid(&mut self, pause: Pause, paid: bool, acts: &mut Vec<Act>) {
+        let at = usize::from(pause.0);
+        let Some(node) = self.nodes.get_mut(at) else {
+            return;
+        };
+        let What::Try { paying, broke, .. } = &mut node.what else {
+            return;
+        };
+        if !std::mem::take(paying) {
+            return;
+        }
+        *broke = !paid;
+        self.out = self.out.saturating_sub(1);
+        if self.nodes[at].verdict.is_some() {
+            return;
+        }
+        match paid {
+            true => self.ask_next(at, acts),
+            false => {
+                if let Some(best) = self.best_if_over(at) {
+                    self.end(at, best, acts);
+                }
+            }
+        }
+    }
+
+    /// Whether another place would be asked if this time were over now.
+    pub fn asks_after(&self, pause: Pause) -> bool {
+        let at = usize::from(pause.0);
+        let waits = self
+            .nodes
+            .get(at)
+            .is_some_and(|node| node.verdict.is_none());
+        waits && self.may_go_on(at)
     }
 
     /// Where a leg goes, and what the request is there. Of [`pieces`](Self::pieces)
@@ -305,6 +352,7 @@ impl Course {
                     retry_writes,
                     allowance,
                     refill,
+                    copies_missed,
                     learn,
                 } = *tries;
                 What::Try {
@@ -314,8 +362,12 @@ impl Course {
                     retry_writes,
                     allowance,
                     refill,
+                    copies_missed,
                     learn,
                     begun: 0,
+                    waits: false,
+                    paying: false,
+                    broke: false,
                 }
             }
             Plan::Fan(fan) => {
@@ -414,12 +466,31 @@ impl Course {
         }
     }
 
-    /// Ask the next of a `Try`.
+    /// Ask the next of a `Try`, or first whether that is allowed.
     fn next(&mut self, node: usize, acts: &mut Vec<Act>) {
+        let What::Try {
+            begun,
+            allowance,
+            paying,
+            ..
+        } = &mut self.nodes[node].what
+        else {
+            return;
+        };
+        match *allowance {
+            Some(allowance) if *begun > 0 => {
+                *paying = true;
+                self.out += 1;
+                acts.push(Act::Spend(pause(node), allowance));
+            }
+            _ => self.ask_next(node, acts),
+        }
+    }
+
+    fn ask_next(&mut self, node: usize, acts: &mut Vec<Act>) {
         let What::Try {
             children,
             begun,
-            allowance,
             hedge_after,
             retry_writes,
             ..
@@ -431,10 +502,7 @@ impl Course {
             return;
         };
         *begun += 1;
-        let (first, more) = (*begun == 1, *begun < children.len());
-        if let Some(allowance) = allowance.filter(|_| !first) {
-            acts.push(Act::Spend(allowance));
-        }
+        let more = *begun < children.len();
         // A hedge sends what has not been answered: never a write.
         let repeatable = self.read || *retry_writes;
         let after = hedge_after.filter(|_| more && repeatable);
@@ -446,7 +514,28 @@ impl Course {
             _ => false,
         };
         if let Some(after) = after.filter(|_| waits) {
+            self.wait(node, after, acts);
+        }
+    }
+
+    fn wait(&mut self, node: usize, after: Duration, acts: &mut Vec<Act>) {
+        if let What::Try { waits, .. } = &mut self.nodes[node].what
+            && !std::mem::replace(waits, true)
+        {
             acts.push(Act::Wait(pause(node), after));
+        }
+    }
+
+    /// A `Try` has waited for `hedge_after`: another is asked, or what one has
+    /// said is the answer although others are still out.
+    fn waited(&mut self, node: usize, acts: &mut Vec<Act>) {
+        if let What::Try { waits, .. } = &mut self.nodes[node].what {
+            *waits = false;
+        }
+        if self.may_go_on(node) {
+            self.next(node, acts);
+        } else if let Some(best) = self.best_decided(node) {
+            self.end(node, best, acts);
         }
     }
 
@@ -471,6 +560,9 @@ impl Course {
 
     /// A child has ended: its parent may have, too.
     fn tell_parent(&mut self, parent: usize, node: usize, verdict: Verdict, acts: &mut Vec<Act>) {
+        if self.copies_missed(parent) {
+            return self.refill(parent, &verdict, acts);
+        }
         if self.nodes[parent].verdict.is_some() || self.nodes[parent].opening {
             return;
         }
@@ -481,13 +573,36 @@ impl Course {
             _ => None,
         };
         if let Some(verdict) = ended {
-            self.learn(parent, &verdict, acts);
-            self.refill(parent, &verdict, acts);
-            self.close(parent, verdict, acts);
+            self.end(parent, verdict, acts);
         }
     }
 
-    /// `child` has said this: the `Try` ends with it, or goes on.
+    /// An inner node ends so.
+    fn end(&mut self, node: usize, verdict: Verdict, acts: &mut Vec<Act>) {
+        self.learn(node, &verdict, acts);
+        self.refill(node, &verdict, acts);
+        self.close(node, verdict, acts);
+        if self.copies_missed(node) {
+            self.ask_next(node, acts);
+        }
+    }
+
+    /// Whether this is a `Try` that has ended with a miss, and asks on for the
+    /// sake of a copy.
+    fn copies_missed(&self, node: usize) -> bool {
+        let verdict = self.nodes[node].verdict.as_ref();
+        let missed = verdict.is_some_and(|verdict| verdict.outcome == Outcome::Miss);
+        match &self.nodes[node].what {
+            What::Try { copies_missed, .. } => missed && *copies_missed,
+            _ => false,
+        }
+    }
+
+    /// `child` has said this: the `Try` ends with it, goes on, or waits for
+    /// others that have been asked. A hedge has asked two, and the faster may
+    /// have nothing: only what was found ends it at once. Anything else waits
+    /// for the slower one, for `hedge_after` once more: a miss must not take
+    /// the whole timeout of a server that hangs.
     fn after_try(
         &mut self,
         node: usize,
@@ -496,31 +611,90 @@ impl Course {
         acts: &mut Vec<Act>,
     ) -> Option<Verdict> {
         let What::Try {
+            on, retry_writes, ..
+        } = &self.nodes[node].what
+        else {
+            return None;
+        };
+        let found = matches!(said.outcome, Outcome::Hit | Outcome::Done);
+        if found && !on.has(said.outcome) {
+            return Some(said.clone());
+        }
+        let safe = self.read || *retry_writes || !self.may_have_run(child);
+        if on.has(said.outcome) && safe && self.may_go_on(node) {
+            self.next(node, acts);
+            return None;
+        }
+        let over = self.best_if_over(node);
+        if over.is_none()
+            && let What::Try {
+                hedge_after: Some(after),
+                ..
+            } = self.nodes[node].what
+            && self.best_decided(node).is_some()
+        {
+            self.wait(node, after, acts);
+        }
+        over
+    }
+
+    /// Whether a `Try` has somebody left to ask, and none of those that it has
+    /// asked has given an answer that it ends with.
+    fn may_go_on(&self, node: usize) -> bool {
+        let What::Try {
             children,
             on,
-            retry_writes,
+            begun,
+            paying,
+            broke,
+            ..
+        } = &self.nodes[node].what
+        else {
+            return false;
+        };
+        let asked = children.iter().take(*begun);
+        let mut verdicts = asked.filter_map(|&child| self.nodes[child].verdict.as_ref());
+        let left = *begun < children.len() && !*paying && !*broke;
+        left && verdicts.all(|verdict| on.has(verdict.outcome))
+    }
+
+    /// What a `Try` ends with, if nobody is left to be waited for: the best that
+    /// leads to no other, or else the best.
+    fn best_if_over(&self, node: usize) -> Option<Verdict> {
+        let What::Try {
+            children,
+            begun,
+            paying,
+            ..
+        } = &self.nodes[node].what
+        else {
+            return None;
+        };
+        let asked = &children[..*begun];
+        let ended = |&child: &usize| self.nodes[child].verdict.is_some();
+        if *paying || !asked.iter().all(ended) {
+            return None;
+        }
+        self.best_decided(node).or_else(|| self.best(asked))
+    }
+
+    /// The best that a `Try` has heard and that leads to no other.
+    fn best_decided(&self, node: usize) -> Option<Verdict> {
+        let What::Try {
+            children,
+            on,
             begun,
             ..
         } = &self.nodes[node].what
         else {
             return None;
         };
-        if !on.has(said.outcome) {
-            return Some(said.clone());
-        }
-        let safe = self.read || *retry_writes || !self.may_have_run(child);
-        if safe && *begun < children.len() {
-            self.next(node, acts);
-            return None;
-        }
-        let begun = children[..*begun].to_vec();
-        match begun
-            .iter()
-            .all(|&child| self.nodes[child].verdict.is_some())
-        {
-            true => self.best(&begun),
-            false => None,
-        }
+        let decides = |&child: &usize| {
+            let verdict = self.nodes[child].verdict.as_ref();
+            verdict.is_some_and(|verdict| !on.has(verdict.outcome))
+        };
+        let asked = children.iter().take(*begun).copied();
+        self.best(&asked.filter(decides).collect::<Vec<usize>>())
     }
 
     /// Whether a write may have taken effect somewhere below this node. The

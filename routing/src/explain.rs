@@ -51,6 +51,15 @@ pub fn change(change: &Change) -> String {
     if let Some(key) = &change.key {
         words.push(format!("as key \"{}\"", key.escape_ascii()));
     }
+    match &change.others {
+        Some(others) if others.is_empty() => words.push("of this key alone".to_owned()),
+        Some(others) => words.extend(
+            others
+                .iter()
+                .map(|key| format!("with key \"{}\"", key.escape_ascii())),
+        ),
+        None => {}
+    }
     if let Some(TtlChange { set, cap, floor }) = change.ttl {
         let rules = [
             (set, "with a TTL of"),
@@ -188,6 +197,9 @@ impl Page<'_> {
         }
         if tries.allowance.is_some() {
             words += ", as often as the rate allows";
+        }
+        if tries.copies_missed {
+            words += "; after a miss, the answer, the next for a copy alone";
         }
         if tries.learn.is_some() {
             words += ", learning its hit rate";

@@ -25,8 +25,9 @@ pub mod ring;
 mod route;
 pub mod routes;
 mod tag;
+mod together;
 
-pub use conditions::{Calm, Conditions, StateId, States, Upstream};
+pub use conditions::{Calm, Conditions, Receipts, StateId, States, Upstream};
 pub use course::{Act, Course, Leg, Pause, Source};
 pub use hash::{ByteSign, Hash};
 pub use plan::{

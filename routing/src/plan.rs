@@ -84,6 +84,9 @@ impl Canned {
 pub struct Change {
     /// The whole key that is sent instead.
     pub key: Option<Box<[u8]>>,
+    /// The other keys of a request with several, as they are sent. An empty
+    /// list: it is about this one alone. None: as it is further up.
+    pub others: Option<Box<[Box<[u8]>]>>,
     /// What becomes of the expiry that it sets.
     pub ttl: Option<TtlChange>,
     /// It is sent this much later.
@@ -171,11 +174,19 @@ impl Change {
         *self == Change::default()
     }
 
+    /// Every key that is sent, of a request whose first key is `key`.
+    pub fn keys<'a>(&'a self, key: &'a [u8]) -> impl Iterator<Item = &'a [u8]> + Clone {
+        let first = self.key.as_deref().unwrap_or(key);
+        let others = self.others.iter().flat_map(|others| others.iter());
+        std::iter::once(first).chain(others.map(|key| &**key))
+    }
+
     /// This change and, further down the tree, `inner`: the key that is nearest
     /// to the server counts, and the smaller cap.
     pub fn then(&self, inner: &Change) -> Change {
         Change {
             key: inner.key.clone().or_else(|| self.key.clone()),
+            others: inner.others.clone().or_else(|| self.others.clone()),
             ttl: match (self.ttl, inner.ttl) {
                 (Some(outer), Some(inner)) => Some(outer.then(inner)),
                 (outer, inner) => inner.or(outer),
@@ -218,7 +229,9 @@ impl TtlChange {
 
 /// One after the other: the next when the one before says something of `on`.
 /// Whoever says anything else is the answer; if nobody does, the best that was
-/// said: a hit before a miss before an error.
+/// said: a hit before a miss before an error. While a hedge has two of them out,
+/// only a hit is the answer at once; anything else waits for the other as long
+/// again, and of what has been said then the better one is.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Try {
     /// In this order; at least one.
@@ -230,10 +243,14 @@ pub struct Try {
     /// A write of which nobody knows whether it was carried out is tried
     /// elsewhere too.
     pub retry_writes: bool,
-    /// Going on to the next takes one from this allowance.
+    /// Going on to the next takes one from this allowance, if there is one:
+    /// without one the best so far is the answer.
     pub allowance: Option<StateId>,
     /// Who gets a copy of what a later one had and they had not.
     pub refill: Option<Refill>,
+    /// A miss is the answer; the next is asked all the same, and if it finds
+    /// something, who missed it gets the copy of `refill`.
+    pub copies_missed: bool,
     /// Whether it hit or missed is learned here.
     pub learn: Option<StateId>,
 }
@@ -248,6 +265,7 @@ impl Try {
             retry_writes: false,
             allowance: None,
             refill: None,
+            copies_missed: false,
             learn: None,
         }
     }

@@ -142,6 +142,19 @@ pub struct Ask<'a> {
     /// The bytes of a value that takes the place of whatever the key has (SET,
     /// `set`, `add`, `cas`), if that is what the request does and it is known.
     pub size: Option<usize>,
+    /// The request has other keys beside this one.
+    pub several: bool,
+    /// Who finds nothing by this read finds no key; others may find no field,
+    /// no member, no bit in a key that is there.
+    pub whole: bool,
+    /// It is no delete, and may leave less than there was, or nothing: HDEL,
+    /// LPOP, a script.
+    pub removes: bool,
+    /// What it does, or says, depends on what the key has: SET NX, GETSET,
+    /// `add`, `cas`.
+    pub conditional: bool,
+    /// It is no write, and says a time to live all the same: `ma` with `N`.
+    pub lives: bool,
     /// It is only asked where the request would go: nothing that limits
     /// requests is used up.
     pub trial: bool,
@@ -155,6 +168,11 @@ impl<'a> Ask<'a> {
             kind,
             hashed: None,
             size: None,
+            several: false,
+            whole: true,
+            removes: false,
+            conditional: false,
+            lives: false,
             trial: false,
         }
     }
@@ -166,15 +184,15 @@ impl<'a> Ask<'a> {
     }
 }
 
-/// The most places that one request may go to. Every place of a plan costs
-/// memory, and a tree that doubles at every step would have more than there is.
+/// The most places that one request may go to, or that are looked at before
+/// it is known where it goes. Each costs time and memory, and a tree that doubles at every step would have more than there is.
 pub const BREADTH_MAX: usize = 256;
 
 /// A route tree whose plans would be too big.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "one request could go to {places} places, expected at most {BREADTH_MAX}; \
-     children that stand in several places count each time"
+     children that stand in several places, or are asked about beforehand, count each time"
 )]
 pub struct TooBroad {
     /// The places of its broadest plan.

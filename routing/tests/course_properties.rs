@@ -115,6 +115,12 @@ struct Play {
     /// Legs whose reply had to be kept when it came.
     heard: HashSet<Leg>,
     answers: usize,
+    spent: usize,
+    /// Servers say what they say of a read.
+    read_only: bool,
+    /// What had been said when the answer was, and which it is.
+    said_before: Vec<Outcome>,
+    answer: Option<Outcome>,
 }
 
 impl Play {
@@ -131,6 +137,10 @@ impl Play {
             said: HashMap::new(),
             heard: HashSet::new(),
             answers: 0,
+            spent: 0,
+            read_only: false,
+            said_before: Vec::new(),
+            answer: None,
         }
     }
 
@@ -148,7 +158,13 @@ impl Play {
                     .elapsed(self.pauses.swap_remove(pause), &mut acts),
                 None => {
                     let leg = self.out.swap_remove(turn);
-                    let outcome = Outcome::ALL[chance.random() as usize % Outcome::ALL.len()];
+                    let all: Vec<Outcome> = Outcome::ALL
+                        .into_iter()
+                        .filter(|outcome| {
+                            !self.read_only || !matches!(outcome, Outcome::Done | Outcome::NotDone)
+                        })
+                        .collect();
+                    let outcome = all[chance.random() as usize % all.len()];
                     if self.course.may_answer(leg) {
                         self.heard.insert(leg);
                     }
@@ -167,7 +183,15 @@ impl Play {
     }
 
     fn take(&mut self, acts: &mut Vec<Act>) {
-        for act in acts.drain(..) {
+        let mut left = std::mem::take(acts);
+        while !left.is_empty() {
+            self.take_some(std::mem::take(&mut left), acts);
+            left.append(acts);
+        }
+    }
+
+    fn take_some(&mut self, acts: Vec<Act>, more: &mut Vec<Act>) {
+        for act in acts {
             match act {
                 Act::Send(leg) => self.send(leg),
                 Act::Wait(pause, _) => self.pauses.push(pause),
@@ -176,13 +200,20 @@ impl Play {
                     if let Source::Leg(leg) = source {
                         assert!(self.said.contains_key(&leg), "answered by who said nothing");
                         assert!(self.heard.contains(&leg), "answered by what was not kept");
+                        self.answer = self.said.get(&leg).copied();
+                        self.said_before = self.said.values().copied().collect();
                     }
                 }
                 Act::Refill { from, to, .. } => {
                     assert_eq!(self.said[&from], Outcome::Hit);
                     assert!(!to.is_empty());
                 }
-                Act::Spend(_) | Act::Learn { .. } => {}
+                Act::Spend(pause, _) => {
+                    self.spent += 1;
+                    let paid = !self.spent.is_multiple_of(3);
+                    self.course.paid(pause, paid, more);
+                }
+                Act::Learn { .. } => {}
             }
         }
     }
@@ -221,6 +252,31 @@ proptest! {
     fn a_course_answers_once_and_ends(plan in plans(), seed: u64) {
         for kind in [Kind::Read, Kind::Write, Kind::Delete, Kind::Counter] {
             Play::new(&plan, kind).run(seed);
+        }
+    }
+
+    /// Of those that a hedged read has asked, the best answers: no faster miss
+    /// hides what a slower one has.
+    #[test]
+    fn the_answer_is_the_best_one_said(seed: u64, count in 1usize..5, hedged: bool, misses: bool) {
+        let plans: Vec<Plan> = (0..count as u32).map(|id| Plan::Send(ServerId(id))).collect();
+        let failures = Outcomes::FAILURES.and(Outcomes::of(&[Outcome::Error]));
+        let on = match misses {
+            true => failures.and(Outcomes::of(&[Outcome::Miss])),
+            false => failures,
+        };
+        let tries = Try {
+            hedge_after: hedged.then_some(Duration::from_millis(5)),
+            ..Try::new(plans.clone(), on)
+        };
+        let fan = Fan { plans, answer: Pick::Fastest };
+        for plan in [Plan::Try(Box::new(tries)), Plan::Fan(Box::new(fan))] {
+            let mut play = Play::new(&plan, Kind::Read);
+            play.read_only = true;
+            play.run(seed);
+            let answer = play.answer.unwrap();
+            let best = play.said_before.iter().map(|outcome| outcome.rank()).min().unwrap();
+            prop_assert_eq!(answer.rank(), best, "{:?}", play.said_before);
         }
     }
 

@@ -8,7 +8,8 @@
 //!   send a0; send b0; a0=timeout; b0=hit; answer b0
 //! ```
 //!
-//! `elapsed` ends the pause that was asked for last. A server that is asked
+//! `elapsed` ends the pause that was asked for last; `paid` and `broke` say
+//! whether there was a token for the last `spend`. A server that is asked
 //! more than once is `a0`, `a0.2`, `a0.3`.
 
 #![allow(clippy::unwrap_used)]
@@ -42,9 +43,12 @@ fn play(route: &Route, request: &str, transcript: &str) -> (Course, String) {
     course.start(&mut acts);
     told(&course, &mut acts, &mut pause, &mut played);
     for event in transcript.split("; ") {
-        if event == "elapsed" {
+        if matches!(event, "elapsed" | "paid" | "broke") {
             played.push(event.to_owned());
-            course.elapsed(pause, &mut acts);
+            match event {
+                "elapsed" => course.elapsed(pause, &mut acts),
+                event => course.paid(pause, event == "paid", &mut acts),
+            }
         } else if let Some((name, outcome)) = event.split_once('=') {
             played.push(event.to_owned());
             let all = Outcome::ALL.into_iter();
@@ -90,7 +94,10 @@ fn told(course: &Course, acts: &mut Vec<Act>, pause: &mut Pause, played: &mut Ve
                 let mark = tombstone.map_or(String::new(), |state| format!(" unless {}", state.0));
                 format!("refill {to} from {}{cap}{mark}", leg_name(course, from))
             }
-            Act::Spend(_) => "spend".to_owned(),
+            Act::Spend(which, _) => {
+                *pause = which;
+                "spend".to_owned()
+            }
             Act::Learn { hit, .. } => format!("learn {}", if hit { "hit" } else { "miss" }),
         };
         played.push(text);
@@ -195,23 +202,27 @@ fn nor_when_a_part_of_a_fan_may_have_run_it() {
 }
 
 #[test]
-fn failover_spends_its_allowance() {
-    let limited = routes::failover(pools(&["a", "b"]), false, routes::rate(0.5));
+fn failover_goes_on_while_it_can_pay() {
+    let limited = routes::failover(pools(&["a", "b", "c"]), false, routes::rate(0.5));
     check(
         &limited,
-        "GET k | send a0; a0=timeout; spend; send b0; b0=hit; answer b0",
+        "
+        GET k | send a0; a0=timeout; spend; paid; send b0; b0=hit; answer b0
+        GET k | send a0; a0=timeout; spend; broke; answer a0
+        GET k | send a0; a0=timeout; spend; paid; send b0; b0=busy; spend; broke; answer b0
+        ",
     );
     let states = States::new(1, 0);
-    let places = || {
-        Request::new("GET k")
-            .plan_with(&limited, &states)
-            .places()
-            .len()
-    };
-    assert_eq!(places(), 2);
-    states.spend(emberline_routing::StateId(0));
-    assert_eq!(places(), 1, "half a token");
-    assert_eq!(places(), 2, "a whole one");
+    let state = emberline_routing::StateId(0);
+    let plan = || Request::new("GET k").plan_with(&limited, &states);
+    plan();
+    assert!(states.spend(state), "one is there at first");
+    // Three requests that time out later bring one and a half.
+    plan();
+    assert!(!states.spend(state), "half a token");
+    plan();
+    assert!(states.spend(state), "a whole one");
+    assert!(!states.spend(state), "and no more");
 }
 
 #[test]
@@ -293,6 +304,12 @@ fn a_slow_read_is_hedged_and_a_write_is_not() {
         GET k | send a0; wait 5ms; elapsed; send b0; b0=hit; answer b0; a0=hit
         GET k | send a0; wait 5ms; elapsed; send b0; a0=timeout; b0=miss; answer b0
         GET k | send a0; wait 5ms; a0=lost; send b0; elapsed; b0=hit; answer b0
+        GET k | send a0; wait 5ms; elapsed; send b0; b0=miss; wait 5ms; a0=hit; answer a0
+        GET k | send a0; wait 5ms; elapsed; send b0; b0=error; a0=miss; answer a0
+        GET k | send a0; wait 5ms; elapsed; send b0; b0=miss; wait 5ms; a0=timeout; answer b0
+        GET k | send a0; wait 5ms; elapsed; send b0; b0=miss; wait 5ms; elapsed; answer b0; a0=hit
+        GET k | send a0; wait 5ms; a0=error; send b0; elapsed; b0=hit; answer b0
+        GET k | send a0; wait 5ms; a0=error; send b0; elapsed; b0=error; answer a0
         SET k | send a0; send b0; b0=done; answer b0; a0=done
         ",
     );
@@ -366,6 +383,50 @@ fn misses_go_deeper() {
         &format!("DEL k | {delete}; a0=done; b0=timeout; c0=done; answer b0"),
     );
     check(&deeper, "SET k | send a0; a0=connect; answer a0");
+    // That a field is missing does not say that the key is.
+    check(&deeper, "HGET k | send a0; a0=miss; answer a0");
+    let all = "send a0; send b0 (as a deletion); send c0 (as a deletion)";
+    check(
+        &deeper,
+        &format!("HDEL k | {all}; a0=not_done; b0=done; c0=done; answer a0"),
+    );
+}
+
+#[test]
+fn what_is_taken_from_a_cold_child_does_not_come_back() {
+    check(
+        &routes::warm_up(),
+        "
+        HDEL k | send a0; send b0 (as a deletion, marked as gone for 2s); a0=done; b0=not_done; answer a0
+        HDEL k | send a0; send b0 (as a deletion, marked as gone for 2s); a0=done; b0=timeout; answer b0
+        HGET k | send a0; a0=hit; answer a0
+        HGET k | send a0; a0=miss; answer a0; send b0; b0=hit; refill a0 from b0 unless 1
+        HGET k | send a0; a0=miss; answer a0; send b0; b0=miss
+        HGET k | send a0; a0=timeout; send b0; b0=hit; answer b0
+        ",
+    );
+}
+
+#[test]
+fn a_delete_of_all_copies_tells_of_the_one_that_had_it() {
+    let copies = routes::replicas(Read::First, Wait::All, false);
+    check(
+        &copies,
+        "
+        DEL k | send a0; send b0; send c0; a0=not_done; b0=done; c0=not_done; answer b0
+        DEL k | send a0; send b0; send c0; a0=done; b0=done; c0=timeout; answer c0
+        HDEL k | send a0; send b0; send c0; a0=not_done; b0=done; c0=done; answer b0
+        ",
+    );
+}
+
+#[test]
+fn a_conditional_write_loses_no_value_of_the_other_size() {
+    let split = routes::size_split();
+    check(
+        &split,
+        "ADD k size=5 | answer error \"route \"by_size\" cannot carry out a conditional write: what it depends on may be in either child\"",
+    );
 }
 
 #[test]

@@ -444,3 +444,71 @@ fn targets_are_found_behind_pools() {
     };
     assert_eq!(Router::new(nested.into()).targets().len(), 6);
 }
+
+#[test]
+fn a_route_that_waits_for_nobody_waits_for_one_child_neither() {
+    use emberline_routing::routes::{Read, ReplicasSpec, Wait};
+    let spec = |wait| ReplicasSpec {
+        name: "copies".into(),
+        children: vec![(pool("a"), false)],
+        read: Read::First,
+        wait,
+        read_repair: false,
+        tombstone: None,
+        hedge_after: None,
+    };
+    let plan = |wait| Request::new("SET k").plan(&Route::from(spec(wait)));
+    assert!(plan(Wait::All).target().is_some());
+    assert!(matches!(plan(Wait::None), emberline_routing::Plan::Fan(_)));
+}
+
+#[test]
+fn trees_that_take_too_long_to_plan_are_refused() {
+    use emberline_routing::routes::{ErrorSpec, LoadBalanceSpec, Read, ReplicasSpec, Wait};
+    let error = || {
+        Route::from(ErrorSpec {
+            name: "error".into(),
+            message: "no".into(),
+        })
+    };
+    let replicas = |child: &Route| {
+        Route::from(ReplicasSpec {
+            name: "copies".into(),
+            children: vec![(child.clone(), false), (child.clone(), false)],
+            read: Read::First,
+            wait: Wait::All,
+            read_repair: false,
+            tombstone: None,
+            hedge_after: None,
+        })
+    };
+    let balance = |child: &Route| {
+        Route::from(LoadBalanceSpec {
+            name: "either".into(),
+            children: vec![child.clone(), child.clone()],
+        })
+    };
+    let warm_up = |child: &Route| routes::warm_up_of(child.clone(), pool("b"));
+    let nests: [&dyn Fn(&Route) -> Route; 3] = [&replicas, &balance, &warm_up];
+    for nest in nests {
+        let (mut few, mut many) = (error(), error());
+        (0..3).for_each(|_| few = nest(&few));
+        (0..31).for_each(|_| many = nest(&many));
+        assert!(few.check().is_ok());
+        assert!(many.check().is_err());
+    }
+}
+
+#[test]
+fn a_life_is_changed_wherever_the_request_says_one() {
+    let route = routes::ttl_of(pool("a"));
+    let changed = |request: &str| Request::new(request).plan(&route).target().is_none();
+    for (request, expected) in [
+        ("MA k", true),
+        ("SET k", true),
+        ("INCR k", false),
+        ("GET k", false),
+    ] {
+        assert_eq!(changed(request), expected, "{request}");
+    }
+}

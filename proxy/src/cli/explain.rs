@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use emberline_protocol::Kind;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use emberline_protocol::Outcome;
 use emberline_routing::explain::in_pieces;
@@ -220,7 +220,7 @@ impl Scene<'_> {
                 upstream: self.health,
                 states: &states,
                 now_ms: 0,
-                unix_ms: 0,
+                unix_ms: unix_ms(),
                 client: 0,
             },
         )
@@ -229,8 +229,9 @@ impl Scene<'_> {
     /// The way of one key, from the listener's route to a server, and what
     /// the L1 has to do with it.
     /// `whole` is whether the request asks for the value as it is.
-    fn way(&self, key: &[u8], kind: Kind, whole: bool) -> Tree {
-        let explanation = self.explanation(&Ask::new(key, kind));
+    fn way(&self, ask: &Ask<'_>, whole: bool) -> Tree {
+        let (key, kind) = (ask.key, ask.kind);
+        let explanation = self.explanation(ask);
         let mut nodes: Vec<Tree> = Vec::new();
         for step in &explanation.path {
             nodes.push(Tree::new(format!("route {}: {}", step.route, step.why)));
@@ -427,6 +428,14 @@ impl Scene<'_> {
     fn allowed(&self, names: &[String]) -> bool {
         names.iter().any(|name| self.listener.allow.contains(name))
     }
+}
+
+/// The wall clock, in milliseconds since 1970: what a migration goes by.
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
 }
 
 /// A request that is explained.

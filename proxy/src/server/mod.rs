@@ -11,6 +11,7 @@
 //! ```
 
 mod acceptor;
+pub mod ask;
 mod backend;
 mod client;
 mod dispatch;

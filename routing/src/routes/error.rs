@@ -42,6 +42,6 @@ impl Error {
     }
 
     pub(crate) fn breadth(&self) -> usize {
-        0
+        1
     }
 }

@@ -88,10 +88,12 @@ impl Causes {
 }
 
 impl Rate {
-    /// Whether this request may do it; its share of a token is brought.
-    pub(super) fn allows(&self, ask: &Ask<'_>, conditions: &Conditions<'_>) -> bool {
-        let states = conditions.states;
-        ask.trial || states.bring(self.state, self.share, self.burst)
+    /// A request brings its share of a token; whoever goes on takes one.
+    pub(super) fn bring(&self, ask: &Ask<'_>, conditions: &Conditions<'_>) {
+        if !ask.trial {
+            let states = conditions.states;
+            states.bring(self.state, self.share, self.burst);
+        }
     }
 }
 
@@ -120,11 +122,11 @@ impl Failover {
     /// What to do with this request.
     pub fn plan(&self, ask: &Ask<'_>, conditions: &Conditions<'_>) -> Plan {
         let spec = &self.spec;
-        let tries = match spec.rate.is_none_or(|rate| rate.allows(ask, conditions)) {
-            true => spec.tries_max.max(1),
-            false => 1,
-        };
-        let plans = plan_all(spec.children.iter().take(tries), ask, conditions);
+        if let Some(rate) = &spec.rate {
+            rate.bring(ask, conditions);
+        }
+        let children = spec.children.iter().take(spec.tries_max.max(1));
+        let plans = plan_all(children, ask, conditions);
         Plan::Try(Box::new(Try {
             retry_writes: spec.retry_writes,
             allowance: spec.rate.map(|rate| rate.state),

@@ -20,6 +20,8 @@ use crate::{Ask, Route};
 /// copy. A near tier that is down fails nobody; what it still has when it
 /// returns lives for `ttl` at the most.
 ///
+/// Commands that read several keys at once are the far tier's alone.
+///
 /// With `absent`, the proxy remembers for a while that the far tier has not got
 /// a key, and asks it no more. Nothing is stored in a server for that: a value
 /// that means "no value" could be read by others.
@@ -49,7 +51,8 @@ pub struct L1L2Spec {
 
 impl From<L1L2Spec> for Route {
     fn from(spec: L1L2Spec) -> Route {
-        let breadth = breadth_of_all([&spec.l1, &spec.l2]);
+        // A copy is planned as well.
+        let breadth = breadth_of_all([&spec.l1, &spec.l2, &spec.l1]);
         Route::L1L2(Arc::new(L1L2 { spec, breadth }))
     }
 }
@@ -70,6 +73,10 @@ impl L1L2 {
         if ask.kind != Kind::Read {
             let near = plan_forget(&spec.l1, spec.tombstone, ask, conditions);
             return Plan::fan(vec![far, near], Pick::FirstOfAll);
+        }
+        if ask.several {
+            // The near tier may have some of the keys, and answer for all.
+            return far;
         }
         let mut plans = plan_all([&spec.l1], ask, conditions);
         plans.push(far);

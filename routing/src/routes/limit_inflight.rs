@@ -23,7 +23,7 @@ pub struct LimitInflightSpec {
     pub name: Arc<str>,
     /// Where requests go.
     pub child: Route,
-    /// How many may wait at once, in this worker.
+    /// How many may wait at once, in all workers together.
     pub max: u32,
 }
 

@@ -33,7 +33,8 @@ impl From<LoadBalanceSpec> for Route {
         if let Some(less) = simple(&spec.children) {
             return less;
         }
-        let breadth = breadth_of_one(&spec.children);
+        // Two are tried, and one is taken.
+        let breadth = breadth_of_one(&spec.children).saturating_mul(3);
         Route::LoadBalance(Arc::new(LoadBalance { spec, breadth }))
     }
 }

@@ -13,7 +13,8 @@ use crate::{Ask, Route};
 /// Moves keys from one child to another over an interval, each at a moment of
 /// its own; deletes reach both meanwhile.
 ///
-/// The moment depends on the key alone, so that proxies agree as well as their
+/// The moment depends on the key alone, or on its hash tag (`{user}a` and
+/// `{user}b` move together, so that commands over both go on working), so that proxies agree as well as their
 /// clocks do. Between two clocks a key may be in both places, and a delete in
 /// both is what keeps the one that is left from coming back.
 #[derive(Debug)]
@@ -54,7 +55,7 @@ impl Migrate {
     pub fn plan(&self, ask: &Ask<'_>, conditions: &Conditions<'_>) -> Plan {
         let spec = &self.spec;
         let moved = self.moved(conditions.unix_ms);
-        let (now, other) = match share_of(ask.key, "migrate") < moved {
+        let (now, other) = match share_of(ask, "migrate") < moved {
             true => (&spec.to, &spec.from),
             false => (&spec.from, &spec.to),
         };

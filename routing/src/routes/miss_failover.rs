@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use emberline_protocol::Kind;
 
-use super::{MISS_OR_FAILURE, breadth_of_all, plan_all, simple};
+use super::{breadth_of_all, missing, plan_all, plan_forget, simple};
 use crate::conditions::Conditions;
 use crate::plan::{Pick, Plan, Try};
 use crate::{Ask, Route};
@@ -13,7 +13,10 @@ use crate::{Ask, Route};
 /// first, and deletes to all.
 ///
 /// What the first child loses is therefore found again in the next as it was
-/// there: older, if it has been written since.
+/// there: older, if it has been written since. What may take a part of a value
+/// away (HDEL, LPOP, a script) deletes the others' values, and who asks for a
+/// part (HGET, LRANGE) hears what the first child says, because a miss there
+/// does not say that it has not got the key.
 #[derive(Debug)]
 pub struct MissFailover {
     spec: MissFailoverSpec,
@@ -51,9 +54,15 @@ impl MissFailover {
         match ask.kind {
             Kind::Read => {
                 let plans = plan_all(children, ask, conditions);
-                Plan::Try(Box::new(Try::new(plans, MISS_OR_FAILURE)))
+                Plan::Try(Box::new(Try::new(plans, missing(ask))))
             }
             Kind::Delete => Plan::fan(plan_all(children, ask, conditions), Pick::Every),
+            _ if ask.removes => {
+                let forget = |child| plan_forget(child, None, ask, conditions);
+                let mut plans = vec![children[0].plan(ask, conditions)];
+                plans.extend(children[1..].iter().map(forget));
+                Plan::fan(plans, Pick::Every)
+            }
             _ => children[0].plan(ask, conditions),
         }
     }

@@ -51,7 +51,7 @@ use emberline_protocol::{Kind, Outcome};
 use crate::conditions::Conditions;
 use crate::hash::murmur64;
 use crate::plan::{Change, Mark, Outcomes, Plan};
-use crate::{Ask, Route};
+use crate::{Ask, HashTag, Route};
 
 pub use big_value::{BigValue, BigValueSpec};
 pub use by_client::{ByClient, ByClientSpec};
@@ -86,6 +86,15 @@ pub use warm_up::{WarmUp, WarmUpSpec};
 
 /// A miss, and whatever is no answer.
 const MISS_OR_FAILURE: Outcomes = Outcomes::FAILURES.and(Outcomes::of(&[Outcome::Miss]));
+
+/// What leads a read to a child with older values. Where the newer one has the
+/// key, and not what is asked of it, that is the answer.
+fn missing(ask: &Ask<'_>) -> Outcomes {
+    match ask.whole && !ask.several {
+        true => MISS_OR_FAILURE,
+        false => Outcomes::FAILURES,
+    }
+}
 
 /// The places of several children together.
 fn breadth_of_all<'a>(children: impl IntoIterator<Item = &'a Route>) -> usize {
@@ -156,7 +165,12 @@ fn plan_forget(
 
 /// Where a key stands between 0 and 1, the same in every process. Another salt
 /// is another order.
-fn share_of(key: &[u8], salt: &str) -> f64 {
+///
+/// Keys with the same hash tag, in the braces of Redis Cluster, stand in the
+/// same place, whatever tag a pool further down has: a command over both of
+/// them must not find one here and the other there.
+fn share_of(ask: &Ask<'_>, salt: &str) -> f64 {
+    let key = HashTag::BRACES.hashed_part(ask.placed_by());
     let hash = murmur64::hash(key, murmur64::hash(salt.as_bytes(), 0));
     // 53 bits, as many as a float holds.
     (hash >> 11) as f64 / (1u64 << 53) as f64

@@ -69,8 +69,8 @@ impl PoolFailover {
     /// What to do with this request.
     pub fn plan(&self, ask: &Ask<'_>, conditions: &Conditions<'_>) -> Plan {
         let spec = &self.spec;
-        if !spec.rate.is_none_or(|rate| rate.allows(ask, conditions)) {
-            return Plan::Send(spec.pool.server(ask.placed_by()));
+        if let Some(rate) = &spec.rate {
+            rate.bring(ask, conditions);
         }
         let plans = self.servers(ask.placed_by(), conditions);
         Plan::Try(Box::new(Try {

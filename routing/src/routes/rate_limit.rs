@@ -46,7 +46,7 @@ pub struct RateLimitSpec {
 pub struct Limit {
     /// Where they are counted. Nobody else may count there.
     pub state: StateId,
-    /// Tokens a second, in this worker.
+    /// Tokens a second, for all workers together.
     pub rate: f64,
     /// Tokens that the bucket holds, at least 1.
     pub burst: f64,

@@ -17,6 +17,9 @@ pub struct Replicas {
     breadth: usize,
 }
 
+/// An error, too, leads to the next copy: it may be of that server alone.
+const UNANSWERED: Outcomes = Outcomes::FAILURES.and(Outcomes::of(&[Outcome::Error]));
+
 /// What a [`Replicas`] is made of.
 #[derive(Clone, Debug)]
 pub struct ReplicasSpec {
@@ -56,7 +59,8 @@ pub enum Read {
 /// Whom a write waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Wait {
-    /// All: the worst reply is the answer.
+    /// All: the worst reply is the answer, or of a delete the worst failure, and
+    /// without one the best.
     All,
     /// More than half.
     Majority,
@@ -73,7 +77,9 @@ impl From<ReplicasSpec> for Route {
             .iter()
             .map(|(child, _)| child.clone())
             .collect();
-        match simple(&children) {
+        // Whoever waits for nobody waits for one child neither.
+        let waits = children.is_empty() || spec.wait != Wait::None;
+        match simple(&children).filter(|_| waits) {
             Some(less) => less,
             None => Route::Replicas(Arc::new(Replicas::new(spec))),
         }
@@ -103,9 +109,10 @@ impl Replicas {
             Kind::Delete => {
                 let tombstone = self.spec.tombstone.filter(|_| self.spec.read_repair);
                 let plans = plans.into_iter();
-                self.write(plans.map(|(plan, _)| plan.edited(Change::tombstone(tombstone))))
+                let plans = plans.map(|(plan, _)| plan.edited(Change::tombstone(tombstone)));
+                self.write(plans, ask)
             }
-            _ => self.write(plans.into_iter().map(|(plan, _)| plan)),
+            _ => self.write(plans.into_iter().map(|(plan, _)| plan), ask),
         }
     }
 
@@ -140,8 +147,8 @@ impl Replicas {
         }
         let misses = Outcomes::of(&[Outcome::Miss]);
         let on = match self.spec.read_repair {
-            true => Outcomes::FAILURES.and(misses),
-            false => Outcomes::FAILURES,
+            true => UNANSWERED.and(misses),
+            false => UNANSWERED,
         };
         let refill = Refill::missed(self.spec.tombstone);
         Plan::Try(Box::new(Try {
@@ -151,8 +158,11 @@ impl Replicas {
         }))
     }
 
-    fn write(&self, plans: impl Iterator<Item = Plan>) -> Plan {
+    fn write(&self, plans: impl Iterator<Item = Plan>, ask: &Ask<'_>) -> Plan {
+        // What one copy did not have was removed all the same where it was.
+        let counts = ask.removes || matches!(ask.kind, Kind::Delete | Kind::Touch);
         let answer = match self.spec.wait {
+            Wait::All if counts => Pick::Every,
             Wait::All => Pick::Worst,
             Wait::Majority => Pick::Majority,
             Wait::One => Pick::Fastest,

@@ -41,7 +41,7 @@ pub struct ShadowCopy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ShareBy {
     /// Of the keys: the same ones always and in every process, so that reads
-    /// find what was written. A greater share has the keys of a smaller one.
+    /// find what was written; keys with the same hash tag together. A greater share has the keys of a smaller one.
     Key,
     /// Of the requests, at random.
     Request,
@@ -69,7 +69,7 @@ impl Shadow {
     pub fn plan(&self, ask: &Ask<'_>, conditions: &Conditions<'_>) -> Plan {
         let main = self.spec.main.plan(ask, conditions);
         let copies = self.spec.copies.iter();
-        let chosen = copies.filter(|copy| copy.gets(ask.key, conditions.states));
+        let chosen = copies.filter(|copy| copy.gets(ask, conditions.states));
         let copies: Vec<Plan> = chosen
             .map(|copy| copy.route.plan(ask, conditions))
             .collect();
@@ -94,9 +94,9 @@ impl Shadow {
 }
 
 impl ShadowCopy {
-    fn gets(&self, key: &[u8], states: &States) -> bool {
+    fn gets(&self, ask: &Ask<'_>, states: &States) -> bool {
         match self.by {
-            ShareBy::Key => share_of(key, "shadow") < self.share,
+            ShareBy::Key => share_of(ask, "shadow") < self.share,
             ShareBy::Request => states.happens(self.share),
         }
     }

@@ -6,7 +6,7 @@ use emberline_protocol::{Kind, Outcome};
 
 use super::{MISS_OR_FAILURE, breadth_of_all, plan_all, plan_forget};
 use crate::conditions::Conditions;
-use crate::plan::{Outcomes, Pick, Plan, Try};
+use crate::plan::{Canned, Outcomes, Pick, Plan, Try};
 use crate::{Ask, Route};
 
 /// Stores small values in one child and large ones in another, and deletes the
@@ -18,11 +18,16 @@ use crate::{Ask, Route};
 ///
 /// What does not say the size of a new value is a matter of the small child:
 /// APPEND, HSET, INCR. A change of the expiry is tried there and then in the
-/// large one. A conditional write (`add`, `cas`, SET NX) is decided by the
-/// child that its size leads to.
+/// large one.
+///
+/// A conditional write (`add`, `replace`, `cas`, SET NX, XX or GET, GETSET) is
+/// refused: what it depends on may be in either child, and neither can answer
+/// for the other. (To delete the other's copy whatever the one says would lose
+/// the value and say that nothing was done.)
 #[derive(Debug)]
 pub struct SizeSplit {
     spec: SizeSplitSpec,
+    message: Arc<str>,
     breadth: usize,
 }
 
@@ -42,7 +47,16 @@ pub struct SizeSplitSpec {
 impl From<SizeSplitSpec> for Route {
     fn from(spec: SizeSplitSpec) -> Route {
         let breadth = breadth_of_all([&spec.small, &spec.large]);
-        Route::SizeSplit(Arc::new(SizeSplit { spec, breadth }))
+        Route::SizeSplit(Arc::new(SizeSplit {
+            message: format!(
+                "route \"{}\" cannot carry out a conditional write: \
+                 what it depends on may be in either child",
+                spec.name
+            )
+            .into(),
+            spec,
+            breadth,
+        }))
     }
 }
 
@@ -57,6 +71,7 @@ impl SizeSplit {
         let SizeSplitSpec { small, large, .. } = &self.spec;
         let both = || plan_all([small, large], ask, conditions);
         match (ask.kind, ask.size) {
+            (Kind::Write, _) if ask.conditional => Plan::Reply(Canned::Error(self.message.clone())),
             (Kind::Read, _) => Plan::Try(Box::new(Try::new(both(), MISS_OR_FAILURE))),
             (Kind::Delete, _) => Plan::fan(both(), Pick::Every),
             (Kind::Touch, _) => Plan::Try(Box::new(Try::new(both(), NOT_THERE))),

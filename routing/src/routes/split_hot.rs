@@ -10,7 +10,7 @@ use super::{MISS_OR_FAILURE, plan_forget};
 use crate::conditions::{Calm, Conditions, States};
 use crate::hash::murmur64;
 use crate::plan::{Change, Mark, Pick, Plan, Refill, Try};
-use crate::{Ask, Route};
+use crate::{Ask, BREADTH_MAX, Route};
 
 /// Reads of a listed key ask one of its copies at random, which are the same
 /// key with a suffix, and so on other servers; writes and deletes go to the key
@@ -79,6 +79,8 @@ impl SplitHot {
         let own = self.spec.child.plan(ask, conditions);
         match (self.keys.get(ask.key), ask.kind) {
             (None, _) => own,
+            // One copy cannot stand in for all keys.
+            (Some(_), Kind::Read) if ask.several => own,
             (Some(parts), Kind::Read) => self.read(own, parts, ask, conditions),
             (Some(parts), _) => self.write(own, parts, ask, conditions),
         }
@@ -168,9 +170,13 @@ fn parts(key: &[u8], spec: &SplitHotSpec) -> Vec<Box<[u8]>> {
         spec.child.plan(&ask, &conditions).first()
     };
     let hash = murmur64::hash(key, 0);
-    let mut used = vec![place(None)];
     let copies = 1..=spec.copies;
     let part = |number: u16, salt: u32| format!("{hash:x}-{number}-{salt}").into_bytes();
+    // Such a tree is refused as soon as it is whole, and never planned with.
+    if spec.child.breadth() > BREADTH_MAX {
+        return copies.map(|number| part(number, 0).into()).collect();
+    }
+    let mut used = vec![place(None)];
     copies
         .map(|number| {
             let parts = (0..TRIES).map(|salt| part(number, salt));

@@ -39,7 +39,8 @@ pub struct StagingSpec {
 
 impl From<StagingSpec> for Route {
     fn from(spec: StagingSpec) -> Route {
-        let breadth = breadth_of_all([&spec.warm, &spec.staging]);
+        // A copy is planned as well.
+        let breadth = breadth_of_all([&spec.warm, &spec.staging, &spec.staging]);
         Route::Staging(Arc::new(Staging { spec, breadth }))
     }
 }

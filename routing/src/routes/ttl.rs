@@ -9,6 +9,11 @@ use crate::plan::{Change, Plan, TtlChange};
 use crate::{Ask, Route};
 
 /// Sets, caps or floors the time to live that requests ask for.
+///
+/// A value without one gets it where the request has a place for it: `SET` and
+/// RESTORE, every memcached command that stores, `ma` with `N`. INCR, MSET,
+/// HSET, LPUSH and the like have none, and keep or make a key that lives for
+/// ever; so does a script.
 #[derive(Debug)]
 pub struct Ttl {
     spec: TtlSpec,
@@ -52,6 +57,11 @@ impl Ttl {
         let plan = self.spec.child.plan(ask, conditions);
         match ask.kind {
             Kind::Write | Kind::Touch => plan.edited(Change {
+                ttl: Some(self.spec.change),
+                ..Change::default()
+            }),
+            // A meta command that makes what is not there, or changes its life.
+            Kind::Read | Kind::Counter if ask.lives => plan.edited(Change {
                 ttl: Some(self.spec.change),
                 ..Change::default()
             }),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use emberline_protocol::Kind;
 
-use super::{MISS_OR_FAILURE, breadth_of_all, plan_all, plan_forget, plan_refill};
+use super::{breadth_of_all, missing, plan_all, plan_forget, plan_refill};
 use crate::conditions::Conditions;
 use crate::plan::{Mark, Pick, Plan, Refill, Try};
 use crate::{Ask, Route};
@@ -20,7 +20,16 @@ use crate::{Ask, Route};
 /// it.
 ///
 /// A command that builds on the old value (INCR, APPEND, HSET) finds what the
-/// cold child has, which may be nothing.
+/// cold child has, which may be nothing. One that may take something away (HDEL,
+/// LPOP, RENAME, a script) also deletes the warm child's value, which would
+/// otherwise bring back what was taken.
+///
+/// A read that asks for a part (HGET, LRANGE, GETBIT) and misses in the cold
+/// child is answered so, because the key may be there without that part; the
+/// warm child is asked all the same, and what it has is added if there is no
+/// such key: the next read finds it. A command over several keys sees what the
+/// cold child has. What expires in the cold child, by EXPIRE or by its own time
+/// to live, may be found in the warm one again.
 #[derive(Debug)]
 pub struct WarmUp {
     spec: WarmUpSpec,
@@ -44,7 +53,8 @@ pub struct WarmUpSpec {
 
 impl From<WarmUpSpec> for Route {
     fn from(spec: WarmUpSpec) -> Route {
-        let breadth = breadth_of_all([&spec.cold, &spec.warm]);
+        // A copy is planned as well.
+        let breadth = breadth_of_all([&spec.cold, &spec.warm, &spec.cold]);
         Route::WarmUp(Arc::new(WarmUp { spec, breadth }))
     }
 }
@@ -67,13 +77,18 @@ impl WarmUp {
                     tombstone: self.spec.tombstone.map(|mark| mark.state),
                 };
                 Plan::Try(Box::new(Try {
-                    refill: Some(refill),
-                    ..Try::new(plans, MISS_OR_FAILURE)
+                    refill: Some(refill).filter(|_| !ask.several),
+                    copies_missed: !ask.whole && !ask.several,
+                    ..Try::new(plans, missing(ask))
                 }))
             }
             Kind::Delete => {
                 let cold = plan_forget(cold, self.spec.tombstone, ask, conditions);
                 Plan::fan(vec![cold, warm.plan(ask, conditions)], Pick::Every)
+            }
+            _ if ask.removes => {
+                let forget = plan_forget(warm, self.spec.tombstone, ask, conditions);
+                Plan::fan(vec![cold.plan(ask, conditions), forget], Pick::Every)
             }
             _ => cold.plan(ask, conditions),
         }

@@ -104,6 +104,7 @@ pub struct Request {
     pub key: String,
     pub kind: Kind,
     pub size: Option<usize>,
+    pub verb: String,
     pub script: Script,
     pub now_ms: u64,
     pub client: u64,
@@ -113,17 +114,19 @@ pub struct Request {
 impl Request {
     pub fn new(line: &str) -> Request {
         let mut words = line.split(' ');
-        let kind = match words.next().unwrap() {
-            "GET" => Kind::Read,
-            "SET" => Kind::Write,
+        let verb = words.next().unwrap();
+        let kind = match verb {
+            "GET" | "HGET" => Kind::Read,
+            "SET" | "HDEL" | "ADD" => Kind::Write,
             "DEL" => Kind::Delete,
-            "INCR" => Kind::Counter,
+            "INCR" | "MA" => Kind::Counter,
             "TOUCH" => Kind::Touch,
             other => panic!("unknown verb {other}"),
         };
         let mut request = Request {
             key: words.next().unwrap().to_owned(),
             kind,
+            verb: verb.to_owned(),
             size: None,
             script: Script::default(),
             now_ms: 0,
@@ -152,6 +155,10 @@ impl Request {
     pub fn ask(&self) -> Ask<'_> {
         Ask {
             size: self.size,
+            whole: self.verb != "HGET",
+            removes: self.verb == "HDEL",
+            conditional: self.verb == "ADD",
+            lives: self.verb == "MA",
             ..Ask::new(self.key.as_bytes(), self.kind)
         }
     }

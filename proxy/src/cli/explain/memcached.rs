@@ -2,6 +2,8 @@
 
 use emberline_protocol::memcache::{Limits, Parser, Verb};
 
+use emberline_routing::Ask;
+
 use super::Scene;
 use super::tree::Tree;
 
@@ -57,7 +59,16 @@ pub fn explain(scene: &Scene<'_>, request: &str) -> Result<Vec<Tree>, String> {
     let whole = matches!(verb, Verb::Get | Verb::Gets | Verb::MetaGet);
     for i in 0..parser.key_count() {
         let key = parser.routing_key(line.as_bytes(), &request, i);
-        nodes.push(scene.way(key, verb.kind(), whole));
+        let replaces = matches!(
+            verb,
+            Verb::Set | Verb::Add | Verb::Replace | Verb::Cas | Verb::MetaSet
+        );
+        let ask = Ask {
+            size: request.body.filter(|_| replaces),
+            conditional: matches!(verb, Verb::Add | Verb::Replace | Verb::Cas),
+            ..Ask::new(key, verb.kind())
+        };
+        nodes.push(scene.way(&ask, whole));
     }
     Ok(nodes)
 }

@@ -2,10 +2,11 @@
 
 use emberline_protocol::redis::command::{blocking, keys, lookup};
 use emberline_protocol::redis::{Class, Command, FanOut, KeyError, Limits, Parser, Split, Step};
-use emberline_routing::Ask;
+use emberline_routing::{Ask, Plan};
 
 use super::Scene;
 use super::tree::Tree;
+use crate::server::ask::ask_of;
 
 /// What happens to a request that is typed as one line.
 pub fn explain(scene: &Scene<'_>, request: &str) -> Result<Vec<Tree>, String> {
@@ -71,12 +72,19 @@ fn keyed(scene: &Scene<'_>, command: &Command, args: &[&[u8]]) -> Result<Vec<Tre
     let keys: Vec<&[u8]> = at.iter().filter_map(|&i| args.get(i).copied()).collect();
     let mut nodes = Vec::new();
     if keys.len() > 1 {
-        let plan = |key| {
-            let kind = command.kind;
-            scene.explanation(&Ask::new(key, kind)).plan
+        let several = command.class == Class::SameShard;
+        let plan = |key: &&[u8]| {
+            let ask = Ask {
+                several,
+                ..ask_of(command, args, key)
+            };
+            scene.explanation(&ask).plan
         };
-        let first = plan(keys[0]);
-        let together = keys.iter().all(|key| plan(key) == first);
+        let plans: Vec<Plan> = keys.iter().map(plan).collect();
+        let together = match several {
+            true => Plan::together(&plans, &keys, command.write).is_some(),
+            false => plans.iter().all(|plan| *plan == plans[0]),
+        };
         nodes.push(Tree::new(match (command.class, together) {
             (_, true) => "all keys are in one place: sent as it is".to_owned(),
             (Class::Split(how), false) => format!("taken apart by server; {}", merged(how)),
@@ -84,7 +92,7 @@ fn keyed(scene: &Scene<'_>, command: &Command, args: &[&[u8]]) -> Result<Vec<Tre
         }));
     }
     let whole = matches!(command.name, "get" | "mget");
-    let way = |key: &&[u8]| scene.way(key, command.kind, whole);
+    let way = |key: &&[u8]| scene.way(&ask_of(command, args, key), whole);
     nodes.extend(keys.iter().map(way));
     Ok(nodes)
 }

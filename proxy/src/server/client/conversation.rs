@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use emberline_protocol::redis::Version;
 use emberline_protocol::{memcache, redis as resp};
-use emberline_routing::{PoolId, ServerId};
+use emberline_routing::{PoolId, Receipts, ServerId};
 use tokio::time::Sleep;
 use tracing::debug;
 
@@ -74,6 +74,8 @@ pub(super) struct Conversation {
     pub(super) finished: bool,
     /// The next request has been counted: it was here before and had to wait.
     pub(super) noted: bool,
+    /// What limits requests has decided for that one.
+    pub(super) receipts: Option<Receipts>,
     /// `GET`s of a pool that were answered at once and are not counted yet.
     pub(super) served: (PoolId, u64),
     /// Nothing more is taken up: answer what was asked, then hang up.
@@ -148,6 +150,7 @@ impl Conversation {
             barrier: false,
             finished: false,
             noted: false,
+            receipts: None,
             served: (PoolId(0), 0),
             closing: false,
             accounted: 0,

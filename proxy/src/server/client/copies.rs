@@ -295,6 +295,24 @@ pub fn forget(protocol: Protocol, key: &[u8], out: &mut Vec<u8>) {
     }
 }
 
+/// Append one request that deletes all of these, which are on one server; in
+/// memcached there is only one.
+pub fn forget_all<'k>(
+    protocol: Protocol,
+    keys: impl Iterator<Item = &'k [u8]> + Clone,
+    out: &mut Vec<u8>,
+) {
+    match protocol {
+        Protocol::Redis => {
+            encode::array(out, 1 + keys.clone().count());
+            std::iter::once(b"DEL".as_slice())
+                .chain(keys)
+                .for_each(|argument| encode::bulk(out, argument));
+        }
+        Protocol::Memcached => keys.for_each(|key| forget(protocol, key, out)),
+    }
+}
+
 /// What a reply, or its beginning, to such a request says; `None` if more is
 /// needed.
 pub fn forgotten(protocol: Protocol, key: &[u8], reply: &[u8]) -> Option<Outcome> {

@@ -99,6 +99,30 @@ impl<'a> Frame<'a> {
         }
     }
 
+    /// Whether it stores only if the item is, or is not, as the client says.
+    fn is_conditional(&self) -> bool {
+        let depends = |(flag, mode): (u8, &[u8])| match flag {
+            b'C' => true,
+            b'M' => !matches!(mode.first(), Some(b'S' | b's')),
+            _ => false,
+        };
+        match self.request.verb {
+            Verb::Add | Verb::Replace | Verb::Cas => true,
+            Verb::MetaSet => {
+                self.replaces() && memcache::flags(self.line(), Verb::MetaSet).any(depends)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether it says a time to live, and is no write: `ma` and `mg` with `N`
+    /// or `T`.
+    fn lives(&self) -> bool {
+        let verb = self.request.verb;
+        matches!(verb, Verb::MetaGet | Verb::MetaArithmetic)
+            && memcache::flags(self.line(), verb).any(|(flag, _)| matches!(flag, b'N' | b'T'))
+    }
+
     /// Whether its reply tells of the value, though memory cannot answer it.
     fn tells_value(&self) -> bool {
         let value = |(flag, _)| matches!(flag, b'v' | b'c' | b'f' | b's');
@@ -161,8 +185,9 @@ impl Conversation {
                 bytes: whole,
                 request: &request,
             };
+            self.begin_planning(&worker);
             let next = self.take_up_verb(&worker, listener, &frame, parser, splitter);
-            self.noted = matches!(next, Next::Wait);
+            self.end_planning(&worker, &next);
             match next {
                 Next::Taken => {}
                 Next::Wait => {
@@ -283,6 +308,8 @@ impl Conversation {
         let key = parser.routing_key(frame.bytes, request, 0);
         let ask = Ask {
             size: frame.replaces().then(|| frame.body().len()),
+            conditional: frame.is_conditional(),
+            lives: frame.lives(),
             ..Ask::new(key, kind)
         };
         let plan = worker.plan(listener, self.client.origin, &ask);
@@ -376,11 +403,11 @@ impl Conversation {
         plan: Plan,
     ) -> Next {
         let first = plan.first();
-        if let Some(next) = self.prepare_dispatch(worker, frame.access(), key, &plan) {
+        if let Some(next) = self.prepare_dispatch(worker, frame.access(), &[key], &plan) {
             return next;
         }
         let record = self.memcached_record(frame.request, first);
-        let record = self.dispatched(worker, &plan, (frame.access(), key), record);
+        let record = self.dispatched(worker, &plan, (frame.access(), &[key]), record);
         let seq = self.push_memcached(frame.request, record);
         let reader = Reader {
             client: Rc::clone(&self.client),
@@ -417,7 +444,7 @@ impl Conversation {
                 let Some(first) = first else {
                     return self.refuse_memcached(frame.request, NOWHERE);
                 };
-                if let Some(next) = self.prepare_dispatch(worker, access, key, &plan) {
+                if let Some(next) = self.prepare_dispatch(worker, access, &[key], &plan) {
                     return next;
                 }
                 splitter.put_course(first, plan);

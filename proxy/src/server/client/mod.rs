@@ -29,7 +29,7 @@ use super::pipeline::{Delivered, Pipeline};
 use super::worker::Worker;
 use crate::metrics::Verdict;
 pub use conversation::{Parsers, run};
-pub use copies::{forget, forgotten};
+pub use copies::{forget, forget_all, forgotten};
 pub use scatter::Ways;
 
 /// Bytes of replies that a client may have asked for, going by the size of its

@@ -73,11 +73,15 @@ impl Conversation {
         &self,
         worker: &Worker,
         plan: &Plan,
-        (access, key): (Access, &[u8]),
+        (access, keys): (Access, &[&[u8]]),
         record: Record,
     ) -> Record {
+        let sole = match keys {
+            [key] => Some(own_hash(worker, key)),
+            _ => None,
+        };
         let (via, key) = match access {
-            _ if plan.takes_steps() => (Via::Steps, Some(own_hash(worker, key))),
+            _ if plan.takes_steps() => (Via::Steps, sole),
             Access::Read => (Via::Server, None),
             Access::Write => (Via::Anywhere, None),
         };

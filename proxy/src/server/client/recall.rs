@@ -99,14 +99,16 @@ impl Conversation {
         &mut self,
         worker: &Rc<Worker>,
         access: Access,
-        key: &[u8],
+        keys: &[&[u8]],
         plan: &Plan,
     ) -> Option<Next> {
         if self.fetch_clashes(worker, None) {
             return Some(self.wait_for_all());
         }
         let first = plan.first()?;
-        self.note(worker, worker.pool_of_target(first), access, key);
+        for key in keys {
+            self.note(worker, worker.pool_of_target(first), access, key);
+        }
         let (version, id) = (self.client.wire().version(), self.client.id);
         let way = |server: ServerId| worker.backend(server, version, id).ok();
         let mut is_full = |server: ServerId| way(server).is_some_and(|way| way.is_full());
@@ -115,6 +117,20 @@ impl Conversation {
         match self.room(full.and_then(way)?) {
             Ok(None) => Some(Next::Wait),
             Ok(Some(_)) | Err(_) => None,
+        }
+    }
+
+    /// A request is about to be planned, perhaps again.
+    pub(super) fn begin_planning(&mut self, worker: &Worker) {
+        worker.states.take_up(self.receipts.take());
+    }
+
+    /// It has been, and may have to wait: then it is counted and limited no
+    /// second time.
+    pub(super) fn end_planning(&mut self, worker: &Worker, next: &Next) {
+        self.noted = matches!(next, Next::Wait);
+        if self.noted {
+            self.receipts = Some(worker.states.put_off());
         }
     }
 

@@ -17,6 +17,7 @@ use super::split::{Place, Splitter};
 use crate::answer::{self, redis::refuse};
 use crate::metrics::Verdict;
 use crate::running::{Listener, Partial, Protocol};
+use crate::server::ask::ask_of;
 use crate::server::backend::Entry;
 use crate::server::dispatch::{Reader, Request as DispatchRequest};
 use crate::server::form::Form;
@@ -47,10 +48,11 @@ impl<'a> Frame<'a> {
     }
 
     /// A copy, to be carried out step by step.
-    fn kept(&self, command: &'static Command, key: &[u8]) -> DispatchRequest {
+    fn kept(&self, command: &'static Command, keys: &[&[u8]]) -> DispatchRequest {
         let mut bytes = Vec::new();
         self.write(&mut bytes);
-        DispatchRequest::redis(command, key, bytes)
+        let first = keys.first().copied().unwrap_or_default();
+        DispatchRequest::redis(command, first, bytes)
     }
 
     /// Append it as a server takes it: the bytes that came, except that a
@@ -120,8 +122,9 @@ impl Conversation {
                         at += len;
                         continue;
                     }
+                    self.begin_planning(&worker);
                     let next = self.take_up_command(&worker, listener, frame, splitter);
-                    self.noted = matches!(next, Next::Wait);
+                    self.end_planning(&worker, &next);
                     ready = self.may_serve_hot(&worker);
                     match next {
                         Next::Taken => at += len,
@@ -339,11 +342,7 @@ impl Conversation {
         frame: Frame<'_>,
         key: &[u8],
     ) -> Next {
-        let kind = command.kind;
-        let ask = Ask {
-            size: size_of(command, frame),
-            ..Ask::new(key, kind)
-        };
+        let ask = ask_of(command, &frame.request(), key);
         let plan = worker.plan(listener, self.client.origin, &ask);
         if let Some(next) = self.wait_for_delete(worker, &plan, key) {
             return next;
@@ -351,13 +350,13 @@ impl Conversation {
         let Some(plan) = plan.target() else {
             if is_get(command) {
                 let record = self.record(Some(command), None);
-                let request = || frame.kept(command, key);
+                let request = || frame.kept(command, &[key]);
                 let read = (key, Form::Bulk);
                 if let Some(next) = self.recall_home(worker, &plan, read, record, request) {
                     return next;
                 }
             }
-            return self.dispatch_redis(worker, command, frame, key, plan);
+            return self.dispatch_redis(worker, command, frame, &[key], plan);
         };
         let pool = worker.pool_of_target(plan);
         let access = access_of(command);
@@ -518,43 +517,44 @@ impl Conversation {
         if let Err(error) = command::keys(command, &frame.request(), &mut keys) {
             return self.refuse(Some(command), &format!("ERR {error}"));
         }
-        if worker.has_delete_logs() {
-            for at in &keys {
-                let ask = Ask::new(frame.arg(*at), command.kind);
-                let plan = worker.plan(listener, self.client.origin, &ask);
-                if let Some(next) = self.wait_for_delete(worker, &plan, frame.arg(*at)) {
-                    return next;
-                }
-            }
-        }
-        let mut plans = keys.iter().map(|&at| {
-            let ask = Ask::new(frame.arg(at), command.kind);
-            worker.plan(listener, self.client.origin, &ask)
-        });
-        let Some(plan) = plans.next() else {
+        let keys: Vec<&[u8]> = keys.iter().map(|&at| frame.arg(at)).collect();
+        if keys.is_empty() {
             // A script without keys runs where all such scripts run.
             return self.pass_anywhere(worker, listener, command, frame);
-        };
-        // A pending key has a plan of its own, to the same place.
-        let differs = plans.find(|other| *other != plan);
-        if let Some(other) = &differs
-            && worker.has_delete_logs()
-            && (other.target().is_none() != plan.target().is_none())
-            && other.first() == plan.first()
+        }
+        let plans = worker.states.alike(keys.len(), |number| {
+            let ask = Ask {
+                several: keys.len() > 1,
+                ..ask_of(command, &frame.request(), keys[number])
+            };
+            worker.plan(listener, self.client.origin, &ask)
+        });
+        for (plan, key) in plans.iter().zip(&keys) {
+            if let Some(next) = self.wait_for_delete(worker, plan, key) {
+                return next;
+            }
+        }
+        if let Some(target) = plans[0].target()
+            && plans.iter().all(|plan| *plan == plans[0])
         {
+            return self.pass_keys(worker, command, target, keys.iter().copied(), frame);
+        }
+        // A pending key has a plan of its own, to the same place.
+        let changed = |plan: &&Plan| matches!(plan, Plan::Edit(change, _) if change.is_nothing());
+        let pending = plans.iter().find(changed).is_some_and(|pending| {
+            plans
+                .iter()
+                .any(|other| other.target().is_some() && other.target() == pending.first())
+        });
+        if pending {
             let text = "TRYAGAIN an earlier delete of one of the keys is not carried out yet";
             return self.refuse(Some(command), text);
         }
-        if differs.is_some() {
-            let text = "CROSSSLOT Keys in request don't hash to the same slot";
-            return self.refuse(Some(command), text);
-        }
-        let mut keys = keys.iter().map(|&at| frame.arg(at));
-        match plan.target() {
-            Some(target) => self.pass_keys(worker, command, target, keys, frame),
+        match Plan::together(&plans, &keys, access_of(command) == Access::Write) {
+            Some(plan) => self.dispatch_redis(worker, command, frame, &keys, plan),
             None => {
-                let key = keys.next().unwrap_or_default();
-                self.dispatch_redis(worker, command, frame, key, plan)
+                let text = "CROSSSLOT Keys in request don't hash to the same slot";
+                self.refuse(Some(command), text)
             }
         }
     }
@@ -565,15 +565,15 @@ impl Conversation {
         worker: &Rc<Worker>,
         command: &'static Command,
         frame: Frame<'_>,
-        key: &[u8],
+        keys: &[&[u8]],
         plan: Plan,
     ) -> Next {
         let first = plan.first();
-        if let Some(next) = self.prepare_dispatch(worker, access_of(command), key, &plan) {
+        if let Some(next) = self.prepare_dispatch(worker, access_of(command), keys, &plan) {
             return next;
         }
         let record = self.record(Some(command), first);
-        let record = self.dispatched(worker, &plan, (access_of(command), key), record);
+        let record = self.dispatched(worker, &plan, (access_of(command), keys), record);
         let mute = self.mute();
         let seq = self.push(Shape::Plain, mute, record);
         let reader = Reader {
@@ -581,7 +581,7 @@ impl Conversation {
             seq,
             fragment: 0,
         };
-        worker.dispatch(plan, reader, frame.kept(command, key));
+        worker.dispatch(plan, reader, frame.kept(command, keys));
         Next::Taken
     }
 
@@ -633,8 +633,14 @@ impl Conversation {
         }
         splitter.clear();
         for (number, at) in (1..frame.parser.len()).step_by(step).enumerate() {
-            let (key, kind) = (frame.arg(at), command.kind);
-            let plan = worker.plan(listener, self.client.origin, &Ask::new(key, kind));
+            let key = frame.arg(at);
+            // A part of MSET is a SET: its size is known, too.
+            let size = (split == Split::Mset).then(|| frame.arg(at + 1).len());
+            let ask = Ask {
+                size,
+                ..ask_of(command, &frame.request(), key)
+            };
+            let plan = worker.plan(listener, self.client.origin, &ask);
             if let Some(next) = self.wait_for_delete(worker, &plan, key) {
                 return next;
             }
@@ -643,7 +649,7 @@ impl Conversation {
                 else {
                     return self.refuse(Some(command), "ERR this listener leads to no server");
                 };
-                if let Some(next) = self.prepare_dispatch(worker, access, key, &plan) {
+                if let Some(next) = self.prepare_dispatch(worker, access, &[key], &plan) {
                     return next;
                 }
                 splitter.put_course(first, plan);
@@ -911,16 +917,6 @@ fn tells_value(command: &Command) -> bool {
 /// Whether it is the command that memory answers.
 fn is_get(command: &Command) -> bool {
     command.name == "get"
-}
-
-/// The size of the value that takes the place of whatever the key has.
-fn size_of(command: &Command, frame: Frame<'_>) -> Option<usize> {
-    let at = match command.name {
-        "set" | "setnx" | "getset" => 2,
-        "setex" | "psetex" => 3,
-        _ => return None,
-    };
-    Some(frame.arg(at).len())
 }
 
 /// By how much a command increments, if it does nothing else.

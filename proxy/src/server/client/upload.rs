@@ -249,6 +249,7 @@ impl Conversation {
         };
         let kind = request.verb.kind();
         let key = input.memcache.routing_key(bytes, &request, 0);
+        worker.states.take_up(None);
         let plan = worker.plan(listener, self.client.origin, &Ask::new(key, kind));
         // What goes to several places has to be seen whole first, as what is
         // answered in this process; it is counted then.

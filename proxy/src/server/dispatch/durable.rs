@@ -52,13 +52,16 @@ impl Dispatch {
         let Some(log) = worker.delete_log(server).filter(|_| self.deletes(&change)) else {
             return false;
         };
-        let key = change.key.as_deref().unwrap_or(self.request.key());
-        self.doubt(worker, server, key);
-        let written = log.append(key, worker.unix_millis());
+        let now = worker.unix_millis();
+        let mut lines = Vec::new();
+        for key in change.keys(self.request.key()) {
+            self.doubt(worker, server, key);
+            lines.push(log.append(key, now));
+        }
         let patience = worker.pool_of(server).timeout_request;
         let (this, worker, fault) = (Rc::clone(self), Rc::clone(worker), fault.clone());
         tokio::task::spawn_local(async move {
-            let written = is_written(written, patience).await;
+            let written = are_written(lines, patience).await;
             worker.tick();
             this.written_down(&worker, leg, (server, &change), &fault, written);
         });
@@ -131,9 +134,19 @@ impl Dispatch {
     }
 }
 
-/// Whether it is certain within `patience` that the delete is on the disk.
-async fn is_written(written: oneshot::Receiver<Result<(), Refused>>, patience: Duration) -> bool {
-    matches!(timeout(patience, written).await, Ok(Ok(Ok(()))))
+/// What becomes of one of the deletes.
+type Line = oneshot::Receiver<Result<(), Refused>>;
+
+/// Whether it is certain within `patience` that the deletes are on the disk.
+async fn are_written(lines: Vec<Line>, patience: Duration) -> bool {
+    let all = async {
+        let mut written = true;
+        for line in lines {
+            written &= matches!(line.await, Ok(Ok(())));
+        }
+        written
+    };
+    timeout(patience, all).await.unwrap_or(false)
 }
 
 #[cfg(test)]
@@ -152,7 +165,7 @@ mod tests {
                 Some(answer) => written.0.send(answer).unwrap(),
                 None => disk = Some(written.0),
             }
-            let waiting = is_written(written.1, Duration::from_millis(1));
+            let waiting = are_written(vec![written.1], Duration::from_millis(1));
             assert_eq!(runtime.block_on(waiting), expected);
             drop(disk);
         };

@@ -23,7 +23,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use emberline_hotkey::KeyHash;
+use emberline_hotkey::{Access, KeyHash};
 use emberline_protocol::{Kind, Outcome};
 use emberline_routing::{
     Act, Canned, Change, Course, Leg, Plan, ServerId, Source, StateId, Target,
@@ -291,8 +291,11 @@ impl Dispatch {
         match act {
             Act::Send(leg) => self.send(worker, leg),
             Act::Answer(source) => self.answer(worker, source),
-            Act::Spend(state) => worker.states.spend(state),
-            Act::Wait(pause, after) => self.hedge(worker, pause, after),
+            Act::Spend(pause, state) => {
+                let paid = worker.states.spend(state);
+                self.advance(worker, |course, acts| course.paid(pause, paid, acts));
+            }
+            Act::Wait(pause, after) => self.wait(worker, pause, after),
             Act::Learn { state, hit } => worker.states.learn(state, hit),
             Act::Refill {
                 from,
@@ -412,9 +415,8 @@ impl Dispatch {
                 return self.failed(worker, leg, &fault);
             }
         };
-        let key = change.key.as_deref().unwrap_or(self.request.key());
         let log = worker.delete_log(server);
-        if log.is_some_and(|log| log.has(key)) {
+        if log.is_some_and(|log| self.keys(change).any(|key| log.has(key))) {
             return self.failed(worker, leg, &Fault::Pending);
         }
         let touch = self.touch(worker, server, change);
@@ -429,19 +431,23 @@ impl Dispatch {
 
     /// What the L1 has to know of a leg.
     fn touch(&self, worker: &Rc<Worker>, server: ServerId, change: &Change) -> Touch {
-        let pool = worker.pool_of_server(server);
-        let key = change.key.as_deref().unwrap_or(self.request.key());
-        let Some(hash) = worker.heat.hash(pool, key) else {
-            return Touch::None;
+        let (pool, keys) = (worker.pool_of_server(server), self.keys(change));
+        let mut hashes = worker.heat.lend_hashes();
+        hashes.extend(keys.clone().filter_map(|key| worker.heat.hash(pool, key)));
+        let touch = match (self.request.kind(), hashes.as_slice()) {
+            (_, []) => Touch::None,
+            (Kind::Read, [hash]) => worker.heat.touch_read(pool, *hash),
+            (Kind::Read, _) => worker.heat.touch_many(pool, Access::Read, hashes),
+            (_, [hash]) => Touch::Write(*hash),
+            (..) => worker.heat.touch_many(pool, Access::Write, hashes),
         };
-        match self.request.kind() {
-            Kind::Read => worker.heat.touch_read(pool, hash),
-            _ => {
-                let touch = Touch::Write(hash);
-                worker.forget_all_copies(&touch, server);
-                worker.heat.told(pool, touch, std::iter::once(key))
-            }
-        }
+        worker.forget_all_copies(&touch, server);
+        worker.heat.told(pool, touch, keys)
+    }
+
+    /// The keys that are sent with this change.
+    fn keys<'a>(&'a self, change: &'a Change) -> impl Iterator<Item = &'a [u8]> + Clone {
+        change.keys(self.request.key())
     }
 
     /// This is what the client is told.
@@ -546,28 +552,32 @@ impl Dispatch {
 
 /// What is remembered of keys beyond one request.
 impl Dispatch {
-    /// The key that is sent, as it is marked for one route.
-    fn mark(&self, worker: &Worker, change: &Change, state: StateId) -> KeyHash {
-        let key = change.key.as_deref().unwrap_or(self.request.key());
-        worker.mark(state, key)
+    /// The keys that are sent, as they are marked for one route.
+    fn marks(&self, worker: &Worker, change: &Change, state: StateId) -> Vec<KeyHash> {
+        let keys = self.keys(change);
+        keys.map(|key| worker.mark(state, key)).collect()
     }
 
     /// A leg is about to be sent: what it changes is not brought back by copies
     /// that are under way, and is not absent any more.
     fn bury(&self, worker: &Worker, change: &Change) {
         for mark in &change.tombstones {
-            let key = self.mark(worker, change, mark.state);
-            worker.hub.bury(key, worker.now(), mark.life);
+            for key in self.marks(worker, change, mark.state) {
+                worker.hub.bury(key, worker.now(), mark.life);
+            }
         }
         self.remember(worker, change, false);
     }
 
-    /// Whether it is known that a read would find nothing.
+    /// Whether it is known that a read would find nothing. Of several keys it
+    /// is not asked: what is found without one of them depends on the command.
     fn is_absent(&self, worker: &Worker, change: &Change) -> bool {
         let read = self.request.kind() == Kind::Read;
         change.absent.filter(|_| read).is_some_and(|absent| {
-            let key = self.mark(worker, change, absent.state);
-            worker.hub.absences.has(key, worker.now())
+            match self.marks(worker, change, absent.state)[..] {
+                [key] => worker.hub.absences.has(key, worker.now()),
+                _ => false,
+            }
         })
     }
 
@@ -575,20 +585,22 @@ impl Dispatch {
     /// looked for in it), or something else has been done to the key.
     fn remember(&self, worker: &Worker, change: &Change, is_absent: bool) {
         let Some(absent) = change.absent else { return };
-        let (key, now) = (self.mark(worker, change, absent.state), worker.now());
+        let (keys, now) = (self.marks(worker, change, absent.state), worker.now());
         match (self.request.kind(), is_absent) {
             (Kind::Read, true) => {
                 // Unless somebody has written it since this was asked.
-                if !worker.hub.graves.has(key, self.since) {
+                if let [key] = keys[..]
+                    && !worker.hub.graves.has(key, self.since)
+                {
                     // Where there is no room, the far tier is asked again.
                     let _ = worker.hub.absences.dig(key, now, absent.life);
                 }
             }
             (Kind::Read, _) => {}
-            _ => {
+            _ => keys.into_iter().for_each(|key| {
                 worker.hub.bury(key, now, absent.life);
                 worker.hub.absences.fill_in(key);
-            }
+            }),
         }
     }
 

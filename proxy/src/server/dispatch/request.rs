@@ -4,13 +4,14 @@
 use std::time::Duration;
 
 use emberline_protocol::memcache::{self, Verb};
+use emberline_protocol::redis::command::keys as key_places;
 use emberline_protocol::redis::encode::Version;
 use emberline_protocol::redis::{self, Command, Step};
 use emberline_protocol::{Edit, Kind, Outcome, TtlRule};
 use emberline_routing::{Canned, Change, PoolId, TtlChange};
 
 use crate::running::Protocol;
-use crate::server::client::{forget, forgotten};
+use crate::server::client::{forget_all, forgotten};
 use crate::server::gather::Wire;
 use crate::server::worker::Worker;
 
@@ -19,7 +20,7 @@ use crate::server::worker::Worker;
 pub struct Request {
     /// As a server takes it: an array, or a line that is not quiet.
     pub(super) bytes: Box<[u8]>,
-    /// As it is routed by.
+    /// As it is routed by: the first one, of several.
     key: Box<[u8]>,
     kind: Kind,
     pub(super) what: What,
@@ -71,7 +72,8 @@ impl Request {
         self.kind
     }
 
-    /// Its key, as it is routed by.
+    /// Its key, as it is routed by; of several the first, and the others are
+    /// told by the plan ([`Change::others`]).
     pub fn key(&self) -> &[u8] {
         &self.key
     }
@@ -122,20 +124,23 @@ impl Request {
     /// Why no server would take it.
     pub fn write(&self, change: &Change, unix_ms: u64, out: &mut Vec<u8>) -> Result<(), String> {
         if change.delete {
-            let key = change.key.as_deref().unwrap_or(self.key());
-            forget(self.protocol(), key, out);
+            forget_all(self.protocol(), change.keys(self.key()), out);
             return Ok(());
         }
-        if change.key.is_none() && change.ttl.is_none() {
+        let names = self.names(change);
+        if names.is_empty() && change.ttl.is_none() {
             out.extend_from_slice(&self.bytes);
             return Ok(());
         }
         let now = Duration::from_millis(unix_ms);
-        let key = change.key.as_deref();
-        let rename = |_: &[u8], out: &mut Vec<u8>| out.extend_from_slice(key.unwrap_or_default());
+        let rename = |own: &[u8], out: &mut Vec<u8>| {
+            let named = names.iter().find(|(key, _)| &**key == own);
+            let only = names.first().filter(|_| !self.is_redis());
+            out.extend_from_slice(named.or(only).map_or(own, |(_, name)| name));
+        };
         let mut rules = rules(change.ttl).into_iter().flatten();
         let edit = Edit {
-            key: key.is_some().then_some(&rename),
+            key: (!names.is_empty()).then_some(&rename),
             ttl: rules.next(),
         };
         self.edit(&self.bytes, &edit, now, out)?;
@@ -149,6 +154,35 @@ impl Request {
             self.edit(&bytes, &edit, now, out)?;
         }
         Ok(())
+    }
+
+    /// What each key is called in a place where they have other names.
+    fn names<'a>(&'a self, change: &'a Change) -> Vec<(Box<[u8]>, &'a [u8])> {
+        let sent = change.keys(self.key());
+        let own = match (&self.what, &change.others) {
+            (What::Redis(command), Some(others)) if !others.is_empty() => self.keys(command),
+            _ => vec![self.key.clone()],
+        };
+        let names: Vec<(Box<[u8]>, &[u8])> = own.into_iter().zip(sent).collect();
+        match names.iter().all(|(key, name)| **key == **name) {
+            true => Vec::new(),
+            false => names,
+        }
+    }
+
+    /// All keys of a command, in its order.
+    fn keys(&self, command: &Command) -> Vec<Box<[u8]>> {
+        let (mut parser, mut places) = (redis::Parser::default(), Vec::new());
+        let Ok(Step::Frame { .. }) = parser.parse(&self.bytes, &redis::Limits::default()) else {
+            return Vec::new();
+        };
+        match key_places(command, &parser.request(&self.bytes), &mut places) {
+            Ok(()) => places
+                .iter()
+                .map(|&at| parser.arg(&self.bytes, at).into())
+                .collect(),
+            Err(_) => Vec::new(),
+        }
     }
 
     fn edit(

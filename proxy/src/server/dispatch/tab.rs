@@ -14,7 +14,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use emberline_routing::{Act, Leg, Pause, Plan, PoolId, Target};
+use emberline_routing::{Leg, Pause, Plan, PoolId, Target};
 
 use super::{Dispatch, later};
 use crate::server::worker::Worker;
@@ -82,34 +82,27 @@ impl Tab {
 }
 
 impl Dispatch {
-    /// Ask the next place as well, when this much time has passed, and the
-    /// budget allows it.
-    pub(super) fn hedge(self: &Rc<Self>, worker: &Rc<Worker>, pause: Pause, after: Duration) {
-        // Whoever is waited for holds the dispatch; without them there is
-        // nothing to hedge.
-        let (this, worker) = (Rc::downgrade(self), Rc::clone(worker));
+    /// Go on when this much time has passed; if that is to ask another place as
+    /// well, only within the budget.
+    pub(super) fn wait(self: &Rc<Self>, worker: &Rc<Worker>, pause: Pause, after: Duration) {
+        let (this, worker) = (Rc::clone(self), Rc::clone(worker));
         later(after, move || {
-            let Some(this) = this.upgrade() else { return };
             worker.tick();
-            if this.course.borrow().is_answered() {
-                return;
-            }
-            match this.tab.may_hedge(&worker) {
-                true => this.hedge_now(&worker, pause),
-                false => this.hedge(&worker, pause, after),
+            let asks = this.course.borrow().asks_after(pause);
+            match asks && !this.tab.may_hedge(&worker) {
+                true => this.wait(&worker, pause, after),
+                false => this.go_on(&worker, pause, asks),
             }
         });
     }
 
-    fn hedge_now(self: &Rc<Self>, worker: &Rc<Worker>, pause: Pause) {
-        let mut sends = false;
-        self.tab.prepaid.set(true);
-        self.advance(worker, |course, acts| {
-            course.elapsed(pause, acts);
-            sends = acts.iter().any(|act| matches!(act, Act::Send(_)));
-        });
+    fn go_on(self: &Rc<Self>, worker: &Rc<Worker>, pause: Pause, is_paid: bool) {
+        let paid = self.tab.paid.borrow().len();
+        self.tab.prepaid.set(is_paid);
+        self.advance(worker, |course, acts| course.elapsed(pause, acts));
         self.tab.prepaid.set(false);
-        if let (false, Some(account)) = (sends, self.tab.account) {
+        let is_sent = self.tab.paid.borrow().len() > paid;
+        if let (true, false, Some(account)) = (is_paid, is_sent, self.tab.account) {
             worker.give_back_retry(account);
         }
     }

@@ -62,12 +62,13 @@ pub struct Failover {
     /// many timeouts.
     #[schemars(with = "Option<usize>", range(min = 1, max = 64))]
     pub max_tries: usize,
-    /// The share of requests that may fail over, 0 to 1, counted per worker.
+    /// The share of requests that may fail over, 0 to 1.
     /// Default: no limit. Too big: what overloaded one child overloads the
     /// next.
     #[schemars(with = "Option<f64>", range(min = 0, max = 1))]
     pub rate: Option<f64>,
-    /// How many requests may fail over at once beyond `rate`, per worker; 1
+    /// How many requests may fail over at once beyond `rate`, in all workers
+    /// together; 1
     /// to 1000000. Default 100. Has a meaning with `rate` alone.
     #[schemars(with = "Option<u32>", range(min = 1, max = 1_000_000), extend("default" = BURST))]
     pub burst: u32,

@@ -10,7 +10,8 @@ use crate::running::Visibility;
 /// The default of `share`.
 pub const SHARE: f64 = 0.01;
 
-/// A share of the requests is logged, with their outcomes.
+/// A share of the requests is logged as they are sent: the route, the command and
+/// the key's hash.
 #[derive(Debug, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Log {

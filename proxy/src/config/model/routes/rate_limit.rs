@@ -53,8 +53,7 @@ pub struct Rate {
 #[schemars(deny_unknown_fields)]
 #[allow(dead_code, reason = "the schema of a rate that is written as a table")]
 struct RateTable {
-    /// Requests per second, 0 to 1000000000. 0 lets none through but the
-    /// first burst.
+    /// Requests per second, 0 to 1000000000. 0 lets none through.
     #[schemars(range(min = 0, max = 1_000_000_000))]
     rate: f64,
     /// How many may come at once after a pause, at least 1. Default: what one

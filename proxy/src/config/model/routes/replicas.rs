@@ -123,6 +123,11 @@ impl RouteSpec for Replicas {
             let message = "`hedge_after` has no meaning with `read = \"fastest\"`";
             fields.error_hint(&hedge.span, message, "it asks all replicas at once");
         }
+        if read == ReadFrom::Fastest && read_repair {
+            let message = "`read_repair` has no meaning with `read = \"fastest\"`";
+            let hint = "the first that has the key answers, and nobody waits to learn who has not";
+            fields.error_hint(&fields.span(), message, hint);
+        }
         Replicas {
             children,
             read,

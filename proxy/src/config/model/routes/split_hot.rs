@@ -22,9 +22,9 @@ pub struct SplitHot {
     /// and delete goes to as many servers more.
     #[schemars(range(min = 1, max = 64))]
     pub copies: u16,
-    /// The keys that are split, at most 1000. Default: none are listed, and
-    /// the detector finds them.
-    #[schemars(with = "Option<Vec<String>>")]
+    /// The keys that are split, 1 to 1000. Keys that the detector finds have
+    /// copies of their own: see `copies` of `hotkey`.
+    #[schemars(with = "Vec<String>", length(min = 1, max = 1000))]
     pub keys: Vec<String>,
 }
 
@@ -41,6 +41,14 @@ impl RouteSpec for SplitHot {
         let listed = fields.fields.list::<String>(fields.reader, "keys");
         if let Some(listed) = &listed {
             check_keys(listed, fields);
+        }
+        let none = listed.as_ref().is_none_or(|listed| listed.value.is_empty());
+        if none && (listed.is_some() || !fields.fields.has("keys")) {
+            let expected = "a list of keys; for those that the detector finds there is \
+                            `copies` of [hotkey]";
+            fields
+                .fields
+                .missing(fields.reader, "keys", expected.to_owned());
         }
         let keys = listed.into_iter().flat_map(|listed| listed.value);
         SplitHot {

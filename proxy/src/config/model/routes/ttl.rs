@@ -18,7 +18,8 @@ pub struct Ttl {
     /// Default: none. Not together with `cap` or `floor`.
     #[schemars(with = "Option<Time>")]
     pub set: Option<Duration>,
-    /// The longest TTL, at least "1s"; a value without one gets it. Default:
+    /// The longest TTL, at least "1s"; a value without one gets it,
+    /// unless its command has no place for a TTL (INCR, MSET, HSET). Default:
     /// none.
     #[schemars(with = "Option<Time>")]
     pub cap: Option<Duration>,
