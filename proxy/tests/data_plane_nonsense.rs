@@ -211,11 +211,16 @@ fn a_reply_that_nobody_asked_for_costs_the_connection() {
     let mut client = proxy.client();
     for number in 0..8 {
         let key = format!("key{number}");
-        assert_eq!(
-            client.call(&["GET", &key]),
-            format!("$4\r\n{key}\r\n").into_bytes()
-        );
         let deadline = Instant::now() + Duration::from_secs(10);
+        // Whoever is hung up on several times in a row waits a little.
+        let reply = loop {
+            let reply = client.call(&["GET", &key]);
+            let paused = reply.starts_with(b"-ERR server") && Instant::now() < deadline;
+            if !paused {
+                break reply;
+            }
+        };
+        assert_eq!(show(&reply), format!("$4\\r\\n{key}\\r\\n"));
         while hung_up.load(Ordering::Relaxed) <= number {
             assert!(
                 Instant::now() < deadline,

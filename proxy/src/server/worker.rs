@@ -61,6 +61,9 @@ const READ_PAUSE_MAX: Duration = Duration::from_secs(30);
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_LAST: Duration = Duration::from_secs(5);
 
+/// The longest pause after connections that were answered and then cut short.
+const PAUSE_CUT_SHORT: Duration = Duration::from_millis(250);
+
 /// How often what heat is made of is looked at.
 const HEAT_TICK: Duration = Duration::from_millis(100);
 
@@ -791,10 +794,15 @@ impl Worker {
     /// A connect in this version failed: pause before the next, longer each
     /// time.
     pub fn failed(&self, server: ServerId, version: Version, fault: Fault) {
+        self.pause(server, version, fault, PAUSE_LAST);
+    }
+
+    /// Connect no more for a while, which doubles each time up to `last`.
+    fn pause(&self, server: ServerId, version: Version, fault: Fault, last: Duration) {
         let attempts = self.seats[server.0 as usize].attempts(version);
         let failures = attempts.failures.get().saturating_add(1);
         attempts.failures.set(failures);
-        let pause = jittered(PAUSE_FIRST, PAUSE_LAST, failures - 1, self.random());
+        let pause = jittered(PAUSE_FIRST, last, failures - 1, self.random());
         *attempts.pause.borrow_mut() = Some(Pause {
             until: self.now() + nanos(pause),
             incident: self.health.incident(server),
@@ -803,13 +811,15 @@ impl Worker {
     }
 
     /// A connection that had been answered ended at once. That happens, as when
-    /// a server is restarted; the next in a row counts as a connect that failed.
+    /// a server is restarted; from the next in a row on there is a pause. It stays
+    /// short: the server is there, and what makes it hang up may be one client's
+    /// doing.
     pub fn cut_short(&self, server: ServerId, version: Version, fault: Fault) {
         let attempts = self.seats[server.0 as usize].attempts(version);
         if attempts.failures.get() == 0 {
             return attempts.failures.set(1);
         }
-        self.failed(server, version, fault);
+        self.pause(server, version, fault, PAUSE_CUT_SHORT);
         self.meter.upstream_health(server, Shown::Down);
     }
 

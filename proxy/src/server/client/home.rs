@@ -11,8 +11,8 @@
 
 use std::rc::Rc;
 
-use emberline_hotkey::{Access, KeyHash, Value};
-use emberline_routing::{Home, Plan, PoolId, ServerId};
+use emberline_hotkey::{Access, KeyHash, Seat};
+use emberline_routing::{Home, Plan, ServerId};
 
 use super::conversation::{Conversation, Next};
 use super::recall::{Goal, Read, Recall};
@@ -22,17 +22,6 @@ use crate::server::flight::Detour;
 use crate::server::form::Form;
 use crate::server::pipeline::{Record, Via};
 use crate::server::worker::Worker;
-
-/// A read whose plan has a home.
-struct AtHome<'k> {
-    pool: PoolId,
-    server: ServerId,
-    /// As that server knows it.
-    key: &'k [u8],
-    hash: KeyHash,
-    /// Whether the absence of the key there would be the answer.
-    misses: bool,
-}
 
 impl Conversation {
     /// Answer a read of one key from memory, or let it wait for a fetch; `None`
@@ -54,14 +43,7 @@ impl Conversation {
         let (pool, sent) = (worker.pool_of_server(server), sent.unwrap_or(key));
         let hash = self.note(worker, pool, Access::Read, sent)?;
         self.noted = true;
-        let home = AtHome {
-            pool,
-            server,
-            key: sent,
-            hash,
-            misses,
-        };
-        if !self.may_know(worker, &home) {
+        if !may_know(worker, server, (sent, hash)) {
             return None;
         }
         if self.read_clashes(hash) {
@@ -74,6 +56,7 @@ impl Conversation {
             key,
             hash,
             form,
+            misses,
         };
         let goal = Goal::Slot(Record {
             pool: Some(pool.0),
@@ -103,23 +86,17 @@ impl Conversation {
         }
         Some(Next::Taken)
     }
+}
 
-    /// Whether memory may have the answer, or may have it fetched.
-    fn may_know(&self, worker: &Worker, home: &AtHome<'_>) -> bool {
-        let heat = &worker.heat;
-        let serves = matches!(heat.pool(home.pool).mode, Mode::Ttl | Mode::Tracking);
-        let leases = !worker.pool(home.pool).l1.lease.is_zero();
-        if heat.is_cold() || !serves || leases || worker.health.is_ejected(home.server) {
-            return false;
-        }
-        let now = worker.now();
-        let may = heat.with_seat(home.hash, |seat| {
-            if *seat.key.key != *home.key || now < seat.unfit_until {
-                return false;
-            }
-            let item = seat.fresh(&heat.l1.store, |server| heat.l1.pulse(server), now);
-            item.is_none_or(|item| home.misses || !matches!(item.value, Value::Missing))
-        });
-        may.unwrap_or(false)
+/// Whether memory may have what this server would say of a key, or may have it
+/// fetched.
+fn may_know(worker: &Worker, server: ServerId, (key, hash): (&[u8], KeyHash)) -> bool {
+    let (heat, pool) = (&worker.heat, worker.pool_of_server(server));
+    let serves = matches!(heat.pool(pool).mode, Mode::Ttl | Mode::Tracking);
+    let leases = !worker.pool(pool).l1.lease.is_zero();
+    if heat.is_cold() || !serves || leases || worker.health.is_ejected(server) {
+        return false;
     }
+    let fit = |seat: &mut Seat| *seat.key.key == *key && worker.now() >= seat.unfit_until;
+    heat.with_seat(hash, fit).unwrap_or(false)
 }

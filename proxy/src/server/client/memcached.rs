@@ -370,6 +370,7 @@ impl Conversation {
                     key,
                     hash,
                     form,
+                    misses: true,
                 };
                 if let Some(next) = self.recall(worker, &read, record) {
                     return next;
@@ -463,6 +464,7 @@ impl Conversation {
                     key,
                     hash,
                     form,
+                    misses: true,
                 };
                 if self.is_recalled(worker, &read) {
                     if self.read_clashes(hash) {
@@ -599,6 +601,7 @@ impl Conversation {
                 key: parser.key(frame.bytes, number as usize),
                 hash: splitter.hash(number)?,
                 form: frame.form()?,
+                misses: true,
             })
         };
         let key = |number: u32| parser.key(frame.bytes, number as usize);

@@ -32,6 +32,8 @@ pub(super) struct Read<'a> {
     pub hash: KeyHash,
     /// How the client wants the value.
     pub form: Form<'a>,
+    /// Whether "there is no such key" is the answer, too.
+    pub misses: bool,
 }
 
 /// Where the answer goes.
@@ -332,6 +334,9 @@ impl Conversation {
                     None => Recall::Nothing,
                 };
             };
+            if matches!(item.value, Value::Missing) && !read.misses {
+                return Recall::Nothing;
+            }
             self.give(worker, read, &item.value, wire, target);
             let due = is_due(worker, item, worker.pool(read.pool).l1.early_refresh);
             let (bytes, generation) = (item.value.len(), item.generation);

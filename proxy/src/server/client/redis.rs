@@ -407,6 +407,7 @@ impl Conversation {
                     key,
                     hash,
                     form: Form::Bulk,
+                    misses: true,
                 };
                 if let Some(next) = self.recall(worker, &read, record) {
                     return next;
@@ -947,6 +948,7 @@ fn element(pool: PoolId, server: ServerId, key: &[u8], hash: KeyHash) -> Read<'_
         key,
         hash,
         form: Form::Element,
+        misses: true,
     }
 }
 
