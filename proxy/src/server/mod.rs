@@ -14,6 +14,7 @@ mod acceptor;
 pub mod ask;
 mod backend;
 mod client;
+mod connections;
 mod dispatch;
 mod doors;
 mod errand;

@@ -21,14 +21,13 @@ use emberline_routing::{
 use slab::Slab;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tracing::{error, warn};
+use tracing::warn;
 
 use super::Hub;
-use super::backend::Backend;
 use super::client::{self, Client, Parsers, Ways};
-use super::fault::Fault;
+use super::connections::Connections;
 use super::gather::Wire;
-use super::health::{Health, jittered};
+use super::health::Health;
 use super::heat::{Heat, Touch};
 use super::pipeline::{Pipeline, Record};
 use super::places::places;
@@ -40,7 +39,7 @@ use crate::delete_log::{DeleteLogs, ServerLog};
 use crate::generation::Generation;
 use crate::l1::Landed;
 use crate::log::Limited;
-use crate::metrics::{Class, Health as Shown, Meter, Shed, Verdict};
+use crate::metrics::{Class, Meter, Shed, Verdict};
 use crate::nanos::nanos;
 use crate::running::{Listener, Pool, Protocol, Running, Server};
 
@@ -51,18 +50,8 @@ const READ: usize = 64 * 1024;
 /// few enough that their buffers do not add up to much.
 const PIPELINES: usize = 64;
 
-/// Connections kept for requests that need one to themselves, per server.
-const SPARES: usize = 2;
-
 /// A client for which a connection waits may read nothing for this long.
 const READ_PAUSE_MAX: Duration = Duration::from_secs(30);
-
-/// The first pause after a failed connect; it doubles up to the last.
-const PAUSE_FIRST: Duration = Duration::from_millis(50);
-const PAUSE_LAST: Duration = Duration::from_secs(5);
-
-/// The longest pause after connections that were answered and then cut short.
-const PAUSE_CUT_SHORT: Duration = Duration::from_millis(250);
 
 /// How often what heat is made of is looked at.
 const HEAT_TICK: Duration = Duration::from_millis(100);
@@ -132,7 +121,8 @@ pub struct Worker {
     deletes: Arc<DeleteLogs>,
     /// Whether some pool has a log of that.
     durable: bool,
-    seats: Box<[Rc<Seat>]>,
+    /// To each server.
+    pub(super) connections: Box<[Rc<Connections>]>,
     thread: Rc<Thread>,
 }
 
@@ -169,70 +159,6 @@ impl std::fmt::Debug for Worker {
     }
 }
 
-/// What this worker knows of one server.
-#[derive(Debug, Default)]
-struct Seat {
-    /// By version and number.
-    connections: RefCell<Vec<Option<Rc<Backend>>>>,
-    /// Idle ones for requests that need a connection to themselves.
-    spares: RefCell<Vec<Rc<Backend>>>,
-    /// By version: an old server refuses one and takes the other.
-    attempts: [Attempts; 2],
-}
-
-/// How connecting to a server in one version of the protocol has gone.
-#[derive(Debug, Default)]
-struct Attempts {
-    /// Connects that failed since the last that was worth something.
-    failures: Cell<u32>,
-    pause: RefCell<Option<Pause>>,
-}
-
-impl Attempts {
-    fn forget(&self) {
-        self.failures.set(0);
-        self.pause.take();
-    }
-}
-
-impl Seat {
-    fn attempts(&self, version: Version) -> &Attempts {
-        &self.attempts[usize::from(version == Version::Resp3)]
-    }
-
-    /// Send nothing new over the connections that there are.
-    fn retire(&self) {
-        let connections = self.connections.take().into_iter().flatten();
-        let spares = self.spares.take();
-        connections
-            .chain(spares)
-            .for_each(|backend| backend.retire());
-        self.attempts.iter().for_each(Attempts::forget);
-    }
-
-    fn wake(&self) {
-        let connections = self.connections.borrow();
-        connections
-            .iter()
-            .flatten()
-            .for_each(|backend| backend.wake());
-        self.spares
-            .borrow()
-            .iter()
-            .for_each(|backend| backend.wake());
-    }
-}
-
-/// No connect is tried for a while.
-#[derive(Debug)]
-struct Pause {
-    until: u64,
-    /// The server's incident: when that is over, so is the pause.
-    incident: u64,
-    /// What requests are told meanwhile.
-    fault: Fault,
-}
-
 impl Worker {
     /// A worker without clients.
     pub fn new(index: usize, hub: Arc<Hub>, meter: Arc<Meter>) -> Rc<Worker> {
@@ -255,7 +181,7 @@ impl Worker {
         let worker = Rc::new(Worker {
             index,
             generation: generation.number,
-            seats: running.servers.all().map(|_| Rc::default()).collect(),
+            connections: running.servers.all().map(|_| Rc::default()).collect(),
             meter,
             health: Health::new(&running, Arc::clone(&hub.state.health)),
             heat: Heat::new(index, Arc::clone(&hub.l1), &generation),
@@ -286,8 +212,8 @@ impl Worker {
     fn next(&self, generation: &Generation) -> Rc<Worker> {
         let old = &self.running;
         let running = Arc::clone(&generation.running);
-        let seat = |at| match old.keeps_server(&running, at) {
-            true => self.seats.get(at).map_or_else(Rc::default, Rc::clone),
+        let connections = |at| match old.keeps_server(&running, at) {
+            true => self.connections.get(at).map_or_else(Rc::default, Rc::clone),
             false => Rc::default(),
         };
         // Routes that remember something are numbered: when there are others, a
@@ -303,7 +229,7 @@ impl Worker {
         let worker = Rc::new(Worker {
             index: self.index,
             generation: generation.number,
-            seats: (0..running.servers.places()).map(seat).collect(),
+            connections: (0..running.servers.places()).map(connections).collect(),
             meter: Arc::clone(meter.unwrap_or(&self.meter)),
             health: self.health.next(old, &running),
             heat: self.heat.next(generation),
@@ -335,13 +261,13 @@ impl Worker {
     /// Connections that were made for other servers, or under other terms than
     /// now, take no new requests.
     fn retire_strangers(&self, before: &Worker) {
-        for (at, seat) in before.seats.iter().enumerate() {
+        for (at, own) in before.connections.iter().enumerate() {
             let kept = self
-                .seats
+                .connections
                 .get(at)
-                .is_some_and(|kept| Rc::ptr_eq(kept, seat));
+                .is_some_and(|kept| Rc::ptr_eq(kept, own));
             if !kept || !before.running.keeps_terms(&self.running, at) {
-                seat.retire();
+                own.retire();
             }
         }
     }
@@ -349,9 +275,9 @@ impl Worker {
     /// A request may have opened a connection to a server that has gone, if it
     /// was in flight when that happened.
     fn retire_gone(&self) {
-        for (at, seat) in self.seats.iter().enumerate() {
+        for (at, own) in self.connections.iter().enumerate() {
             if self.running.servers.is_gone(at) {
-                seat.retire();
+                own.retire();
             }
         }
     }
@@ -361,7 +287,7 @@ impl Worker {
         for (_, client) in self.thread.clients.borrow().iter() {
             client.wake();
         }
-        self.seats.iter().for_each(|seat| seat.wake());
+        self.connections.iter().for_each(|own| own.wake());
     }
 
     /// The worker of the same thread that has taken over, if one has.
@@ -526,6 +452,11 @@ impl Worker {
     /// Whether the process is on its way out.
     pub fn is_draining(&self) -> bool {
         self.thread.draining.get()
+    }
+
+    /// Whether a lost connection may be logged, and how many were not.
+    pub(super) fn may_log_loss(&self) -> Option<u64> {
+        self.thread.losses.admit()
     }
 
     /// Read the clock; every task does so when it is polled.
@@ -695,168 +626,6 @@ impl Worker {
     /// Count `GET`s of a pool that were answered as soon as they were read.
     pub fn count_gets(&self, listener: usize, pool: PoolId, times: u64) {
         self.meter.gets_at_once(listener, pool, self.get, times);
-    }
-
-    /// The connection that this client's requests to `server` go through.
-    ///
-    /// # Errors
-    /// When the server is down, or connecting failed so recently that it is not
-    /// tried again yet.
-    pub fn backend(
-        self: &Rc<Worker>,
-        server: ServerId,
-        version: Version,
-        client: u64,
-    ) -> Result<Rc<Backend>, Fault> {
-        if let Some(fault) = self.health.fault(server, self.now()) {
-            return Err(fault);
-        }
-        let seat = &self.seats[server.0 as usize];
-        let count = usize::from(self.pool_of(server).connections.max(1));
-        let one = match count {
-            1 => 0,
-            _ => client as usize % count,
-        };
-        let index = (version == Version::Resp3) as usize * count + one;
-        if let Some(Some(backend)) = seat.connections.borrow().get(index)
-            && backend.is_open()
-        {
-            return Ok(Rc::clone(backend));
-        }
-        self.may_connect(server, version)?;
-        let backend = Backend::open(self, server, version);
-        let mut connections = seat.connections.borrow_mut();
-        if connections.len() <= index {
-            connections.resize(index + 1, None);
-        }
-        connections[index] = Some(Rc::clone(&backend));
-        Ok(backend)
-    }
-
-    /// A connection for one request alone; give it back with
-    /// [`return_backend`](Self::return_backend).
-    ///
-    /// # Errors
-    /// As for [`backend`](Self::backend).
-    pub fn lend_backend(
-        self: &Rc<Worker>,
-        server: ServerId,
-        version: Version,
-    ) -> Result<Rc<Backend>, Fault> {
-        if let Some(fault) = self.health.fault(server, self.now()) {
-            return Err(fault);
-        }
-        let seat = &self.seats[server.0 as usize];
-        while let Some(backend) = seat.spares.borrow_mut().pop() {
-            if backend.is_open() && backend.version() == version {
-                return Ok(backend);
-            }
-            backend.retire();
-        }
-        self.may_connect(server, version)?;
-        Ok(Backend::open(self, server, version))
-    }
-
-    /// Take back a connection that was lent.
-    pub fn return_backend(&self, backend: Rc<Backend>) {
-        let mut spares = self.seats[backend.server.0 as usize].spares.borrow_mut();
-        if backend.is_open() && backend.is_idle() && spares.len() < SPARES {
-            spares.push(backend);
-        } else {
-            backend.retire();
-        }
-    }
-
-    fn may_connect(&self, server: ServerId, version: Version) -> Result<(), Fault> {
-        let incident = self.health.incident(server);
-        let seat = &self.seats[server.0 as usize];
-        match &*seat.attempts(version).pause.borrow() {
-            Some(pause) if pause.until > self.now() && pause.incident == incident => {
-                Err(pause.fault.clone())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Send no new request over `backend`.
-    pub fn forget(&self, backend: &Rc<Backend>) {
-        let seat = &self.seats[backend.server.0 as usize];
-        for slot in seat.connections.borrow_mut().iter_mut() {
-            if slot
-                .as_ref()
-                .is_some_and(|other| Rc::ptr_eq(other, backend))
-            {
-                *slot = None;
-            }
-        }
-    }
-
-    /// A connect in this version failed: pause before the next, longer each
-    /// time.
-    pub fn failed(&self, server: ServerId, version: Version, fault: Fault) {
-        self.pause(server, version, fault, PAUSE_LAST);
-    }
-
-    /// Connect no more for a while, which doubles each time up to `last`.
-    fn pause(&self, server: ServerId, version: Version, fault: Fault, last: Duration) {
-        let attempts = self.seats[server.0 as usize].attempts(version);
-        let failures = attempts.failures.get().saturating_add(1);
-        attempts.failures.set(failures);
-        let pause = jittered(PAUSE_FIRST, last, failures - 1, self.random());
-        *attempts.pause.borrow_mut() = Some(Pause {
-            until: self.now() + nanos(pause),
-            incident: self.health.incident(server),
-            fault,
-        });
-    }
-
-    /// A connection that had been answered ended at once. That happens, as when
-    /// a server is restarted; from the next in a row on there is a pause. It stays
-    /// short: the server is there, and what makes it hang up may be one client's
-    /// doing.
-    pub fn cut_short(&self, server: ServerId, version: Version, fault: Fault) {
-        let attempts = self.seats[server.0 as usize].attempts(version);
-        if attempts.failures.get() == 0 {
-            return attempts.failures.set(1);
-        }
-        self.pause(server, version, fault, PAUSE_CUT_SHORT);
-        self.meter.upstream_health(server, Shown::Down);
-    }
-
-    /// Connecting failed for want of something that the proxy has too little of.
-    pub fn ran_short(&self, server: ServerId, why: &Arc<str>) {
-        let Some(skipped) = self.thread.losses.admit() else {
-            return;
-        };
-        let pool = &self.pool_of(server).name;
-        error!(
-            pool,
-            server = self.server_name(server),
-            why = &**why,
-            skipped,
-            "the proxy cannot connect"
-        );
-    }
-
-    /// A connection that had worked has ended.
-    pub fn lost(&self, server: ServerId, why: &Arc<str>) {
-        let Some(skipped) = self.thread.losses.admit() else {
-            return;
-        };
-        let pool = &self.pool_of(server).name;
-        warn!(
-            pool,
-            server = self.server_name(server),
-            why = &**why,
-            skipped,
-            "connection lost"
-        );
-    }
-
-    /// A connection in this version was worth something: it has been answered
-    /// and has not ended at once.
-    pub fn succeeded(&self, server: ServerId, version: Version) {
-        self.seats[server.0 as usize].attempts(version).forget();
     }
 
     /// Say that a request was refused for want of memory.
