@@ -282,7 +282,7 @@ impl Names for Way<'_> {
             Some((hash, value)) => format!("hash {hash}(\"{part}{salt}\") = {value}"),
             None => "nothing to hash".to_owned(),
         });
-        if placement.hash.is_some() && placement.hashed_part != asked.key {
+        if placement.hash.is_some() && placement.in_tag {
             hash.say(", the part inside the hash tag");
         }
         if placement.hash.is_some() && !placement.salt.is_empty() {
