@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod delete_log;
 pub mod dns;
+mod explain;
 pub mod generation;
 mod glob;
 pub mod l1;

@@ -314,3 +314,43 @@ fn explain_joins_the_keys_of_one_command_as_the_proxy_does() {
     let said = explained_under(key, "redis", "RENAME a b");
     assert!(said.contains("all keys are in one place"), "{said}");
 }
+
+/// What the proxy hashes is the key that it sends; only a hash tag is one.
+#[test]
+fn explain_takes_no_other_key_for_a_hash_tag() {
+    let key = "type = 'key'\nchild = 'new'\nadd_prefix = 'p:'";
+    let hash = |request: &str| {
+        let said = explained_under(key, "redis", request);
+        let line = said.lines().find(|line| line.contains("hash fnv1a_64"));
+        line.expect("a hash").to_owned()
+    };
+    let plain = hash("GET a");
+    assert!(plain.contains("(\"p:a\")"), "{plain}");
+    assert!(!plain.contains("hash tag"), "{plain}");
+    let tagged = hash("GET {a}");
+    assert!(tagged.contains("(\"a\")"), "{tagged}");
+    assert!(
+        tagged.ends_with(", the part inside the hash tag"),
+        "{tagged}"
+    );
+}
+
+/// Nothing that the plan knows is left out.
+#[test]
+fn explain_says_all_of_a_plan() {
+    let failover = "type = 'failover'\nchildren = ['old', 'new']\nretry_writes = true\n\
+                    rate = 0.1";
+    let said = explained_under(failover, "redis", "SET k 1");
+    for words in ["writes too, although", "as often as the rate allows"] {
+        assert!(said.contains(words), "{said}");
+    }
+    let staging = "type = 'staging'\nwarm = 'old'\nstaging = 'new'";
+    let said = explained_under(staging, "redis", "GET k");
+    assert!(said.contains("└─ add to 127.0.0.1:"), "{said}");
+    for (keys, shown) in [("hash", "a hash of the key"), ("plain", "the key")] {
+        let log = format!("type = 'log'\nchild = 'old'\nshare = 1.0\nkeys = '{keys}'");
+        let said = explained_under(&log, "redis", "GET k");
+        let line = format!("logged by top with {shown}\n");
+        assert!(said.contains(&line), "{said}");
+    }
+}

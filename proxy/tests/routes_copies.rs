@@ -348,19 +348,67 @@ fn a_delay_is_waited_for_and_others_are_not_delayed() {
     assert_eq!(house.client("client").reply(), b"$1\r\n2\r\n");
 }
 
+/// What the proxy logged of requests: the route, the key as it is shown, and the
+/// command in small letters.
+fn logged(house: &House) -> Vec<[String; 3]> {
+    let lines = house.proxy.log().into_iter();
+    let requests = lines.filter(|line| line["message"] == "request");
+    let word = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    requests
+        .map(|line| {
+            let command = word(&line["command"]).to_lowercase();
+            [word(&line["route"]), word(&line["key"]), command]
+        })
+        .collect()
+}
+
 #[test]
 fn what_is_logged_is_answered_all_the_same() {
-    story(
-        "[routes.top]
-        type = 'log'
-        child = { type = 'replicas', children = ['a', 'b'] }
-        share = 1.0",
-        "client set k 1    -> ok
+    let script = "client set k 1    -> ok
         client get k       -> 1
         client mget k no   -> 1 -
         b get k            -> 1
-        client del k       -> 1",
-    );
+        client del k       -> 1";
+    for (dialect, keys) in [
+        (Dialect::Redis, "hash"),
+        (Dialect::Redis, "plain"),
+        (Dialect::Memcached, "hash"),
+        (Dialect::Memcached, "plain"),
+    ] {
+        let config = format!(
+            "[routes.top]
+            type = 'log'
+            child = {{ type = 'replicas', children = ['a', 'b'] }}
+            share = 1.0
+            keys = '{keys}'"
+        );
+        let Some(mut house) = House::logging(dialect, &config, script) else {
+            return;
+        };
+        house.tell(script);
+        let lines = logged(&house);
+        // Each copy of a write is a request of its own.
+        let (many, delete) = match dialect {
+            Dialect::Redis => ("mget", "del"),
+            Dialect::Memcached => ("get", "delete"),
+        };
+        let commands = ["set", "set", "get", many, many, delete, delete];
+        let found: Vec<&str> = lines.iter().map(|[_, _, command]| &**command).collect();
+        assert_eq!(found, commands, "{lines:?}");
+        assert!(lines.iter().all(|[route, ..]| route == "top"), "{lines:?}");
+        // The fifth is about the second key of the `mget`.
+        let (one, other) = match keys {
+            "plain" => ("k", "no"),
+            _ => (&*lines[0][1], &*lines[4][1]),
+        };
+        let found: Vec<&str> = lines.iter().map(|[_, key, _]| &**key).collect();
+        assert_eq!(found, [one, one, one, one, other, one, one], "{lines:?}");
+        assert_ne!(one, other);
+        if keys == "hash" {
+            let is_hash = |key: &str| key.len() == 16 && u64::from_str_radix(key, 16).is_ok();
+            assert!(is_hash(one) && is_hash(other), "{lines:?}");
+        }
+    }
 }
 
 #[test]

@@ -589,6 +589,8 @@ pub struct Placement {
     pub distribution: &'static str,
     /// The bytes that are hashed: the hash tag's content, or the key.
     pub hashed_part: Vec<u8>,
+    /// They are the hash tag's content.
+    pub in_tag: bool,
     /// What is put behind them before; empty without a salt.
     pub salt: Vec<u8>,
     /// The hash's name and its value; none where nothing is hashed (one

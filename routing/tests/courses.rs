@@ -127,10 +127,10 @@ fn leg(course: &Course, name: &str) -> Leg {
 fn leaves() {
     check(&pool("a"), "GET k | send a0; a0=hit; answer a0");
     check(&pool("a"), "GET k | send a0; a0=timeout; answer a0");
-    check(&Route::Null, "GET k | answer nothing there");
+    check(&Route::Null, "GET k | answer that there is no such key");
     check(
         &routes::error(),
-        r#"SET k | answer error "closed for today""#,
+        r#"SET k | answer with the error "closed for today""#,
     );
     check(
         &routes::prefix(),
@@ -290,7 +290,7 @@ fn replicas_are_written_and_waited_for() {
     );
     check(
         &write(Wait::None),
-        "SET k | send a0; send b0; send c0; answer accepted; a0=done; b0=timeout; c0=done",
+        "SET k | send a0; send b0; send c0; answer that it is being done; a0=done; b0=timeout; c0=done",
     );
 }
 
@@ -337,7 +337,7 @@ fn pools_with_a_spare() {
         DEL k | send m3; send g0; g0=done; m3=not_done; answer m3
         ",
     );
-    let capped = "send g0 (with a TTL of at most 10s); g0=done; answer g0";
+    let capped = "send g0 (to live at most 10s); g0=done; answer g0";
     check(&gutter, &format!("SET k down=m3 | {capped}"));
 }
 
@@ -385,7 +385,7 @@ fn misses_go_deeper() {
     check(&deeper, "SET k | send a0; a0=connect; answer a0");
     // That a field is missing does not say that the key is.
     check(&deeper, "HGET k | send a0; a0=miss; answer a0");
-    let all = "send a0; send b0 (as a deletion); send c0 (as a deletion)";
+    let all = "send a0; send b0 (as a delete of the key); send c0 (as a delete of the key)";
     check(
         &deeper,
         &format!("HDEL k | {all}; a0=not_done; b0=done; c0=done; answer a0"),
@@ -397,8 +397,8 @@ fn what_is_taken_from_a_cold_child_does_not_come_back() {
     check(
         &routes::warm_up(),
         "
-        HDEL k | send a0; send b0 (as a deletion, marked as gone for 2s); a0=done; b0=not_done; answer a0
-        HDEL k | send a0; send b0 (as a deletion, marked as gone for 2s); a0=done; b0=timeout; answer b0
+        HDEL k | send a0; send b0 (as a delete of the key, marked as gone for 2s); a0=done; b0=not_done; answer a0
+        HDEL k | send a0; send b0 (as a delete of the key, marked as gone for 2s); a0=done; b0=timeout; answer b0
         HGET k | send a0; a0=hit; answer a0
         HGET k | send a0; a0=miss; answer a0; send b0; b0=hit; refill a0 from b0 unless 1
         HGET k | send a0; a0=miss; answer a0; send b0; b0=miss
@@ -425,7 +425,7 @@ fn a_conditional_write_loses_no_value_of_the_other_size() {
     let split = routes::size_split();
     check(
         &split,
-        "ADD k size=5 | answer error \"route \"by_size\" cannot carry out a conditional write: what it depends on may be in either child\"",
+        "ADD k size=5 | answer with the error \"route \"by_size\" cannot carry out a conditional write: what it depends on may be in either child\"",
     );
 }
 
@@ -577,7 +577,7 @@ fn hot_keys_are_split() {
         &split,
         &format!("GET hot seed=1 | {copy}; m0=miss; send m1; m1=hit; {filled}"),
     );
-    let gone = |n: u8| format!("(as a deletion, as key \"hot#{n}\", marked as gone for 2s)");
+    let gone = |n: u8| format!("(as a delete of key \"hot#{n}\", marked as gone for 2s)");
     let all = format!("send m1; send m2 {}; send m0 {}", gone(1), gone(2));
     // The reply is that of the key itself, when the copies are gone.
     check(
@@ -609,7 +609,7 @@ fn tiers() {
         &tiers,
         &format!("GET k | send a0; a0=down; {far}; b0=hit; answer b0"),
     );
-    let near = "send a0 (as a deletion, marked as gone for 2s)";
+    let near = "send a0 (as a delete of the key, marked as gone for 2s)";
     check(
         &tiers,
         &format!("SET k | {far}; {near}; b0=done; a0=not_done; answer b0"),
@@ -631,7 +631,7 @@ fn sizes() {
         &split,
         "GET k | send a0; a0=miss; send b0; b0=hit; answer b0",
     );
-    let forget = "send b0; send a0 (as a deletion)";
+    let forget = "send b0; send a0 (as a delete of the key)";
     // What the deletion says is not the reply, unless it failed.
     check(
         &split,
@@ -678,7 +678,7 @@ fn pieces_are_one_leg_and_are_not_copied() {
     };
     check(
         &by_size.into(),
-        "SET k size=9 | send a0; send b0 (as a deletion); b0=done; a0=done; answer a0",
+        "SET k size=9 | send a0; send b0 (as a delete of the key); b0=done; a0=done; answer a0",
     );
 }
 
@@ -699,7 +699,7 @@ fn a_write_that_may_have_run_is_not_said_to_be_certain_not_to_have() {
 
 #[test]
 fn changes() {
-    let lives = "with a TTL of at least 1s, with a TTL of at most 60s";
+    let lives = "to live at least 1s, at most 60s";
     let ttl = routes::ttl_of(pool("a"));
     check(
         &ttl,
@@ -711,7 +711,7 @@ fn changes() {
     );
     check(
         &routes::log(),
-        r#"GET k | send a0 (logged as "watched"); a0=hit; answer a0"#,
+        r#"GET k | send a0 (logged by watched with a hash of the key); a0=hit; answer a0"#,
     );
     // Where caps nest, the smaller counts.
     let gutter = emberline_routing::routes::GutterSpec {
@@ -721,7 +721,7 @@ fn changes() {
         ttl: scene::secs(10),
         on: emberline_routing::Outcomes::FAILURES,
     };
-    let lives = "with a TTL of at least 1s, with a TTL of at most 10s";
+    let lives = "to live at least 1s, at most 10s";
     let set = format!("send a0; a0=down; send g0 ({lives}); g0=done; answer g0");
     check(&gutter.into(), &format!("SET k | {set}"));
 }
@@ -731,9 +731,12 @@ fn limits() {
     let states = States::new(16, 1);
     let said = |route: &Route, line: &str| {
         let plan = Request::new(line).plan_with(route, &states);
-        explain::plan(&plan, &scene::names()).trim_end().to_owned()
+        explain::plan(&plan, &scene::Script::default())
+            .render()
+            .trim_end()
+            .to_owned()
     };
-    let refused = "answer error \"route \"calm\" is over its rate limit\"";
+    let refused = "answer with the error \"route \"calm\" is over its rate limit\"";
     let calm = routes::rate_limit(None);
     assert_eq!(said(&calm, "GET k"), "send to a0");
     assert_eq!(said(&calm, "GET k"), "send to a0");
@@ -750,7 +753,7 @@ fn limits() {
     let narrow = routes::limit_inflight(pool("a"));
     let safe = routes::failover(vec![narrow.clone(), pool("b")], false, None);
     check(&safe, "SET k load=a0:10 | send b0; b0=done; answer b0");
-    let busy = "answer busy \"route \"narrow\" has 10 requests in flight, its limit\"";
+    let busy = "answer with the error \"route \"narrow\" has 10 requests in flight, its limit\", after which a failover goes on";
     check(&narrow, &format!("GET k load=a0:10 | {busy}"));
 }
 
@@ -771,7 +774,7 @@ fn a_refill_uses_up_nothing() {
 fn faults() {
     let slow = routes::fault(5, FaultAnswer::Pass);
     check(&slow, "GET k | send a0 (after 5ms); a0=hit; answer a0");
-    let error = "answer error \"route \"broken\" fails on purpose\"";
+    let error = "answer with the error \"route \"broken\" fails on purpose\"";
     check(
         &routes::fault(0, FaultAnswer::Error),
         &format!("GET k | {error}"),
@@ -782,9 +785,9 @@ fn faults() {
     );
     check(
         &routes::fault(0, FaultAnswer::Null),
-        "GET k | answer nothing there",
+        "GET k | answer that there is no such key",
     );
-    let dropped = "send a0 (not sent, so never answered); a0=timeout; answer a0";
+    let dropped = "send a0 (not sent: as if nobody answered); a0=timeout; answer a0";
     check(
         &routes::fault(0, FaultAnswer::Drop),
         &format!("GET k | {dropped}"),

@@ -12,13 +12,15 @@ use std::path::Path;
 use emberline_routing::routes::{FaultAnswer, HashPart, OnDown, Read, ShareBy, Wait};
 use emberline_routing::{PoolId, Route, Router, explain};
 use scene::catalogue as routes;
-use scene::{Request, names, pool};
+use scene::{Request, pool};
 
 fn check(file: &str, route: &Route, lines: &[&str]) {
     let mut text = String::new();
     for line in lines {
-        let plan = Request::new(line).plan(route);
-        text += &format!("# {line}\n{}\n", explain::plan(&plan, &names()));
+        let request = Request::new(line);
+        let plan = request.plan(route);
+        let said = explain::plan(&plan, &request.script).render();
+        text += &format!("# {line}\n{said}\n");
         let breadth = plan.places().len();
         assert!(breadth <= route.breadth(), "{file}: {line}: {breadth}");
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use emberline_routing::{ServerId, Upstream};
 
 use super::{State, View};
-use crate::cli::explain::{self, Health};
+use crate::explain::{self, Health};
 use crate::metrics::totals;
 use crate::server::health::Standing;
 

@@ -7,7 +7,7 @@ mod ask;
 mod check;
 mod demo;
 mod embedded;
-pub(crate) mod explain;
+mod explain;
 mod healthcheck;
 mod hotkeys;
 mod reload;

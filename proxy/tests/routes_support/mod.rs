@@ -67,6 +67,20 @@ impl House {
     /// With the servers that the configuration or the story mention; `None`
     /// where they are not installed.
     pub fn new(dialect: Dialect, config: &str, script: &str) -> Option<House> {
+        House::with(dialect, config, script, Emberline::config)
+    }
+
+    /// The same, whose proxy has a log that is read.
+    pub fn logging(dialect: Dialect, config: &str, script: &str) -> Option<House> {
+        House::with(dialect, config, script, Emberline::logging)
+    }
+
+    fn with(
+        dialect: Dialect,
+        config: &str,
+        script: &str,
+        start: fn(&str) -> Emberline,
+    ) -> Option<House> {
         let is_told = |letter: char| {
             let who = |line: &str| told(dialect, line).is_some_and(|line| begins(line, letter));
             script.lines().any(who)
@@ -76,7 +90,7 @@ impl House {
         let count = ('a'..='h').rev().find(|&letter| is_told(letter));
         let count = count.map_or(0, |last| last as usize - 'a' as usize + 1);
         let servers = servers(dialect, count)?;
-        let proxy = Emberline::config(&written(dialect, config, &servers));
+        let proxy = start(&written(dialect, config, &servers));
         Some(House::of(dialect, servers, proxy))
     }
 

@@ -14,6 +14,9 @@ use super::client::Client;
 /// How long a process may take until it answers.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The file in its directory that a proxy logs to.
+const LOG: &str = "log.json";
+
 /// A loopback port that nobody listens on, never the same twice.
 pub fn free_port() -> u16 {
     static TAKEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
@@ -365,6 +368,30 @@ impl Emberline {
 
     /// The same, told more on the command line.
     pub fn config_with(text: &str, more: &[&str]) -> Emberline {
+        Emberline::configured(text, more, |_, _| {})
+    }
+
+    /// The same as [`config`](Self::config), with a log that [`log`](Self::log)
+    /// reads.
+    pub fn logging(text: &str) -> Emberline {
+        Emberline::configured(text, &["--log-format", "json"], |command, dir| {
+            let file = std::fs::File::create(dir.join(LOG)).unwrap();
+            command.env("EMBERLINE_LOG", "info").stderr(file);
+        })
+    }
+
+    /// What it has logged so far, line by line.
+    pub fn log(&self) -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(self.dir.path().join(LOG)).unwrap();
+        let whole = text
+            .split_inclusive('\n')
+            .filter(|line| line.ends_with('\n'));
+        whole
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    fn configured(text: &str, more: &[&str], tune: impl Fn(&mut Command, &Path)) -> Emberline {
         let bind = || SocketAddr::from(([127, 0, 0, 1], free_port()));
         let (mut redis, mut memcached) = (None, None);
         let mut text = text.to_owned();
@@ -381,7 +408,9 @@ impl Emberline {
         std::fs::write(&file, text).unwrap();
         let mut args = vec!["-c".to_owned(), file.display().to_string()];
         args.extend(more.iter().map(|&arg| arg.to_owned()));
-        Emberline::start(&args, redis, memcached, dir)
+        let mut command = Emberline::command(&args);
+        tune(&mut command, dir.path());
+        Emberline::begin(command, redis, memcached, dir)
     }
 
     /// The file that [`config`](Self::config) made; another text can be put in
@@ -416,6 +445,10 @@ impl Emberline {
 
     /// As told by `args`, and not waited for.
     pub fn spawn(args: &[String]) -> Emberline {
+        Emberline::of(Emberline::command(args))
+    }
+
+    fn command(args: &[String]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_emberline"));
         command.arg("serve").args(args);
         if !args.iter().any(|arg| arg == "--admin-bind") {
@@ -425,6 +458,10 @@ impl Emberline {
             command.args(["--workers", "2"]);
         }
         command.env("EMBERLINE_LOG", "error").stdout(Stdio::null());
+        command
+    }
+
+    fn of(mut command: Command) -> Emberline {
         Emberline {
             child: Guard::spawn(&mut command).unwrap(),
             redis: None,
@@ -439,11 +476,20 @@ impl Emberline {
         memcached: Option<SocketAddr>,
         dir: TempDir,
     ) -> Emberline {
+        Emberline::begin(Emberline::command(args), redis, memcached, dir)
+    }
+
+    fn begin(
+        command: Command,
+        redis: Option<SocketAddr>,
+        memcached: Option<SocketAddr>,
+        dir: TempDir,
+    ) -> Emberline {
         let mut emberline = Emberline {
             redis,
             memcached,
             dir,
-            ..Emberline::spawn(args)
+            ..Emberline::of(command)
         };
         let probes = [(redis, Program::Redis), (memcached, Program::Memcached)];
         for (address, program) in probes {

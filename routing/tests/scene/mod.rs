@@ -61,13 +61,6 @@ pub fn server(name: &str) -> ServerId {
     found.next().unwrap()
 }
 
-pub fn names() -> Names<'static> {
-    Names {
-        server: &server_name,
-        pool: &|pool| format!("embedded pool {}", pool.0),
-    }
-}
-
 pub fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
@@ -95,6 +88,26 @@ impl Upstream for Script {
         let mut loads = self.inflight.iter();
         let found = loads.find(|(one, _)| *one == server);
         found.map_or(0, |(_, load)| *load)
+    }
+}
+
+/// As `/explain` says it where servers are down, and as `explain` where none is.
+impl Names for Script {
+    fn server(&self, server: ServerId) -> String {
+        let down = if self.is_ejected(server) {
+            ", down"
+        } else {
+            ""
+        };
+        format!("{}{down}", server_name(server))
+    }
+
+    fn pool(&self, pool: PoolId) -> String {
+        format!("l{}", pool.0)
+    }
+
+    fn live(&self) -> Option<&dyn Upstream> {
+        (!self.down.is_empty()).then_some(self)
     }
 }
 

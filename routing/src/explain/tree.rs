@@ -8,6 +8,7 @@ pub struct Tree {
 }
 
 impl Tree {
+    /// A line with nothing below it.
     pub fn new(text: impl Into<String>) -> Tree {
         Tree {
             text: text.into(),
@@ -27,11 +28,13 @@ impl Tree {
         first
     }
 
+    /// Put this below the line, behind what is there.
     pub fn push(&mut self, node: Tree) {
         self.below.push(node);
     }
 
-    pub fn extend(&mut self, nodes: Vec<Tree>) {
+    /// Put these below the line, behind what is there.
+    pub fn extend(&mut self, nodes: impl IntoIterator<Item = Tree>) {
         self.below.extend(nodes);
     }
 
@@ -40,6 +43,7 @@ impl Tree {
         self.text.push_str(text);
     }
 
+    /// The lines, each with its end.
     pub fn render(&self) -> String {
         let mut out = format!("{}\n", self.text);
         self.draw("", &mut out);

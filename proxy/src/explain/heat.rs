@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use emberline_protocol::Kind;
+use emberline_routing::explain::Tree;
 
-use super::tree::Tree;
 use crate::config::{ByteSize, Time};
 use crate::running::{HotRule, Hotkey, Mode, Pool, Protocol};
 

@@ -1,11 +1,10 @@
 //! memcached requests, explained.
 
 use emberline_protocol::memcache::{Limits, Parser, Verb};
-
 use emberline_routing::Ask;
+use emberline_routing::explain::Tree;
 
 use super::Scene;
-use super::tree::Tree;
 
 pub fn is_verb(word: &str) -> bool {
     Verb::ALL.iter().any(|verb| verb.name() == word)

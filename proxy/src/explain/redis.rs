@@ -2,10 +2,10 @@
 
 use emberline_protocol::redis::command::{blocking, keys, lookup};
 use emberline_protocol::redis::{Class, Command, FanOut, KeyError, Limits, Parser, Split, Step};
+use emberline_routing::explain::Tree;
 use emberline_routing::{Ask, Plan};
 
 use super::Scene;
-use super::tree::Tree;
 use crate::server::ask::ask_of;
 
 /// What happens to a request that is typed as one line.
