@@ -181,7 +181,7 @@ fn slices_of_a_restarted_server_are_not_trusted() {
     fill_all(&house, 500);
     let path = house.path("state.json");
     let file = path.to_str().unwrap();
-    let mut run = house.start(&["--checkpoint", file, "--rate", "400"]);
+    let mut run = house.start(&["--checkpoint", file, "--rate", "100"]);
     until("a slice in the checkpoint", || slices_done(&path));
     run.kill();
     house.old[0].restart();
