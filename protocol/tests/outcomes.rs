@@ -11,6 +11,37 @@ use emberline_protocol::{Kind, redis::reply};
 use proptest::prelude::*;
 
 #[test]
+fn errors_say_that_there_is_no_stream() {
+    for (name, reply, expected) in [
+        (
+            "xpending",
+            "-NOGROUP No such key 'k' or consumer group 'g'\r\n",
+            Miss,
+        ),
+        (
+            "xinfo",
+            "-NOGROUP No such consumer group 'g' for key name 'k'\r\n",
+            Miss,
+        ),
+        ("xinfo", "-ERR no such key\r\n", Miss),
+        ("xinfo", "-ERR syntax error\r\n", Error),
+        ("xpending", "-LOADING Redis is loading\r\n", Busy),
+        ("get", "-ERR no such key\r\n", Error),
+    ] {
+        let command = command::lookup(name.as_bytes()).unwrap();
+        let said = |reply: &[u8]| redis::outcome(Some(command), Kind::Read, reply);
+        assert_eq!(said(reply.as_bytes()), Some(expected), "{name} {reply}");
+        for cut in 0..reply.len() {
+            let early = said(&reply.as_bytes()[..cut]);
+            assert!(
+                early.is_none_or(|early| early == expected),
+                "{reply} at {cut}"
+            );
+        }
+    }
+}
+
+#[test]
 fn redis_reads_hit_or_miss() {
     for (name, misses, hits) in [
         ("get", "$-1\r\n _\r\n", "$0\r\n\r\n $2\r\nok\r\n"),

@@ -153,6 +153,10 @@ pub struct Ask<'a> {
     /// What it does, or says, depends on what the key has: SET NX, GETSET,
     /// `add`, `cas`.
     pub conditional: bool,
+    /// It asks for the number that a server has given to the value, or is done
+    /// only if the value still has it: `gets`, `cas`. Every server counts for
+    /// itself.
+    pub numbered: bool,
     /// It is no write, and says a time to live all the same: `ma` with `N`.
     pub lives: bool,
     /// It is only asked where the request would go: nothing that limits
@@ -172,6 +176,7 @@ impl<'a> Ask<'a> {
             whole: true,
             removes: false,
             conditional: false,
+            numbered: false,
             lives: false,
             trial: false,
         }

@@ -4,7 +4,8 @@
 //! its parts are, [`encode`] writes what the proxy itself has to say, and
 //! [`command`] knows every command of Redis 7.0: its arity, where its keys
 //! are, and what the proxy does with it. [`outcome()`] says what a reply means,
-//! and [`edit()`] writes a request with another key or another life.
+//! [`edit()`] writes a request with another key or another life, and
+//! [`restore_keys`] has the reply name the key that the client asked for.
 
 mod absence;
 pub mod command;
@@ -18,6 +19,7 @@ mod keys;
 mod outcome;
 pub mod reply;
 pub mod request;
+mod restore;
 mod subcommands;
 mod table;
 mod unsaid;
@@ -29,4 +31,5 @@ pub use encode::Version;
 pub use outcome::outcome;
 pub use reply::{ReplyError, Scanner};
 pub use request::{Flow, Limits, Parser, RequestError, Step};
+pub use restore::{names_keys, restore_keys};
 pub use unsaid::{accepted, missing};

@@ -5,7 +5,8 @@
 //! generous: an empty string's `STRLEN` looks like a missing key's, and who
 //! asks elsewhere because of it loses a request, while who takes an emptied
 //! replica's 0 for a fact loses data. A write says no if its reply says that
-//! nothing was changed. GETEX, which reads as it touches, hits or misses.
+//! nothing was changed. GETEX, which reads as it touches, hits or misses. XINFO
+//! and XPENDING say by an error that there is nothing.
 //!
 //! Three things cannot be told from a reply without its request, and are
 //! taken as said here: the null of `SET .. GET` is taken for that of `SET ..
@@ -29,6 +30,9 @@ pub fn outcome(command: Option<&Command>, kind: Kind, reply: &[u8]) -> Option<Ou
         Ok(described) => described?,
         Err(_) => return Some(Outcome::Error),
     };
+    if kind == Kind::Read && no_such_key(name, reply)? {
+        return Some(Outcome::Miss);
+    }
     if let Some(refused) = refusal(reply)? {
         return Some(refused);
     }
@@ -129,6 +133,20 @@ fn zero_is_no(name: &str, kind: Kind) -> bool {
             "zremrangebylex" | "zremrangebyrank" | "zremrangebyscore"
         )
         || matches!(name, "sadd" | "pfadd" | "lpushx" | "rpushx" | "linsert")
+}
+
+/// Whether a read was refused because there is no such key, or no such group of
+/// consumers in it; `None` asks for more.
+fn no_such_key(name: &str, reply: &[u8]) -> Option<bool> {
+    if !matches!(name, "xinfo" | "xpending") {
+        return Some(false);
+    }
+    let said = |text: &[u8]| match reply.len() < text.len() {
+        true => text.starts_with(reply).then_some(None),
+        false => reply.starts_with(text).then_some(Some(true)),
+    };
+    let texts: [&[u8]; 2] = [b"-NOGROUP ", b"-ERR no such key\r\n"];
+    texts.into_iter().find_map(said).unwrap_or(Some(false))
 }
 
 /// Whether a reply is an error, and which; the outer `None` asks for more.

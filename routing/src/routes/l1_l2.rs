@@ -74,8 +74,9 @@ impl L1L2 {
             let near = plan_forget(&spec.l1, spec.tombstone, ask, conditions);
             return Plan::fan(vec![far, near], Pick::FirstOfAll);
         }
-        if ask.several {
-            // The near tier may have some of the keys, and answer for all.
+        // The near tier may have some of several keys, and answer for all. And
+        // `cas` goes to the far one, so it is that one's number that counts.
+        if ask.several || ask.numbered {
             return far;
         }
         let mut plans = plan_all([&spec.l1], ask, conditions);

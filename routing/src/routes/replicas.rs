@@ -7,13 +7,19 @@ use emberline_protocol::{Kind, Outcome};
 
 use super::{breadth_of_all, simple};
 use crate::conditions::Conditions;
-use crate::plan::{Change, Mark, Outcomes, Pick, Plan, Refill, Target, Try};
+use crate::plan::{Canned, Change, Mark, Outcomes, Pick, Plan, Refill, Target, Try};
 use crate::{Ask, Route};
 
 /// Reads one of several copies, and another if it does not answer; writes all.
+///
+/// A write that depends on a value's unique number (`cas`) is refused: every
+/// server counts its own, so the one that the client has seen the number of
+/// would do it, and the others not.
 #[derive(Debug)]
 pub struct Replicas {
     spec: ReplicasSpec,
+    /// The refusal.
+    message: Arc<str>,
     breadth: usize,
 }
 
@@ -90,7 +96,15 @@ impl Replicas {
     /// A route with these copies.
     pub fn new(spec: ReplicasSpec) -> Replicas {
         let breadth = breadth_of_all(spec.children.iter().map(|(child, _)| child));
-        Replicas { spec, breadth }
+        let message = format!(
+            "route \"{}\" cannot compare a value's unique number: every replica counts its own",
+            spec.name
+        );
+        Replicas {
+            message: message.into(),
+            spec,
+            breadth,
+        }
     }
 
     /// The route's name in the configuration.
@@ -100,6 +114,9 @@ impl Replicas {
 
     /// What to do with this request.
     pub fn plan(&self, ask: &Ask<'_>, conditions: &Conditions<'_>) -> Plan {
+        if ask.numbered && ask.kind != Kind::Read {
+            return Plan::Reply(Canned::Error(self.message.clone()));
+        }
         let children = self.spec.children.iter();
         let plans: Vec<(Plan, bool)> = children
             .map(|(child, near)| (child.plan(ask, conditions), *near))

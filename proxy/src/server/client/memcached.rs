@@ -115,6 +115,20 @@ impl<'a> Frame<'a> {
         }
     }
 
+    /// Whether it reads the unique number of a value to be compared later, or
+    /// compares it.
+    fn is_numbered(&self) -> bool {
+        let says = |wanted| {
+            memcache::flags(self.line(), self.request.verb).any(|(flag, _)| flag == wanted)
+        };
+        match self.request.verb {
+            Verb::Gets | Verb::Cas => true,
+            Verb::MetaGet => says(b'c'),
+            Verb::MetaSet | Verb::MetaDelete | Verb::MetaArithmetic => says(b'C'),
+            _ => false,
+        }
+    }
+
     /// Whether it says a time to live, and is no write: `ma` and `mg` with `N`
     /// or `T`.
     fn lives(&self) -> bool {
@@ -309,6 +323,7 @@ impl Conversation {
         let ask = Ask {
             size: frame.replaces().then(|| frame.body().len()),
             conditional: frame.is_conditional(),
+            numbered: frame.is_numbered(),
             lives: frame.lives(),
             ..Ask::new(key, kind)
         };
@@ -435,8 +450,13 @@ impl Conversation {
             return self.wait_for_all();
         }
         splitter.clear();
+        let numbered = frame.is_numbered();
         for (number, key) in parser.keys(frame.bytes).enumerate() {
-            let plan = worker.plan(listener, self.client.origin, &Ask::new(key, kind));
+            let ask = Ask {
+                numbered,
+                ..Ask::new(key, kind)
+            };
+            let plan = worker.plan(listener, self.client.origin, &ask);
             if let Some(next) = self.wait_for_delete(worker, &plan, key) {
                 return next;
             }

@@ -222,17 +222,29 @@ impl Request {
     /// Whether a reply has to be changed before the client may see it.
     pub fn is_edited_back(&self, change: Option<&Change>) -> bool {
         let renamed = change.is_some_and(|change| change.key.is_some());
-        renamed && !self.is_redis()
+        renamed
+            && match &self.what {
+                What::Redis(command) => redis::names_keys(command),
+                What::Memcached { .. } => true,
+            }
     }
 
     /// A whole reply as the client is to see it: under the key that it asked for.
     pub fn restore(&self, change: &Change, reply: Vec<u8>) -> Vec<u8> {
-        let What::Memcached { verb, limits } = &self.what else {
-            return reply;
-        };
         if !self.is_edited_back(Some(change)) {
             return reply;
         }
+        let (verb, limits) = match &self.what {
+            What::Memcached { verb, limits } => (verb, limits),
+            What::Redis(command) => {
+                let names = self.names(change);
+                let rename = |sent: &[u8], out: &mut Vec<u8>| {
+                    let own = names.iter().find(|(_, name)| *name == sent);
+                    out.extend_from_slice(own.map_or(sent, |(key, _)| key));
+                };
+                return redis::restore_keys(command, reply, &rename);
+            }
+        };
         let mut parser = memcache::Parser::default();
         let Ok(Some(request)) = parser.parse(&self.bytes, limits) else {
             return reply;

@@ -28,7 +28,7 @@ pub struct BigValue {
     #[schemars(with = "Option<ByteSize>", extend("default" = CHUNK.to_string()))]
     pub chunk: u64,
     /// The longest life of a value in chunks, whatever it asks for; also of one
-    /// that would live for ever. Default "24h", "1s" to "365d". Too long: chunks
+    /// that would live for ever. Default "24h", "1s" to "8760h". Too long: chunks
     /// of values that were overwritten or deleted stay for so long; too short:
     /// large values end before their time.
     #[schemars(with = "Option<Time>", extend("default" = "24h"))]
