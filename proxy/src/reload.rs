@@ -13,7 +13,7 @@
 //! a file that was refused does not keep names from being followed, nor a bad
 //! answer a file from being loaded.
 //!
-//! The file is read every [`POLL`] and compared by what it holds. A ConfigMap is
+//! The file is read every two seconds and compared by what it holds. A ConfigMap is
 //! changed by pointing the symlink `..data` elsewhere, which a watch on the file
 //! would not see; and a file system that many machines share tells nobody. A
 //! text that is still being written is waited for.

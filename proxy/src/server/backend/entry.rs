@@ -97,7 +97,7 @@ impl Entry {
     }
 
     /// The entry of a request whose bytes are still coming: its time does not
-    /// run before [`Backend::settle`].
+    /// run before `Backend::settle`.
     pub fn uploading(client: Rc<Client>, seq: u64) -> Entry {
         Entry::new(client, seq, 0, UPLOADING)
     }
