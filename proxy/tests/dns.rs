@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use dns_support::{Nameserver, Says, alias, host, service};
 use hickory_proto::op::ResponseCode;
-use support::{Client, Emberline, Server, free_port};
+use support::{Client, Emberline, Server, eventually, free_port};
 
 const KEYS: usize = 64;
 
@@ -380,7 +380,7 @@ fn it_starts_with_a_name_that_nobody_knows() {
         expand("a.test", servers[0].port()),
     ] {
         let site = Site::start(Nameserver::start(), &pool);
-        assert_eq!(site.ask("GET", "/readyz").0, 200);
+        eventually("it is ready", || site.ask("GET", "/readyz").0 == 200);
         let mut client = site.proxy.client();
         let reply = client.call(&["GET", "key"]);
         let reply = String::from_utf8_lossy(&reply).into_owned();
@@ -402,7 +402,7 @@ fn it_starts_while_the_nameserver_is_silent() {
     let nameserver = Nameserver::start();
     nameserver.say("a.test", Says::Silence);
     let site = Site::start(nameserver, &first(&["a.test"], servers[0].port()));
-    assert_eq!(site.ask("GET", "/readyz").0, 200);
+    eventually("it is ready", || site.ask("GET", "/readyz").0 == 200);
     site.await_owners(&[0]);
     site.nameserver.say("a.test", host(&["127.0.0.1"]));
     site.await_owners(&[1]);
