@@ -9,8 +9,7 @@
 mod dns_support;
 mod support;
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -18,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use dns_support::{Nameserver, Says, alias, host, service};
 use hickory_proto::op::ResponseCode;
-use support::{Client, Emberline, Server, eventually, free_port};
+use support::{Client, Emberline, Server, eventually, free_port, http};
 
 const KEYS: usize = 64;
 
@@ -75,16 +74,7 @@ impl Site {
     }
 
     fn ask(&self, method: &str, path: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(self.admin).unwrap();
-        let ask = format!(
-            "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-        );
-        stream.write_all(ask.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-        (status, body.to_owned())
+        http(self.admin, method, path)
     }
 
     /// The sum of a family's series whose labels contain this.

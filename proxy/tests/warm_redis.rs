@@ -140,13 +140,7 @@ fn a_killed_run_goes_on_where_it_was() {
     let path = house.path("state.json");
     let file = path.to_str().unwrap();
     let mut run = house.start(&["--checkpoint", file, "--rate", "8000"]);
-    until("a cursor in the checkpoint", || {
-        let state = checkpoint(&path);
-        let servers = state
-            .as_ref()
-            .and_then(|state| state["servers"].as_object());
-        servers.is_some_and(|servers| servers.values().any(|one| one["cursor"].as_u64() > Some(0)))
-    });
+    until("a cursor in the checkpoint", || has_cursor(&path));
     run.kill();
     let half: i64 = house.new.iter().map(size).sum();
     assert!((1..20_000).contains(&half), "{half}");
@@ -205,6 +199,15 @@ fn a_checkpoint_of_another_job_is_refused() {
     check(&[], "is not a checkpoint");
 }
 
+/// Whether some server's cursor has been written to the checkpoint.
+fn has_cursor(path: &std::path::Path) -> bool {
+    let state = checkpoint(path);
+    let servers = state
+        .as_ref()
+        .and_then(|state| state["servers"].as_object());
+    servers.is_some_and(|servers| servers.values().any(|one| one["cursor"].as_u64() > Some(0)))
+}
+
 #[test]
 fn a_cursor_of_a_restarted_server_is_not_trusted() {
     let Some(mut house) = House::redis(1, 2) else {
@@ -214,13 +217,7 @@ fn a_cursor_of_a_restarted_server_is_not_trusted() {
     let path = house.path("state.json");
     let file = path.to_str().unwrap();
     let mut run = house.start(&["--checkpoint", file, "--rate", "3000"]);
-    until("a cursor in the checkpoint", || {
-        let state = checkpoint(&path);
-        let servers = state
-            .as_ref()
-            .and_then(|state| state["servers"].as_object());
-        servers.is_some_and(|servers| servers.values().any(|one| one["cursor"].as_u64() > Some(0)))
-    });
+    until("a cursor in the checkpoint", || has_cursor(&path));
     run.kill();
     house.old[0].restart();
     fill_all(&house, 5000);
@@ -238,13 +235,7 @@ fn a_target_that_was_restarted_is_filled_again() {
     let path = house.path("state.json");
     let file = path.to_str().unwrap();
     let mut run = house.start(&["--checkpoint", file, "--rate", "3000"]);
-    until("a cursor in the checkpoint", || {
-        let state = checkpoint(&path);
-        let servers = state
-            .as_ref()
-            .and_then(|state| state["servers"].as_object());
-        servers.is_some_and(|servers| servers.values().any(|one| one["cursor"].as_u64() > Some(0)))
-    });
+    until("a cursor in the checkpoint", || has_cursor(&path));
     run.kill();
     house.new[0].restart();
     assert_eq!(size(&house.new[0]), 0);
