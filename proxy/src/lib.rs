@@ -22,4 +22,5 @@ pub mod reload;
 pub mod running;
 pub mod server;
 mod shelf;
+pub mod tls;
 pub mod warm;

@@ -13,13 +13,14 @@
 //! a file that was refused does not keep names from being followed, nor a bad
 //! answer a file from being loaded.
 //!
-//! The file is read every two seconds and compared by what it holds. A ConfigMap is
+//! The file is read every two seconds and compared by what it holds, and so are
+//! those that it takes passwords and certificates from. A ConfigMap is
 //! changed by pointing the symlink `..data` elsewhere, which a watch on the file
 //! would not see; and a file system that many machines share tells nobody. A
 //! text that is still being written is waited for.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -311,8 +312,8 @@ pub fn spawn(
     process: impl Adopt,
 ) -> io::Result<JoinHandle<()>> {
     let (asks, asked) = mpsc::channel();
-    let seen = origin.print();
-    let shown = seen.map_or(0, Print::shown);
+    let print = origin.print();
+    let shown = print.map_or(0, Print::shown);
     reloads.print.store(shown, Ordering::Relaxed);
     *reloads.lock() = Some(asks);
     let _ = reloads.names.set(Arc::clone(&origin.names));
@@ -322,8 +323,9 @@ pub fn spawn(
             reloads.ask(Ask::Names);
         }
     });
+    let named = named(&process.running().files);
     let watch = Watch {
-        seen,
+        seen: print.map(|file| Seen { file, named }),
         origin,
         reloads,
         process,
@@ -337,9 +339,18 @@ pub fn spawn(
 struct Watch<P> {
     origin: Origin,
     /// What the file held when it was last looked at.
-    seen: Option<Print>,
+    seen: Option<Seen>,
     reloads: Arc<Reloads>,
     process: P,
+}
+
+/// What files held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seen {
+    /// The configuration's.
+    file: Print,
+    /// Those that it names.
+    named: Print,
 }
 
 impl<P: Adopt> Watch<P> {
@@ -375,12 +386,11 @@ impl<P: Adopt> Watch<P> {
         }
     }
 
-    /// A file that cannot be read is told apart from one that can, so that the
-    /// log hears of it once.
-    fn print(&self) -> Option<Print> {
-        Some(match std::fs::read(self.origin.path.as_ref()?) {
-            Ok(bytes) => Print::of(&bytes),
-            Err(error) => Print::of(error.to_string().as_bytes()),
+    fn print(&self) -> Option<Seen> {
+        let path = self.origin.path.as_ref()?;
+        Some(Seen {
+            file: held(path),
+            named: named(&self.process.running().files),
         })
     }
 
@@ -389,25 +399,33 @@ impl<P: Adopt> Watch<P> {
             warn!("{NO_FILE}");
             return Outcome::Refused(NO_FILE.to_owned());
         };
+        // Looked at before they are read again: what changes meanwhile is seen
+        // at the next look.
+        let old = self.process.running();
+        let before = named(&old.files);
         let (outcome, print) = match config::open(path) {
             Ok(source) => {
                 let print = Print::of(source.text.as_bytes());
-                (self.adopt(Recipe::Text(source)), Some(print))
+                (self.adopt(Recipe::Text(source)), print)
             }
             Err(error) => {
                 let text = format!("cannot read {}: {error}\n", path.display());
-                (Outcome::Refused(text), self.print())
+                (Outcome::Refused(text), held(path))
             }
         };
-        self.seen = print;
+        let running = self.process.running();
+        let named = match running.files == old.files {
+            true => before,
+            false => named(&running.files),
+        };
+        self.seen = Some(Seen { file: print, named });
         if let Outcome::Refused(why) = &outcome {
             error!(
                 "the configuration was refused, the old one goes on:\n{}",
                 why.trim_end()
             );
         }
-        self.reloads
-            .note(&outcome, print.unwrap_or_else(|| Print::of(b"")));
+        self.reloads.note(&outcome, print);
         outcome
     }
 
@@ -465,6 +483,21 @@ impl<P: Adopt> Watch<P> {
     }
 }
 
+/// What a file holds. One that cannot be read is told apart from one that can,
+/// so that the log hears of it once.
+fn held(path: &Path) -> Print {
+    match std::fs::read(path) {
+        Ok(bytes) => Print::of(&bytes),
+        Err(error) => Print::of(error.to_string().as_bytes()),
+    }
+}
+
+/// What all of these hold, in their order.
+fn named(paths: &[PathBuf]) -> Print {
+    let prints = paths.iter().map(|path| held(path).0.to_le_bytes());
+    Print::of(&prints.collect::<Vec<_>>().concat())
+}
+
 /// What is different, to the log and to whoever asked.
 fn told(adopted: &Adopted) -> String {
     let mut text = String::new();
@@ -515,6 +548,13 @@ pub fn keep_what_is_fixed(old: &Running, next: &mut Running) -> Vec<&'static str
         &mut next.l1_capacity,
     );
     fix(&mut keys, "l1.preload", &old.preload, &mut next.preload);
-    fix(&mut keys, "bus", &old.bus, &mut next.bus);
+    let mut bus = old.bus.clone();
+    if let (Some(was), Some(is)) = (&mut bus, &next.bus)
+        && was.tls.is_some() == is.tls.is_some()
+    {
+        // Whom to believe is asked whenever it is connected to.
+        was.tls.clone_from(&is.tls);
+    }
+    fix(&mut keys, "bus", &bus, &mut next.bus);
     keys
 }

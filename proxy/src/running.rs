@@ -17,6 +17,7 @@ use emberline_routing::{PoolId, Router, ServerId};
 
 use crate::dns::{Question, Terms};
 use crate::local::LocalPool;
+use crate::tls::{Acceptor, Connector};
 pub use changes::Changes;
 pub use slots::{GRACE, Slots};
 
@@ -53,6 +54,8 @@ pub struct Running {
     pub bus: Option<Bus>,
     /// The names that it depends on.
     pub dns: Dns,
+    /// The files that it depends on, beside the one that it was read from.
+    pub files: Vec<PathBuf>,
 }
 
 impl Running {
@@ -115,7 +118,7 @@ impl Running {
             let pool = running.pools.get(usize::from(server.pool.0))?;
             let (username, password) = (pool.username.clone(), pool.password.clone());
             let login = (username, password, pool.database);
-            Some((login, pool.connections))
+            Some((login, pool.connections, pool.tls.clone()))
         };
         terms(self) == terms(new)
     }
@@ -124,7 +127,10 @@ impl Running {
     pub fn keeps_listener(&self, new: &Running, at: usize) -> bool {
         let listeners = self.listeners.get(at).zip(new.listeners.get(at));
         listeners.is_some_and(|(old, new)| {
-            old.name == new.name && old.protocol == new.protocol && old.bind == new.bind
+            old.name == new.name
+                && old.protocol == new.protocol
+                && old.bind == new.bind
+                && old.admits() == new.admits()
         })
     }
 
@@ -186,6 +192,8 @@ pub struct Bus {
     pub username: Option<String>,
     /// Password for AUTH.
     pub password: Option<Secret>,
+    /// Whom to believe that it is the server, if it speaks TLS.
+    pub tls: Option<Connector>,
 }
 
 /// `[hotkey]` as it is for one pool.
@@ -394,6 +402,8 @@ pub struct Listener {
     pub router: Router,
     /// What clients must present with AUTH, if anything.
     pub password: Option<Secret>,
+    /// What they are shown, if they speak TLS.
+    pub tls: Option<Acceptor>,
     /// Lower-case names of commands that are let through although they are
     /// denied by default; a subcommand as `config|set`.
     pub allow: Vec<String>,
@@ -401,6 +411,36 @@ pub struct Listener {
     pub deny: Vec<String>,
     /// The largest memcached value that any of its pools takes, in bytes.
     pub value_max: usize,
+}
+
+/// Whom a listener talks to at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admits {
+    /// Everybody.
+    All,
+    /// Who speaks TLS.
+    Private,
+    /// Who has a certificate besides.
+    Certified,
+}
+
+impl Admits {
+    /// Of a listener with this `tls`.
+    pub fn with(tls: Option<&Acceptor>) -> Admits {
+        match tls {
+            None => Admits::All,
+            Some(tls) if tls.wants_certificate() => Admits::Certified,
+            Some(_) => Admits::Private,
+        }
+    }
+}
+
+impl Listener {
+    /// Whom it talks to at all. Where that is different, those whom it has let
+    /// in are not its clients any more.
+    pub fn admits(&self) -> Admits {
+        Admits::with(self.tls.as_ref())
+    }
 }
 
 /// `[pools.NAME]`.
@@ -433,6 +473,8 @@ pub struct Pool {
     pub username: Option<String>,
     /// Password for AUTH towards the servers.
     pub password: Option<Secret>,
+    /// Whom to believe that they are its servers, if those speak TLS.
+    pub tls: Option<Connector>,
     /// Redis database selected on connect.
     pub database: u32,
     /// The largest memcached value that clients may store, in bytes.

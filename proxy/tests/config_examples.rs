@@ -1,5 +1,8 @@
 //! Every file in `configs/` loads, and says so to editors and to Kubernetes.
 
+mod support;
+mod tls_support;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,6 +12,7 @@ use std::time::Duration;
 use emberline::config::{self, Environment, Source};
 use emberline::running::{Bind, Mode, Pool, Protocol, Running};
 use serde_json::Value;
+use tls_support::Papers;
 
 fn configs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs")
@@ -50,9 +54,11 @@ fn example(name: &str) -> Running {
 fn every_file_loads_and_names_its_schema() {
     let files = files();
     assert!(files.len() >= 10, "{files:?}");
+    let papers = Papers::new();
     for path in files {
         let source = config::open(&path).expect("a readable file");
-        load(&source);
+        let text = papers.fill_in(&source.text);
+        load(&Source::new(source.name.clone(), text));
         let (_, first) = source.line(1);
         let schema = first
             .strip_prefix("#:schema ")
@@ -191,6 +197,8 @@ fn the_reader_knows_every_key_of_the_schema() {
         ("PreloadTable", "l1.preload = { KEY = 1.5 }"),
         ("PoolL1Table", "pools.x.l1.KEY = 1.5"),
         ("BusTable", "bus.KEY = 1.5"),
+        ("ListenerTls", "listeners.x.tls = { KEY = 1.5 }"),
+        ("ServerTls", "pools.x.tls = { KEY = 1.5 }"),
         ("DnsTable", "dns.KEY = 1.5"),
         ("PoolDefaults", "pool_defaults.KEY = 1.5"),
         ("OnDownTable", "pools.x.on_down = { KEY = 1.5 }"),

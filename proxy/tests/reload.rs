@@ -15,7 +15,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use support::{Client, Emberline, Random, Server, command, free_port, http, setting};
+use support::{
+    Client, Emberline, Random, Server, TempDir, command, eventually, free_port, http, setting,
+};
 
 const KEYS: usize = 200;
 
@@ -185,6 +187,31 @@ fn batch(client: &mut Client, round: usize) -> u64 {
     let got = client.exactly(expected.len());
     assert_eq!(support::show(&got), support::show(expected.as_bytes()));
     10
+}
+
+/// The text stays as it is; what it takes from elsewhere does not.
+#[test]
+fn a_password_in_a_file_is_followed() {
+    let Some(server) = Server::redis() else {
+        return;
+    };
+    let dir = TempDir::new();
+    let secret = dir.path().join("password");
+    std::fs::write(&secret, "one").unwrap();
+    let proxy = Emberline::config(&format!(
+        "[listeners.main]\nprotocol = 'redis'\nbind = 'REDIS_BIND'\nroute = 'p'\n\
+         password_file = '{}'\n[pools.p]\nprotocol = 'redis'\nservers = ['{}']\n",
+        secret.display(),
+        server.address()
+    ));
+    let mut client = proxy.client();
+    assert_eq!(client.call(&["AUTH", "one"]), b"+OK\r\n");
+    assert_eq!(client.call(&["GET", "k"]), b"$-1\r\n");
+    std::fs::write(&secret, "two").unwrap();
+    eventually("the old one is of no use", || {
+        client.call(&["GET", "k"]).starts_with(b"-NOAUTH")
+    });
+    assert_eq!(client.call(&["AUTH", "two"]), b"+OK\r\n");
 }
 
 #[test]

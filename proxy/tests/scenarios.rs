@@ -6,11 +6,14 @@
 
 mod routes_support;
 mod support;
+mod tls_support;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use routes_support::{Example, House, count, scenario};
-use support::command;
+use support::{Emberline, command, free_port};
+use tls_support::Papers;
 
 /// Keys that land everywhere.
 fn keys(count: usize) -> Vec<String> {
@@ -452,6 +455,58 @@ fn s19_large_values_are_kept_in_pieces() {
         );
     }
     house.tell("client del k -> 1\nclient get k -> -");
+}
+
+#[test]
+fn s20_two_tiers_talk_to_each_other_in_private() {
+    let papers = Papers::new();
+    papers.issue("app", &["app"]);
+    let at = SocketAddr::from(([127, 0, 0, 1], free_port())).to_string();
+    let example = |name: &str| Example::open(name).with("/etc/emberline/tls", &papers.at(""));
+    let far = example("20-far-tier.toml").with("127.0.0.1:7379", &at);
+    let Some(mut far) = far.start() else { return };
+    let near = || {
+        let near = example("20-near-tier.toml").with("far-tier.cache:7379", &at);
+        near.with("tls.crt", "app.crt").with("tls.key", "app.key")
+    };
+    let mut house = near().start().unwrap();
+    house.tell("client get k ~> -");
+
+    let keys = keys(60);
+    write(&mut house, &keys);
+    let (a, b) = (count(&mut far, "a", &keys), count(&mut far, "b", &keys));
+    assert!(a > 0 && b > 0 && a + b == 60, "{a} and {b} of 60");
+    house.tell(
+        "client mget 1:some-key no 2:some-key -> 1:some-key - 2:some-key
+        client set k =3000000 1000 -> ok
+        client get k               -> =3000000
+        client ttl k               -> 1000s
+        client del k               -> 1
+        client get k               -> -",
+    );
+    // What the far tier denies its clients, it denies the near one.
+    let flush = house.client("client").call(&["FLUSHALL"]);
+    assert!(flush.starts_with(b"-"), "{}", flush.escape_ascii());
+
+    // Who has no certificate is not let in; who has one from elsewhere neither.
+    let lines =
+        "certificate = \"/etc/emberline/tls/tls.crt\"\nkey = \"/etc/emberline/tls/tls.key\"\n";
+    let stranger = Example::open("20-near-tier.toml").with(lines, "");
+    let stranger = stranger.with("/etc/emberline/tls", &papers.at(""));
+    let stranger = stranger.with("far-tier.cache:7379", &at).start();
+    let answer = stranger
+        .unwrap()
+        .client("client")
+        .call(&["GET", "1:some-key"]);
+    assert!(answer.starts_with(b"-"), "{}", answer.escape_ascii());
+
+    // The near tier finds the far one again.
+    let text = std::fs::read_to_string(far.proxy.file()).unwrap();
+    far.proxy.signal("KILL");
+    far.proxy.wait(Duration::from_secs(20)).unwrap();
+    house.tell("client get 1:some-key ~> ! server");
+    far.proxy = Emberline::config(&text);
+    house.tell("client get 1:some-key ~> 1:some-key");
 }
 
 #[test]

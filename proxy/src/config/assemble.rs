@@ -13,9 +13,12 @@ use super::pools::Pools;
 use super::read::At;
 use super::tree::Tree;
 use super::units::Time;
-use super::{Config, Environment, Report, address, bus, commands, hotkey, l1, outage, routes};
+use super::{
+    Config, Environment, Report, address, bus, commands, files, hotkey, l1, outage, routes, tls,
+};
 use crate::dns::{Known, Terms};
-use crate::running::{self, Bind, GRACE, Protocol, Running, Slots};
+use crate::running::{self, Admits, Bind, GRACE, Protocol, Running, Slots};
+use crate::tls::Acceptor;
 
 /// Servers of all pools together. Rings of more take seconds and hundreds of
 /// megabytes to build.
@@ -88,8 +91,12 @@ pub fn assemble(
                 let router = Router::new(root);
                 let value_max = pools.value_max(router.pools());
                 // What listens elsewhere, or for others, is another listener.
+                let admits = Admits::with(admission.tls.as_ref());
                 let place = listeners.place(now, grace, |old: &running::Listener| {
-                    old.name == *name && old.protocol == protocol.value && old.bind == bind.value
+                    old.name == *name
+                        && old.protocol == protocol.value
+                        && old.bind == bind.value
+                        && old.admits() == admits
                 });
                 let listener = running::Listener {
                     name: name.clone(),
@@ -97,6 +104,7 @@ pub fn assemble(
                     bind: bind.value.clone(),
                     router,
                     password: admission.password,
+                    tls: admission.tls,
                     allow: admission.allow,
                     deny: admission.deny,
                     value_max,
@@ -131,6 +139,7 @@ pub fn assemble(
             questions: pools.lookups.questions,
             terms,
         },
+        files: files::taken_over(config, environment),
     })
 }
 
@@ -208,7 +217,11 @@ fn check_binds(config: &Config, report: &mut Report) {
     for (name, table) in &config.listeners {
         let Some(bind) = &table.bind else { continue };
         binds.push((format!("listener `{name}`"), &bind.value, &bind.span));
-        if !bind.is_loopback() && table.credentials().given().is_none() {
+        let asks = table
+            .tls
+            .as_ref()
+            .is_some_and(|tls| tls.client_ca.is_some());
+        if !bind.is_loopback() && table.credentials().given().is_none() && !asks {
             report.warning_hint(
                 &bind.span,
                 format!("listener `{name}` can be reached by other machines without a password"),
@@ -282,6 +295,7 @@ fn status(config: &Config) -> Option<Bind> {
 /// Who may use a listener, and for what.
 struct Admission {
     password: Option<running::Secret>,
+    tls: Option<Acceptor>,
     allow: Vec<String>,
     deny: Vec<String>,
 }
@@ -300,10 +314,18 @@ fn admission(
         );
         report.error(&given.span, message);
     }
+    if let (Some(tls), Some(Bind::Unix(_))) = (&table.tls, table.bind.as_ref().map(|at| &at.value))
+    {
+        let message = format!("listener `{name}` has `tls`, which means nothing for a Unix socket");
+        report.error(&tls.span, message);
+    }
+    let acceptor = table.tls.as_ref();
+    let acceptor = acceptor.and_then(|table| tls::acceptor(table, environment, report));
     let mut names = |list, allowing| commands::check(list, protocol, allowing, report);
     let (allow, deny) = (names(&table.allow, true), names(&table.deny, false));
     Admission {
         password: credentials.resolve(environment, report),
+        tls: acceptor,
         allow,
         deny,
     }

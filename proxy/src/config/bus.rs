@@ -2,8 +2,8 @@
 
 use super::model::{BusTable, CHANNEL};
 use super::names::Lookups;
-use super::{Environment, Report};
-use crate::running;
+use super::{Environment, Report, tls};
+use crate::running::{self, Address};
 
 /// Bytes of a channel's name; it stands in front of every message.
 const CHANNEL_MAX: usize = 256;
@@ -29,7 +29,12 @@ pub fn resolve(
         );
         report.error(&channel.span, message);
     }
+    let tls = table.tls.as_ref();
+    let tls = tls.map(|table| tls::connector(table, environment, report));
     let server = &table.server.as_ref()?.value;
+    if let (Some(tls), Address::Unix(_)) = (&table.tls, &server.0) {
+        report.error(&tls.span, "`tls` has no meaning for a Unix socket");
+    }
     let channel = table.channel.as_ref().map(|at| at.value.clone());
     Some(running::Bus {
         address: lookups.address(&server.0),
@@ -37,5 +42,6 @@ pub fn resolve(
         channel: channel.unwrap_or_else(|| CHANNEL.to_owned()),
         username: table.username.as_ref().map(|at| at.value.clone()),
         password,
+        tls: tls.flatten(),
     })
 }

@@ -1,9 +1,7 @@
 //! Passwords: written inline, in a file, or in an environment variable.
 
-use std::fs::File;
-use std::io::Read as _;
-
 use super::Environment;
+use super::files;
 use super::read::{At, Fields, Reader};
 use super::report::Report;
 use crate::running::Secret;
@@ -84,25 +82,9 @@ impl Password {
 }
 
 fn from_file(path: &str, environment: &Environment<'_>) -> Result<String, String> {
-    let full = match &environment.directory {
-        Some(directory) => directory.join(path),
-        None => path.into(),
-    };
-    let shown = full.display();
-    let read = std::fs::metadata(&full).and_then(|facts| {
-        // Opening anything but a file may block, or never end.
-        if !facts.is_file() {
-            return Ok(None);
-        }
-        let mut text = String::new();
-        let read = File::open(&full)?
-            .take(FILE_MAX + 1)
-            .read_to_string(&mut text)? as u64;
-        Ok((read <= FILE_MAX).then_some(text))
-    });
-    match read {
-        Ok(Some(text)) => Ok(text.trim_end_matches(['\n', '\r']).to_owned()),
-        Ok(None) => Err(format!("{shown} is not a file of at most {FILE_MAX} bytes")),
-        Err(error) => Err(format!("cannot read the password file {shown}: {error}")),
-    }
+    let full = files::full_path(path, environment);
+    let bytes = files::read(&full, FILE_MAX, "the password file")?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| format!("{} is not a text in UTF-8", full.display()))?;
+    Ok(text.trim_end_matches(['\n', '\r']).to_owned())
 }

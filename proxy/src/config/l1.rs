@@ -8,10 +8,11 @@
 //! a local pool       off             off                           an error
 //! ```
 
+use super::files::full_path;
 use super::hotkey::{self, kind};
 use super::model::{self, Config, L1Table, Layers, PoolKind, PoolTable};
 use super::read::At;
-use super::{ByteSize, Environment, Report, outage};
+use super::{ByteSize, Environment, Report};
 use crate::running::{self, Mode, Protocol};
 
 /// Note every mistake.
@@ -86,7 +87,7 @@ pub fn preload(config: &Config, environment: &Environment<'_>) -> Option<running
     let written = config.l1.as_ref()?.preload.as_ref()?;
     let half = ByteSize(capacity(config).0 / 2);
     Some(running::Preload {
-        path: outage::full_path(&written.path.value, environment),
+        path: full_path(&written.path.value, environment),
         keys_max: usize::try_from(written.keys_max).unwrap_or(usize::MAX),
         bytes_max: written.bytes_max.as_ref().map_or(half, |at| at.value).0,
         deadline: written.deadline.0,
@@ -162,7 +163,7 @@ fn check_preload(
         report.error(&bytes_max.span, message);
     }
     let at = &preload.path.span;
-    let path = outage::full_path(&preload.path.value, environment);
+    let path = full_path(&preload.path.value, environment);
     let parent = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty());

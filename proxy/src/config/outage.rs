@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use super::files::full_path;
 use super::model::{DeleteLog, PoolTable};
 use super::suggest::did_you_mean;
 use super::units::Time;
@@ -152,13 +153,5 @@ fn warn_of_delete_log(
             Time(probe_last)
         );
         report.warning(&log.span, message);
-    }
-}
-
-/// Where a file is that a configuration names.
-pub fn full_path(path: &str, environment: &Environment<'_>) -> PathBuf {
-    match &environment.directory {
-        Some(directory) => directory.join(path),
-        None => path.into(),
     }
 }

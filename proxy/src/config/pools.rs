@@ -11,12 +11,14 @@ use emberline_routing::{
 };
 
 use super::assemble::SERVERS_MAX;
-use super::model::{self, OnDown, PoolKind, PoolTable};
+use super::files::full_path;
+use super::model::{self, OnDown, Place, PoolKind, PoolTable};
 use super::names::{self, Lookups, Seat};
 use super::read::At;
-use super::{Config, Environment, Report, hotkey, l1, outage};
+use super::{Config, Environment, Report, hotkey, l1, tls};
 use crate::local::LocalPool;
-use crate::running::{self, GRACE, Protocol, Running, Secret, Slots};
+use crate::running::{self, Address, GRACE, Protocol, Running, Secret, Slots};
+use crate::tls::Connector;
 
 /// The pools as they are numbered.
 pub struct Pools<'k> {
@@ -33,6 +35,8 @@ pub struct Pools<'k> {
     /// Passwords by their places: one that many pools take over is fetched,
     /// and complained of, once.
     passwords: HashMap<usize, Option<Secret>>,
+    /// The same of `tls`.
+    connectors: HashMap<usize, Option<Connector>>,
 }
 
 impl<'k> Pools<'k> {
@@ -46,6 +50,7 @@ impl<'k> Pools<'k> {
             grace: predecessor.map_or(GRACE, Running::grace),
             routes: HashMap::new(),
             passwords: HashMap::new(),
+            connectors: HashMap::new(),
         }
     }
 
@@ -63,6 +68,7 @@ impl<'k> Pools<'k> {
         let kind = table.kind.as_ref().map(|at| at.value).unwrap_or_default();
         check_keys(name, table, kind, protocol, report);
         let password = self.password(table, environment, report);
+        let tls = self.connector(name, table, environment, report);
         let authenticates = kind == PoolKind::Remote && protocol == Some(Protocol::Redis);
         if let (Some(username), None) = (&table.username, table.credentials().given())
             && authenticates
@@ -119,7 +125,7 @@ impl<'k> Pools<'k> {
                 .map_or(model::INFLIGHT_MAX, |at| at.value),
             health: health(table, timeout_request),
             delete_log: table.delete_log.as_ref().map(|log| running::DeleteLog {
-                path: outage::full_path(&log.path.value, environment),
+                path: full_path(&log.path.value, environment),
                 bytes_max: log.bytes_max,
                 age_max: log.age_max,
             }),
@@ -129,6 +135,7 @@ impl<'k> Pools<'k> {
                 .map_or(running::Partial::Error, |at| at.value),
             username: table.username.as_ref().map(|at| at.value.clone()),
             password,
+            tls,
             database: table.database.as_ref().map_or(0, |at| at.value),
             value_max: usize::try_from(value_max).unwrap_or(usize::MAX),
             hotkey,
@@ -189,6 +196,35 @@ impl<'k> Pools<'k> {
         let place = credentials.given()?.1.span.start;
         let fetch = || credentials.resolve(environment, report);
         self.passwords.entry(place).or_insert_with(fetch).clone()
+    }
+
+    fn connector(
+        &mut self,
+        name: &str,
+        pool: &PoolTable,
+        environment: &Environment<'_>,
+        report: &mut Report,
+    ) -> Option<Connector> {
+        let table = pool.tls.as_ref()?;
+        let servers = pool.servers.as_deref().unwrap_or_default();
+        let is_unix = |server: &&model::Server| {
+            matches!(server.place.value, Place::Address(Address::Unix(_)))
+        };
+        if let Some(server) = servers.iter().find(is_unix) {
+            let message = format!("pool `{name}` has `tls`, which means nothing for a Unix socket");
+            report.error(&server.place.span, message);
+        }
+        let dns = pool.dns.as_ref().map(|at| at.value).unwrap_or_default();
+        if dns == model::Dns::Expand && table.server_name.is_none() {
+            report.warning_hint(
+                &table.span,
+                format!("the certificates of pool `{name}` must be for the servers' IP addresses"),
+                "say which name they are for with `server_name`",
+            );
+        }
+        let read = || tls::connector(table, environment, report);
+        let place = table.span.start;
+        self.connectors.entry(place).or_insert_with(read).clone()
     }
 
     /// The part of a remote pool that decides where keys go.
@@ -432,6 +468,7 @@ fn check_keys(
         refuse("probe_last", span(&table.probe_last), why);
         refuse("panic", span(&table.panic), why);
         refuse("dns", span(&table.dns), why);
+        refuse("tls", table.tls.as_ref().map(|tls| &tls.span), why);
         let log = table.delete_log.as_ref().map(|log| &log.span);
         refuse("delete_log", log, why);
         refuse("username", span(&table.username), why);

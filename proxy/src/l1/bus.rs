@@ -35,8 +35,9 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::desk::Desk;
+use super::peer::Peer;
 use crate::log::Limited;
-use crate::running::{Address, Bus};
+use crate::running::Bus;
 use listener::Listener;
 use pending::Pending;
 use publisher::Publisher;
@@ -73,11 +74,12 @@ pub(super) async fn run(desk: Rc<Desk>, bus: Bus, writes: UnboundedReceiver<Writ
     tokio::join!(listener.run(), publisher.run());
 }
 
-/// Where the bus is by now: its name may lead elsewhere than at the start.
-fn address(desk: &Desk, bus: &Bus) -> Address {
+/// Connect to where the bus is by now: its name may lead elsewhere than at the
+/// start, and other certificates be believed.
+async fn connect(desk: &Desk, bus: &Bus) -> Result<Peer, String> {
     let newest = desk.newest();
     let bus = newest.bus.as_ref().unwrap_or(bus);
-    bus.address.clone()
+    Peer::connect(&bus.address, bus.tls.as_ref(), PATIENCE).await
 }
 
 /// A number that no other process has.

@@ -235,7 +235,7 @@ impl Copying {
             .server(server)
             .ok_or("its server is gone")?
             .address;
-        let peer = Peer::connect(address, pool.timeout_connect).await?;
+        let peer = Peer::connect(address, pool.tls.as_ref(), pool.timeout_connect).await?;
         let mut call = Call { peer, pool };
         call.introduce().await?;
         Ok(call)

@@ -125,7 +125,8 @@ impl Link<'_> {
             if let Some(pulse) = self.desk.pulse(self.server) {
                 pulse.beat(u64::MAX);
             }
-            match Peer::connect(&self.config.address, self.pool.timeout_connect).await {
+            let (address, tls) = (&self.config.address, self.pool.tls.as_ref());
+            match Peer::connect(address, tls, self.pool.timeout_connect).await {
                 Ok(peer) => self.converse(peer, first).await,
                 Err(why) => {
                     self.complain("cannot connect to a server for the L1", &why);

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::running::Address;
 use crate::server::socket::Socket;
+use crate::tls::Connector;
 
 /// Bytes taken from the socket at a time.
 const READ: usize = 16 * 1024;
@@ -45,12 +46,16 @@ pub enum Turn<T> {
 }
 
 impl Peer {
-    /// Connect within this time.
+    /// Connect within this time, over TLS if `tls` says whom to believe.
     ///
     /// # Errors
     /// Why not, in words.
-    pub async fn connect(address: &Address, within: Duration) -> Result<Peer, String> {
-        match timeout(within, Socket::connect(address)).await {
+    pub async fn connect(
+        address: &Address,
+        tls: Option<&Connector>,
+        within: Duration,
+    ) -> Result<Peer, String> {
+        match timeout(within, Socket::connect(address, tls)).await {
             Ok(Ok(socket)) => Ok(Peer {
                 socket,
                 input: Vec::new(),
@@ -92,19 +97,15 @@ impl Peer {
     }
 
     fn poll_write(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        while self.written < self.output.len() {
-            match self
-                .socket
-                .poll_write(context, &self.output[self.written..])?
-            {
-                Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(written) => self.written += written,
-                Poll::Pending => return Ok(()),
-            }
+        let (socket, written) = (&mut self.socket, &mut self.written);
+        if let Poll::Ready(done) = socket.poll_write_all(context, &self.output, written) {
+            done?;
         }
-        self.output.clear();
-        self.output.shrink_to(KEPT);
-        self.written = 0;
+        if self.written == self.output.len() {
+            self.output.clear();
+            self.output.shrink_to(KEPT);
+            self.written = 0;
+        }
         Ok(())
     }
 

@@ -400,6 +400,14 @@ impl Meter {
         }
     }
 
+    /// Count a connection that came to nothing: whoever it was does not speak
+    /// TLS as the listener does.
+    pub fn strange(&self, listener: usize) {
+        if let Some(clients) = self.clients.get(listener) {
+            clients.strange.add(1);
+        }
+    }
+
     /// Count bytes read from a listener's clients.
     #[inline]
     pub fn bytes_in(&self, listener: usize, bytes: usize) {
@@ -512,6 +520,7 @@ impl Upstream {
 pub(super) struct Clients {
     connected: AtomicI64,
     pub(super) accepted: Counter,
+    pub(super) strange: Counter,
     pub(super) received: Counter,
     pub(super) sent: Counter,
 }

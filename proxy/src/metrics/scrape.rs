@@ -313,11 +313,15 @@ impl Now<'_> {
         [appended, replayed, dropped, bytes, waiting, oldest]
     }
 
-    fn clients(&self) -> [Family; 4] {
+    fn clients(&self) -> [Family; 5] {
         let mut connected = Family::gauge("emberline_client_connections", "Clients connected now.");
         let mut accepted = Family::counter(
             "emberline_client_connects_total",
             "Client connections accepted.",
+        );
+        let mut strange = Family::counter(
+            "emberline_client_tls_failures_total",
+            "Client connections whose TLS handshake failed.",
         );
         let mut received = Family::counter(
             "emberline_client_received_bytes_total",
@@ -332,10 +336,13 @@ impl Now<'_> {
             let labels = [("listener", &*listener.name)];
             connected.push(&labels, totals.clients as f64);
             accepted.push(&labels, totals.accepted as f64);
+            if listener.tls.is_some() {
+                strange.push(&labels, totals.strange as f64);
+            }
             received.push(&labels, totals.received as f64);
             sent.push(&labels, totals.sent as f64);
         }
-        [connected, accepted, received, sent]
+        [connected, accepted, strange, received, sent]
     }
 
     fn shed(&self) -> Family {

@@ -72,6 +72,8 @@ pub struct ListenerTotals {
     pub clients: i64,
     /// Connections accepted so far.
     pub accepted: u64,
+    /// Connections whose TLS handshake failed.
+    pub strange: u64,
     /// Bytes read from clients.
     pub received: u64,
     /// Bytes written to clients.
@@ -85,6 +87,7 @@ pub fn listener(meters: &[impl AsRef<Meter>], listener: usize) -> ListenerTotals
         if let Some(clients) = meter.as_ref().listeners().get(listener) {
             totals.clients += clients.connected();
             totals.accepted += clients.accepted.value();
+            totals.strange += clients.strange.value();
             totals.received += clients.received.value();
             totals.sent += clients.sent.value();
         }

@@ -286,6 +286,7 @@ fn differences(old: &Pool, new: &Pool) -> Vec<&'static str> {
         (old.health != health, "health"),
         (old.partial != new.partial, "partial"),
         (login(old) != login(new), "credentials or database"),
+        (old.tls != new.tls, "tls"),
         (old.hotkey != new.hotkey, "hotkey"),
         (old.l1 != new.l1, "l1"),
     ]
@@ -311,6 +312,7 @@ fn admission(
     [
         (route(old) != route(new), "route"),
         (before.password != listener.password, "password"),
+        (before.tls != listener.tls, "tls"),
         (before.allow != listener.allow, "allow"),
         (before.deny != listener.deny, "deny"),
     ]

@@ -1,20 +1,23 @@
-//! A connected stream, TCP or Unix, polled by hand.
+//! A connected stream, TCP, Unix or TLS, polled by hand.
 //!
 //! The tasks of the data plane are plain state machines: they need to try a
-//! read *and* a write in the same turn, which `poll_*` says directly. Both
-//! kinds clear their readiness on a short read, so nobody reads a second time
-//! only to be told `EAGAIN`.
+//! read *and* a write in the same turn, which `poll_*` says directly. TCP and
+//! Unix clear their readiness on a short read, so nobody reads a second time
+//! only to be told `EAGAIN`. TLS keeps up to 64 KiB of what it took, in its own
+//! form, until the socket takes it: whoever has written all there is goes on
+//! to [`Socket::poll_flush`].
 
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use emberline_routing::{ByteSign, Hash};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::running::Address;
+use crate::tls::{self, Connector};
 
 /// One connected peer.
 #[derive(Debug)]
@@ -23,16 +26,19 @@ pub enum Socket {
     Tcp(TcpStream),
     /// Over a Unix socket.
     Unix(UnixStream),
+    /// Over TCP, in private.
+    Tls(Box<tls::Stream>),
 }
 
 impl Socket {
-    /// Connect to a server. Nothing is looked up here: the addresses of a name
-    /// stand in `address`.
+    /// Connect to a server, over TLS if `tls` says whom to believe. Nothing is
+    /// looked up here: the addresses of a name stand in `address`.
     ///
     /// # Errors
     /// Whatever the kernel says, of several addresses of the last; or why the
-    /// name has none, which is as certain as a server that is not there.
-    pub async fn connect(address: &Address) -> io::Result<Socket> {
+    /// name has none, which is as certain as a server that is not there; or
+    /// why the server is not believed.
+    pub async fn connect(address: &Address, tls: Option<&Connector>) -> io::Result<Socket> {
         let connected = match address {
             Address::Ip(address) => TcpStream::connect(address).await,
             Address::Name { port, found, .. } => match found {
@@ -49,7 +55,10 @@ impl Socket {
         };
         let stream = connected?;
         stream.set_nodelay(true)?;
-        Ok(Socket::Tcp(stream))
+        match tls {
+            None => Ok(Socket::Tcp(stream)),
+            Some(tls) => Ok(Socket::Tls(Box::new(tls.connect(stream, address).await?))),
+        }
     }
 
     /// The other end's address, where it has one.
@@ -57,6 +66,7 @@ impl Socket {
         match self {
             Socket::Tcp(stream) => stream.peer_addr().ok(),
             Socket::Unix(_) => None,
+            Socket::Tls(stream) => stream.get_ref().0.peer_addr().ok(),
         }
     }
 
@@ -79,6 +89,14 @@ impl Socket {
         let read = match self {
             Socket::Tcp(stream) => Pin::new(stream).poll_read(context, &mut buffer),
             Socket::Unix(stream) => Pin::new(stream).poll_read(context, &mut buffer),
+            Socket::Tls(stream) => match Pin::new(stream).poll_read(context, &mut buffer) {
+                // Many hang up without the word that TLS has for it. Whether
+                // something was cut short, both protocols see for themselves.
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    Poll::Ready(Ok(()))
+                }
+                read => read,
+            },
         };
         read.map_ok(|()| buffer.filled().len())
     }
@@ -92,7 +110,36 @@ impl Socket {
         match self {
             Socket::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
             Socket::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+            Socket::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
         }
+    }
+
+    /// Hand the kernel what has been written; ready when it has all of it.
+    pub fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Socket::Tcp(_) | Socket::Unix(_) => Poll::Ready(Ok(())),
+            Socket::Tls(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    /// Write what is left of `bytes` behind the first `written`, which are
+    /// moved on; ready when the kernel has all of it.
+    ///
+    /// # Errors
+    /// When the connection has ended.
+    pub fn poll_write_all(
+        &mut self,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+        written: &mut usize,
+    ) -> Poll<io::Result<()>> {
+        while let Some(rest) = bytes.get(*written..).filter(|rest| !rest.is_empty()) {
+            match ready!(self.poll_write(context, rest))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                count => *written += count,
+            }
+        }
+        self.poll_flush(context)
     }
 
     /// Tell the peer that nothing more will come.
@@ -100,6 +147,7 @@ impl Socket {
         match self {
             Socket::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
             Socket::Unix(stream) => Pin::new(stream).poll_shutdown(context),
+            Socket::Tls(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }
 }

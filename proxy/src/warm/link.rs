@@ -87,8 +87,8 @@ impl Link {
     /// # Errors
     /// [`Fault::Refused`] if the server does not want us.
     pub async fn open(address: &Address, pool: &Pool) -> Result<Link, Fault> {
-        let connecting = timeout(pool.timeout_connect, Socket::connect(address));
-        let socket = match connecting.await {
+        let connecting = Socket::connect(address, pool.tls.as_ref());
+        let socket = match timeout(pool.timeout_connect, connecting).await {
             Ok(socket) => socket?,
             Err(_) => return Err(Fault::Lost("connecting timed out".to_owned())),
         };
@@ -191,13 +191,9 @@ impl Link {
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.written < self.output.len() {
-            let rest = self.output.get(self.written..).unwrap_or_default();
-            match self.socket.poll_write(context, rest)? {
-                Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(count) => self.written += count,
-                Poll::Pending => break,
-            }
+        let (socket, written) = (&mut self.socket, &mut self.written);
+        if let Poll::Ready(done) = socket.poll_write_all(context, &self.output, written) {
+            done?;
         }
         if self.written == self.output.len() {
             self.output.clear();

@@ -18,7 +18,9 @@ pub struct Example {
 /// Tell a story with an example of `configs/examples/`.
 #[track_caller]
 pub fn scenario(name: &str, script: &str) {
-    if let Some(mut house) = Example::open(name).start() {
+    let example = Example::open(name);
+    assert!(!example.addresses.is_empty(), "{name} has no servers");
+    if let Some(mut house) = example.start() {
         house.tell(script);
     }
 }
@@ -40,7 +42,6 @@ impl Example {
                 addresses.push(quoted.to_owned());
             }
         }
-        assert!(!addresses.is_empty(), "{name} has no servers");
         Example {
             text,
             dialect,

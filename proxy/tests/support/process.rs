@@ -116,6 +116,11 @@ impl Program {
             Program::Redis => command
                 .args(["--bind", &host, "--port", &port, "--save", ""])
                 .args(["--appendonly", "no", "--loglevel", "warning"]),
+            // One that speaks TLS elsewhere is asked in the clear here.
+            Program::Memcached if extra.iter().any(|arg| arg == "-Z") => {
+                let place = format!("notls:{host}:{port}");
+                command.args(["-l", &place, "-U", "0", "-u", "root"])
+            }
             Program::Memcached => command.args(["-l", &host, "-p", &port, "-U", "0", "-u", "root"]),
         };
         command.args(extra).current_dir(dir);

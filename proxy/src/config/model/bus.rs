@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 
 use super::pool::Written;
+use super::tls::ServerTls;
 use crate::config::credentials::Password;
 use crate::config::read::{At, Fields, Reader};
 
@@ -40,6 +41,9 @@ pub struct BusTable {
     /// The environment variable that holds the password.
     #[schemars(with = "Option<String>")]
     pub password_env: Option<At<String>>,
+    /// Whom to believe that it is the server, which speaks TLS then. Default:
+    /// none, in the clear.
+    pub tls: Option<ServerTls>,
 }
 
 impl BusTable {
@@ -48,6 +52,7 @@ impl BusTable {
         let channel = fields.optional(reader, "channel");
         let username = fields.optional(reader, "username");
         let password = Password::read(&mut fields, reader);
+        let tls = ServerTls::read(&mut fields, reader);
         fields.finish(reader);
         BusTable {
             server,
@@ -56,6 +61,7 @@ impl BusTable {
             password: password.inline,
             password_file: password.file,
             password_env: password.env,
+            tls,
         }
     }
 

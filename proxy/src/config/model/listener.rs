@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 
 use super::Child;
 use super::routes::read_child;
+use super::tls::ListenerTls;
 use crate::config::credentials::Password;
 use crate::config::read::{At, Fields, Reader};
 use crate::config::words::word_schema;
@@ -38,6 +39,9 @@ pub struct Listener {
     /// The environment variable that holds the password.
     #[schemars(with = "Option<String>")]
     pub password_env: Option<At<String>>,
+    /// What clients are shown, who speak TLS then. Default: none, and they
+    /// speak in the clear.
+    pub tls: Option<ListenerTls>,
     /// Commands to let through although they are denied by default, such as
     /// "debug" or "config set". Default: none. SHUTDOWN cannot be allowed.
     #[schemars(default, with = "Vec<String>")]
@@ -60,6 +64,7 @@ impl Listener {
             }
         };
         let password = Password::read(&mut fields, reader);
+        let tls = ListenerTls::read(&mut fields, reader);
         let mut commands = |key| match fields.raw(key) {
             Some(value) => reader.list::<String>(value, key),
             None => Vec::new(),
@@ -73,6 +78,7 @@ impl Listener {
             password: password.inline,
             password_file: password.file,
             password_env: password.env,
+            tls,
             allow,
             deny,
         }

@@ -17,6 +17,7 @@ mod pool_defaults;
 mod preload;
 mod process;
 pub mod routes;
+mod tls;
 
 use std::collections::BTreeMap;
 
@@ -45,6 +46,7 @@ pub use process::{
     TIMEOUT_DRAIN, TIMEOUT_HEAD, WORKERS_MAX,
 };
 pub use routes::{Child, ROUTE_DEPTH_MAX, RouteTable, Rule, Simple};
+pub use tls::{ListenerTls, ServerTls};
 
 /// The configuration file of Emberline, a caching proxy for Redis and
 /// memcached.

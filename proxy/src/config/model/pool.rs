@@ -15,6 +15,7 @@ use super::outage::{
     DeleteLog, Dns, FAILURES, GUTTER_TTL, OnDown, PANIC, PROBE_FIRST, PROBE_LAST, QUEUE_TIMEOUT,
     RETRY_BUDGET,
 };
+use super::tls::ServerTls;
 use crate::config::credentials::Password;
 use crate::config::read::{At, Fields, Reader, Refusal, Scalar};
 use crate::config::units::{ByteSize, Time};
@@ -177,6 +178,9 @@ pub struct PoolTable {
     /// The environment variable that holds the password.
     #[schemars(with = "Option<String>")]
     pub password_env: Option<At<String>>,
+    /// Whom to believe that they are its servers, which speak TLS then.
+    /// Default: none, and they are spoken to in the clear.
+    pub tls: Option<ServerTls>,
     /// The database that is selected on connect (Redis). Default 0. Clients
     /// still see it as database 0.
     #[schemars(extend("default" = 0))]
@@ -255,6 +259,7 @@ impl PoolTable {
             password: password.inline,
             password_file: password.file,
             password_env: password.env,
+            tls: ServerTls::read(fields, reader),
             database: fields.bounded(reader, "database", 0, i32::MAX as u32),
             value_max: fields.bounded(reader, "value_max", ByteSize(1), ByteSize::mib(1024)),
             ..std::mem::take(self)

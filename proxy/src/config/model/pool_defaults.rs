@@ -83,7 +83,8 @@ impl PoolTable {
             probe_first,
             probe_last,
             panic,
-            dns
+            dns,
+            tls
         );
         let distribution = self.distribution.as_ref().map(|at| at.value);
         if distribution.unwrap_or_default().uses_hash() {

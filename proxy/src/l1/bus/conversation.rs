@@ -42,7 +42,7 @@ impl Conversation {
     /// Connect and authenticate.
     pub(super) async fn open(desk: &Desk, bus: &Bus) -> Result<Conversation, String> {
         let mut conversation = Conversation {
-            peer: Peer::connect(&super::address(desk, bus), PATIENCE).await?,
+            peer: super::connect(desk, bus).await?,
             scanner: redis::Scanner::default(),
             too_long: false,
             item: Vec::new(),

@@ -134,7 +134,7 @@ impl Place<'_> {
     }
 
     async fn try_open(self) -> Result<(Wire, Terms), String> {
-        let connect = Socket::connect(&self.config.address);
+        let connect = Socket::connect(&self.config.address, self.pool.tls.as_ref());
         let socket = match timeout(self.pool.timeout_connect, connect).await {
             Ok(socket) => socket.map_err(|error| error.to_string())?,
             Err(_) => return Err("connecting timed out".to_owned()),

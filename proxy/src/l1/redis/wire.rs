@@ -50,12 +50,9 @@ impl Wire {
     /// Write what there is to write, and read once. The bytes are handed out
     /// by [`Wire::frames`].
     pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        while self.written < self.out.len() {
-            match self.socket.poll_write(context, &self.out[self.written..])? {
-                Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(count) => self.written += count,
-                Poll::Pending => break,
-            }
+        let (socket, written) = (&mut self.socket, &mut self.written);
+        if let Poll::Ready(done) = socket.poll_write_all(context, &self.out, written) {
+            done?;
         }
         if self.written == self.out.len() {
             self.out.clear();

@@ -15,7 +15,7 @@ use emberline_protocol::{Scan, memcache, redis};
 use emberline_routing::ServerId;
 use tokio::time::{Sleep, timeout};
 
-use super::queue::Times;
+use super::queue::{Out, Times};
 use super::{Backend, OUT_HIGH, Phase, remember};
 use crate::metrics::Health as Shown;
 use crate::nanos::nanos;
@@ -32,9 +32,10 @@ pub(super) const LIFE_MIN: Duration = Duration::from_secs(1);
 
 /// The connection's whole life.
 pub(super) async fn run(mut worker: Rc<Worker>, backend: Rc<Backend>) {
-    let patience = worker.pool_of(backend.server).timeout_connect;
+    let pool = worker.pool_of(backend.server);
     let address = &worker.server(backend.server).address;
-    let connected = match timeout(patience, Socket::connect(address)).await {
+    let connecting = Socket::connect(address, pool.tls.as_ref());
+    let connected = match timeout(pool.timeout_connect, connecting).await {
         Ok(Ok(socket)) => Ok(socket),
         Ok(Err(error)) => Err((failure_of(&error), error.to_string().into())),
         Err(_) => Err((Some(Failure::Poor), "connecting timed out".into())),
@@ -281,15 +282,12 @@ impl<'a> Link<'a> {
         let backend = self.backend;
         let mut out = backend.out.borrow_mut();
         let before = out.written();
-        while out.sent < out.bytes.len() {
-            match self.socket.poll_write(context, &out.bytes[out.sent..])? {
-                Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(written) => {
-                    out.sent += written;
-                    self.blocked = None;
-                }
-                Poll::Pending => break,
-            }
+        let Out { bytes, sent, .. } = &mut *out;
+        if let Poll::Ready(done) = self.socket.poll_write_all(context, bytes, sent) {
+            done?;
+        }
+        if out.written() != before {
+            self.blocked = None;
         }
         // A server whose replies we do not read may well take nothing either.
         self.blocked = match out.sent < out.bytes.len() && self.paused.is_none() {

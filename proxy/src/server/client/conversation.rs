@@ -23,6 +23,7 @@ use emberline_routing::{PoolId, Receipts, ServerId};
 use tokio::time::Sleep;
 use tracing::debug;
 
+use super::greeting::greet;
 use super::split::Splitter;
 use super::upload::Upload;
 use super::{ASKED_MAX, Client};
@@ -43,6 +44,11 @@ const QUEUED_MAX: usize = 1024 * 1024;
 
 /// Serve one client until it leaves.
 pub async fn run(worker: Rc<Worker>, client: Rc<Client>, socket: Socket) {
+    let Some(socket) = greet(&worker, &client, socket).await else {
+        client.gone.set(true);
+        worker.dismiss(&client);
+        return;
+    };
     let mut conversation = Conversation::new(worker, client, socket);
     std::future::poll_fn(|context| conversation.poll(context)).await;
     conversation.end();
@@ -248,7 +254,16 @@ impl Conversation {
         }
     }
 
+    /// Write what is ready for the client, as far as it goes.
     fn flush(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        self.write(context)?;
+        match self.socket.poll_flush(context) {
+            Poll::Ready(flushed) => flushed,
+            Poll::Pending => Ok(()),
+        }
+    }
+
+    fn write(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         let mut lent = self.client.pipeline.borrow_mut();
         let Some(pipeline) = &mut *lent else {
             return Ok(());

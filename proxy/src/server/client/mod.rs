@@ -1,6 +1,6 @@
 //! One client: what its task and the connections to the servers share.
 //!
-//! The task itself is in `conversation`; what it does with a request of either
+//! The task itself is in `conversation`, what TLS says before it in `greeting`; what it does with a request of either
 //! protocol in `redis` and `memcached`; reads that memory may answer in
 //! `recall`, the plainest of them in `shortcut`, and those that have copies in
 //! `copies`; requests to several places in `split` and `scatter`; requests too
@@ -8,6 +8,7 @@
 
 mod conversation;
 mod copies;
+mod greeting;
 mod home;
 mod memcached;
 mod order;

@@ -27,7 +27,8 @@ const ANSWERS_MAX: usize = 64 * 1024;
 /// # Errors
 /// Why there was none, in words for the log.
 pub async fn probe(pool: &Pool, server: &Server) -> Result<(), String> {
-    let connecting = timeout(pool.timeout_connect, Socket::connect(&server.address));
+    let connecting = Socket::connect(&server.address, pool.tls.as_ref());
+    let connecting = timeout(pool.timeout_connect, connecting);
     let connected = connecting.await.map_err(|_| "connecting timed out")?;
     let socket = connected.map_err(|error| error.to_string())?;
     let patience = pool.timeout_request.min(PATIENCE_MAX);
@@ -38,13 +39,9 @@ pub async fn probe(pool: &Pool, server: &Server) -> Result<(), String> {
 async fn ask(pool: &Pool, mut socket: Socket) -> Result<(), String> {
     let (words, count) = words(pool);
     let mut sent = 0;
-    while sent < words.len() {
-        let writing = poll_fn(|context| socket.poll_write(context, &words[sent..]));
-        match writing.await.map_err(|error| error.to_string())? {
-            0 => return Err("it takes nothing".to_owned()),
-            count => sent += count,
-        }
-    }
+    poll_fn(|context| socket.poll_write_all(context, &words, &mut sent))
+        .await
+        .map_err(|error| error.to_string())?;
     let mut answers = Vec::new();
     let mut buffer = [0; 512];
     loop {
