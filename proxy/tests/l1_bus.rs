@@ -24,6 +24,7 @@ fn bus(at: SocketAddr) -> Bus {
         channel: "emberline".to_owned(),
         username: None,
         password: None,
+        tls: None,
     }
 }
 

@@ -30,6 +30,7 @@ pub fn running(listener: &str, pools: u16, servers: u32) -> Running {
         bind: any(),
         router: router(pools, servers),
         password: Some(Secret::new("hunter2".to_owned())),
+        tls: None,
         allow: Vec::new(),
         deny: Vec::new(),
         value_max: 1 << 20,
@@ -63,6 +64,7 @@ pub fn running(listener: &str, pools: u16, servers: u32) -> Running {
         visibility: Visibility::Hash,
         bus: None,
         dns: Dns::default(),
+        files: Vec::new(),
     }
 }
 
@@ -87,6 +89,7 @@ fn pool(index: u16, servers: u32) -> Pool {
         partial: Partial::Error,
         username: Some("someone".to_owned()),
         password: Some(Secret::new("hunter3".to_owned())),
+        tls: None,
         database: 0,
         value_max: 1 << 20,
         hotkey: Hotkey::default(),

@@ -34,6 +34,7 @@ pub fn running(protocol: Protocol, password: Option<&str>) -> Running {
             bind: Bind::Tcp(([127, 0, 0, 1], 7379).into()),
             router: Router::new(Route::Local(PoolId(0))),
             password: password.map(|text| Secret::new(text.into())),
+            tls: None,
             allow: Vec::new(),
             deny: Vec::new(),
             value_max: 1 << 20,
@@ -50,6 +51,7 @@ pub fn running(protocol: Protocol, password: Option<&str>) -> Running {
         visibility: Visibility::Hash,
         bus: None,
         dns: Default::default(),
+        files: Vec::new(),
     }
 }
 
@@ -93,6 +95,7 @@ pub fn pool(protocol: Protocol) -> Pool {
         partial: Partial::Error,
         username: None,
         password: None,
+        tls: None,
         database: 0,
         value_max: 1 << 20,
         hotkey: Hotkey::default(),
