@@ -7,7 +7,7 @@ mod warm_support;
 
 use emberline_protocol::memcache::base64;
 use support::{Client, Server};
-use warm_support::{House, checkpoint, until};
+use warm_support::House;
 
 fn key(i: usize) -> Vec<u8> {
     match i % 40 {
@@ -151,11 +151,7 @@ fn a_killed_run_goes_on_and_misses_nothing() {
         return;
     };
     fill_all(&house, 20_000);
-    let path = house.path("state.json");
-    let file = path.to_str().unwrap();
-    let mut run = house.start(&["--checkpoint", file, "--rate", "8000"]);
-    until("a slice in the checkpoint", || slices_done(&path));
-    run.kill();
+    let file = &house.killed_half_way("8000");
     let half: u64 = house.new.iter().map(size).sum();
     assert!((1..20_000).contains(&half), "{half}");
 
@@ -165,25 +161,13 @@ fn a_killed_run_goes_on_and_misses_nothing() {
     assert_eq!(house.warm(&["--checkpoint", file])["complete_before"], true);
 }
 
-fn slices_done(path: &std::path::Path) -> bool {
-    let state = checkpoint(path);
-    let servers = state
-        .as_ref()
-        .and_then(|state| state["servers"].as_object());
-    servers.is_some_and(|servers| servers.values().any(|one| one["cursor"].as_u64() > Some(0)))
-}
-
 #[test]
 fn slices_of_a_restarted_server_are_not_trusted() {
     let Some(mut house) = House::memcached(1, 2) else {
         return;
     };
     fill_all(&house, 500);
-    let path = house.path("state.json");
-    let file = path.to_str().unwrap();
-    let mut run = house.start(&["--checkpoint", file, "--rate", "100"]);
-    until("a slice in the checkpoint", || slices_done(&path));
-    run.kill();
+    let file = &house.killed_half_way("100");
     house.old[0].restart();
     fill_all(&house, 500);
     let summary = house.warm(&["--checkpoint", file]);

@@ -137,11 +137,7 @@ fn a_killed_run_goes_on_where_it_was() {
         return;
     };
     fill_all(&house, 20_000);
-    let path = house.path("state.json");
-    let file = path.to_str().unwrap();
-    let mut run = house.start(&["--checkpoint", file, "--rate", "8000"]);
-    until("a cursor in the checkpoint", || has_cursor(&path));
-    run.kill();
+    let file = &house.killed_half_way("8000");
     let half: i64 = house.new.iter().map(size).sum();
     assert!((1..20_000).contains(&half), "{half}");
 
@@ -199,26 +195,13 @@ fn a_checkpoint_of_another_job_is_refused() {
     check(&[], "is not a checkpoint");
 }
 
-/// Whether some server's cursor has been written to the checkpoint.
-fn has_cursor(path: &std::path::Path) -> bool {
-    let state = checkpoint(path);
-    let servers = state
-        .as_ref()
-        .and_then(|state| state["servers"].as_object());
-    servers.is_some_and(|servers| servers.values().any(|one| one["cursor"].as_u64() > Some(0)))
-}
-
 #[test]
 fn a_cursor_of_a_restarted_server_is_not_trusted() {
     let Some(mut house) = House::redis(1, 2) else {
         return;
     };
     fill_all(&house, 5000);
-    let path = house.path("state.json");
-    let file = path.to_str().unwrap();
-    let mut run = house.start(&["--checkpoint", file, "--rate", "3000"]);
-    until("a cursor in the checkpoint", || has_cursor(&path));
-    run.kill();
+    let file = &house.killed_half_way("3000");
     house.old[0].restart();
     fill_all(&house, 5000);
     let summary = house.warm(&["--checkpoint", file]);
@@ -232,11 +215,7 @@ fn a_target_that_was_restarted_is_filled_again() {
         return;
     };
     fill_all(&house, 5000);
-    let path = house.path("state.json");
-    let file = path.to_str().unwrap();
-    let mut run = house.start(&["--checkpoint", file, "--rate", "3000"]);
-    until("a cursor in the checkpoint", || has_cursor(&path));
-    run.kill();
+    let file = &house.killed_half_way("3000");
     house.new[0].restart();
     assert_eq!(size(&house.new[0]), 0);
     let summary = house.warm(&["--checkpoint", file]);
@@ -376,11 +355,17 @@ fn servers_in_both_pools_keep_their_keys() {
     );
     std::fs::write(house.config(), text).unwrap();
     let summary = house.warm(&[]);
-    let staying = summary["skipped"]["staying"].as_u64().unwrap();
-    assert!((400..900).contains(&staying), "{summary:#}");
-    assert_eq!(summary["copied"].as_u64().unwrap() + staying, 1000);
+    // Servers are called after their ports: shares differ from run to run.
+    let before: Vec<usize> = (0..1000).map(|i| home_of(&house, i)).collect();
+    house.old.push(added);
+    let stays = (0..1000).filter(|&i| home_of(&house, i) == before[i]);
+    let staying = stays.count();
+    assert!(staying < 1000);
+    assert_eq!(summary["skipped"]["staying"], staying, "{summary:#}");
+    assert_eq!(summary["copied"], 1000 - staying);
+    let added = &house.old[2];
     assert_eq!(
-        size(&added) as u64,
+        size(added) as u64,
         summary["targets"][added.address().to_string()]["keys"]
             .as_u64()
             .unwrap()

@@ -107,6 +107,17 @@ impl House {
         Running::start(command)
     }
 
+    /// Begin at this rate and be killed as soon as a checkpoint says how far
+    /// that came; the checkpoint.
+    pub fn killed_half_way(&self, rate: &str) -> String {
+        let path = self.path("state.json");
+        let file = path.to_str().unwrap().to_owned();
+        let mut run = self.start(&["--checkpoint", &file, "--rate", rate]);
+        until("a cursor in the checkpoint", || has_cursor(&path));
+        run.kill();
+        file
+    }
+
     /// Which of the old servers the ring gives a key to.
     pub fn old_home(&self, key: &[u8]) -> usize {
         home(&self.old, key)
@@ -211,6 +222,16 @@ pub fn said(output: &Output) -> String {
 /// The state in a checkpoint of the server at this place; `None`: no file yet.
 pub fn checkpoint(path: &Path) -> Option<Value> {
     serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+}
+
+/// Whether it says how far any server has been read: a cursor of its own, or
+/// slices of its dump.
+fn has_cursor(path: &Path) -> bool {
+    let state = checkpoint(path);
+    let servers = state
+        .as_ref()
+        .and_then(|state| state["servers"].as_object());
+    servers.is_some_and(|servers| servers.values().any(|one| one["cursor"].as_u64() > Some(0)))
 }
 
 /// Look until it is so; the test fails when it never is.
