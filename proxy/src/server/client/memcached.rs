@@ -34,10 +34,11 @@ const NOWHERE: &str = "SERVER_ERROR this listener leads to no server";
 /// What a client is told when memory is short.
 pub const OVERLOADED: &str = "SERVER_ERROR the proxy's buffers are full, try again later";
 
-/// One whole request: its line and its data block.
-struct Frame<'a> {
-    bytes: &'a [u8],
-    request: &'a Request,
+/// One request: its line and its data block, of which the last bytes may be
+/// missing where only the line matters.
+pub(super) struct Frame<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) request: &'a Request,
 }
 
 impl<'a> Frame<'a> {
@@ -50,6 +51,18 @@ impl<'a> Frame<'a> {
         let mut bytes = Vec::new();
         self.write(&mut bytes);
         DispatchRequest::memcached(self.request.verb, key, bytes, limits)
+    }
+
+    /// As one of its keys is routed by. All of that is in the line: the data
+    /// block may still be coming.
+    pub(super) fn ask<'k>(&self, key: &'k [u8]) -> Ask<'k> {
+        Ask {
+            size: self.request.body.filter(|_| self.replaces()),
+            conditional: self.is_conditional(),
+            numbered: self.is_numbered(),
+            lives: self.lives(),
+            ..Ask::new(key, self.request.verb.kind())
+        }
     }
 
     /// The data block with its line end.
@@ -190,6 +203,7 @@ impl Conversation {
             };
             at += request.len();
             if !memcache::body_terminated(rest, &request) {
+                self.receipts = None;
                 if !request.quiet || request.dialect == memcache::Dialect::Meta {
                     self.complain("CLIENT_ERROR bad data chunk");
                 }
@@ -318,16 +332,9 @@ impl Conversation {
         frame: &Frame<'_>,
         parser: &mut Parser,
     ) -> Next {
-        let (request, kind) = (frame.request, frame.request.verb.kind());
+        let request = frame.request;
         let key = parser.routing_key(frame.bytes, request, 0);
-        let ask = Ask {
-            size: frame.replaces().then(|| frame.body().len()),
-            conditional: frame.is_conditional(),
-            numbered: frame.is_numbered(),
-            lives: frame.lives(),
-            ..Ask::new(key, kind)
-        };
-        let plan = worker.plan(listener, self.client.origin, &ask);
+        let plan = worker.plan(listener, self.client.origin, &frame.ask(key));
         if let Some(next) = self.wait_for_delete(worker, &plan, key) {
             return next;
         }
@@ -444,19 +451,14 @@ impl Conversation {
         parser: &mut Parser,
         splitter: &mut Splitter,
     ) -> Next {
-        let (verb, kind) = (frame.request.verb, frame.request.verb.kind());
+        let verb = frame.request.verb;
         let access = access_of(verb);
         if access == Access::Write && self.fetch_clashes(worker, None) {
             return self.wait_for_all();
         }
         splitter.clear();
-        let numbered = frame.is_numbered();
         for (number, key) in parser.keys(frame.bytes).enumerate() {
-            let ask = Ask {
-                numbered,
-                ..Ask::new(key, kind)
-            };
-            let plan = worker.plan(listener, self.client.origin, &ask);
+            let plan = worker.plan(listener, self.client.origin, &frame.ask(key));
             if let Some(next) = self.wait_for_delete(worker, &plan, key) {
                 return next;
             }
