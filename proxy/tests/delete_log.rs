@@ -207,6 +207,41 @@ fn nothing_overtakes_a_delete_that_waits() {
     site.proxy.assert_alive();
 }
 
+/// Whoever is not woken waits for longer than its client does.
+#[test]
+fn all_who_wait_for_a_delete_are_woken_when_it_is_applied() {
+    let Some(mut servers) = persistent(1) else {
+        return;
+    };
+    let mut site = Site::start("redis", &servers, "", "request_timeout = \"60s\"");
+    let mut client = site.proxy.client();
+    let keys = keys_of(&servers[0], &mut client, 200);
+    servers[0].kill();
+    await_down(&mut client, &keys[0]);
+    for key in &keys {
+        assert_eq!(client.call(&["DEL", key]), b":1\r\n");
+    }
+    let read = |mut client: Client, first: usize| {
+        for number in 0..keys.len() {
+            let [one, other] = [0, 1].map(|next| &keys[(first + number + next) % keys.len()]);
+            eventually("it stays down", || {
+                let reply = show(&client.call(&["MGET", one, other]));
+                assert!(!reply.contains("earlier delete"), "{reply}");
+                reply == "*2\\r\\n$-1\\r\\n$-1\\r\\n"
+            });
+        }
+    };
+    std::thread::scope(|scope| {
+        for first in 0..12 {
+            let (client, read) = (site.proxy.client(), &read);
+            scope.spawn(move || read(client, first * 7));
+        }
+        servers[0].restart();
+    });
+    assert_eq!(servers[0].client().call(&["DBSIZE"]), b":0\r\n");
+    site.proxy.assert_alive();
+}
+
 #[test]
 fn a_killed_proxy_forgets_no_delete() {
     let Some(mut servers) = persistent(1) else {

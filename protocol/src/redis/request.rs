@@ -304,6 +304,15 @@ impl Parser {
         }
     }
 
+    /// After `Partial`: the bytes that the argument now being received will
+    /// have, without its line break; `None` between arguments.
+    pub fn bulk_size(&self) -> Option<usize> {
+        match self.state {
+            State::Bulk { start, end } => Some(end - start),
+            _ => None,
+        }
+    }
+
     /// Forgets a partial request: the next call starts a new one.
     pub fn reset(&mut self) {
         self.state = State::Start;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::task::Waker;
 
 /// A delete that waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,9 @@ pub struct Index {
     /// Being sent to their server: by one at a time, or a delete could arrive
     /// behind what was written after another.
     claimed: HashSet<Place>,
+    /// Tasks that wait until nobody is sending it any more. Whoever ends a
+    /// claim wakes them, so there are none without one.
+    waiting: HashMap<Place, Vec<Waker>>,
 }
 
 /// Whether a delete that waits may be sent.
@@ -116,6 +120,20 @@ impl Index {
         }
     }
 
+    /// As [`claim`](Self::claim). If there is a claim then, its end wakes this
+    /// task.
+    pub fn claim_and_wait(&mut self, server: u32, key: &Arc<[u8]>, waker: &Waker) -> Claim {
+        let claim = self.claim(server, key);
+        if claim != Claim::Nothing {
+            let place = (server, Arc::clone(key));
+            let waiting = self.waiting.entry(place).or_default();
+            if !waiting.iter().any(|other| other.will_wake(waker)) {
+                waiting.push(waker.clone());
+            }
+        }
+        claim
+    }
+
     /// Claim the first `max` that wait for a server, in their order.
     pub fn claim_first(&mut self, server: u32, max: usize) -> Vec<(u64, Arc<[u8]>)> {
         let mut found = Vec::new();
@@ -130,9 +148,13 @@ impl Index {
         found
     }
 
-    /// Who claimed the delete of this key does not send it any more.
-    pub fn release(&mut self, server: u32, key: &Arc<[u8]>) {
-        self.claimed.remove(&(server, Arc::clone(key)));
+    /// Who claimed the delete of this key does not send it any more. Answers
+    /// whom to wake, once the index is not locked any more.
+    #[must_use]
+    pub fn release(&mut self, server: u32, key: &Arc<[u8]>) -> Vec<Waker> {
+        let place = (server, Arc::clone(key));
+        self.claimed.remove(&place);
+        self.waiting.remove(&place).unwrap_or_default()
     }
 
     /// What was asked for before this time. Numbers grow with time; where the
@@ -209,7 +231,7 @@ mod tests {
         assert_eq!(index.claim(1, &key("a")), Claim::Nothing);
         assert_eq!(index.claim_first(0, 10), [(2, key("b"))]);
         assert!(!index.waits_for(0));
-        index.release(0, &key("a"));
+        assert!(index.release(0, &key("a")).is_empty());
         assert!(index.waits_for(0));
         assert_eq!(index.claim_first(0, 10), [(1, key("a"))]);
     }
@@ -220,8 +242,22 @@ mod tests {
         index.claim(0, &key("a"));
         index.remove(1);
         assert!(index.has(0, &key("a")));
-        index.release(0, &key("a"));
+        assert!(index.release(0, &key("a")).is_empty());
         assert!(!index.has(0, &key("a")));
         assert_eq!(index.len(), 0);
+    }
+
+    #[test]
+    fn the_end_of_a_claim_wakes_who_waits_for_it() {
+        let mut index = index(&[(0, "a"), (1, "a")]);
+        let waker = Waker::noop();
+        let mut wait = |key: &str| index.claim_and_wait(0, &self::key(key), waker);
+        assert_eq!(wait("none"), Claim::Nothing);
+        assert_eq!(wait("a"), Claim::Yours(1));
+        assert_eq!(wait("a"), Claim::Taken);
+        assert_eq!(index.claim(1, &key("a")), Claim::Yours(2));
+        assert!(index.release(1, &key("a")).is_empty());
+        assert!(!index.release(0, &key("a")).is_empty());
+        assert!(index.waiting.is_empty());
     }
 }

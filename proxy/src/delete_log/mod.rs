@@ -39,6 +39,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
+use std::task::Waker;
 use std::time::Duration;
 
 use emberline_routing::{PoolId, ServerId};
@@ -285,9 +286,14 @@ impl ServerLog {
         !self.log.is_idle() && self.index().waits_for(self.server)
     }
 
-    /// Claim the delete of this key, to send it.
-    pub fn claim(&self, key: &Arc<[u8]>) -> Claim {
-        self.index().claim(self.server, key)
+    /// Claim the delete of this key, to send it. If it waits, the task of this
+    /// waker is woken when nobody is sending it any more: it has been applied
+    /// and that is written, or it waits on.
+    pub fn claim(&self, key: &Arc<[u8]>, waker: &Waker) -> Claim {
+        match self.log.is_idle() {
+            true => Claim::Nothing,
+            false => self.index().claim_and_wait(self.server, key, waker),
+        }
     }
 
     /// Claim the first that wait.
@@ -297,7 +303,8 @@ impl ServerLog {
 
     /// What was claimed could not be sent: it waits on.
     pub fn release(&self, key: &Arc<[u8]>) {
-        self.index().release(self.server, key);
+        let woken = self.index().release(self.server, key);
+        woken.into_iter().for_each(Waker::wake);
     }
 
     /// What was claimed has been applied. It is pending until that has been

@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::task::Waker;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::oneshot;
@@ -380,15 +381,17 @@ impl Seat {
     fn settle(&self, ends: Ends) {
         let figures = &self.log.figures;
         let (replayed, dropped) = (ends.gone.len() as u64, ends.old.len() as u64);
+        let mut woken = Vec::new();
         let mut index = self.log.index();
         for (server, seq, key) in ends.gone {
             index.remove(seq);
-            index.release(server, &key);
+            woken.extend(index.release(server, &key));
         }
         for seq in ends.old {
             index.remove(seq);
         }
         drop(index);
+        woken.into_iter().for_each(Waker::wake);
         figures.replayed.fetch_add(replayed, Ordering::Relaxed);
         figures.dropped.fetch_add(dropped, Ordering::Relaxed);
         if dropped > 0 {

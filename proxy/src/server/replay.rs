@@ -4,11 +4,27 @@
 //! Worker 0 goes through the logs a few times a second, and sends what waits
 //! for servers that are not ejected, in order, over one connection. Any worker
 //! that has a request for a pending key sends that key's delete at once, and
-//! lets the request wait.
+//! lets the request wait:
+//!
+//! ```text
+//!   request --> claim the delete; who has it already?
+//!                 |         \
+//!              nobody     somebody: he will end it
+//!                 |           |
+//!              send it        |            the client's task sleeps
+//!                 |           |
+//!              applied, and that is written; or not, and a pause has passed
+//!                         |
+//!              the claim ends, and wakes all who wait for it
+//! ```
+//!
+//! A task is put on the list under the same lock as the claim is looked at, so
+//! there is no moment at which a claim ends unheard.
 
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
 use emberline_protocol::redis::Version;
@@ -35,6 +51,10 @@ const BATCH: usize = 512;
 /// says to try later.
 const PATIENCE: u32 = 50;
 
+/// Before a delete is sent again for whose sake a client waits: a server that
+/// says no at once would be asked without end.
+const AGAIN: Duration = Duration::from_millis(10);
+
 /// A delete that is on its way to its server. Nobody else may send it.
 #[derive(Debug)]
 pub struct Replay {
@@ -42,6 +62,8 @@ pub struct Replay {
     server: ServerId,
     seq: u64,
     key: Arc<[u8]>,
+    /// A client waits for it.
+    wanted: bool,
 }
 
 impl Replay {
@@ -56,9 +78,18 @@ impl Replay {
         }
     }
 
-    /// It has not: the delete waits on.
+    /// It has not: the delete waits on. Who waits for it is woken when it is
+    /// time to try again.
     pub fn failed(self) {
-        self.log.release(&self.key);
+        match self.wanted {
+            true => {
+                tokio::task::spawn_local(async move {
+                    tokio::time::sleep(AGAIN).await;
+                    self.log.release(&self.key);
+                });
+            }
+            false => self.log.release(&self.key),
+        }
     }
 }
 
@@ -79,8 +110,9 @@ impl Worker {
     }
 
     /// Whether a delete of this key waits for a place of the plan that is up;
-    /// has it sent.
-    pub fn brings_deletes(self: &Rc<Worker>, plan: &Plan, key: &[u8]) -> bool {
+    /// has it sent. The task of this waker is woken when it is worth asking
+    /// again.
+    pub fn brings_deletes(self: &Rc<Worker>, plan: &Plan, key: &[u8], waker: &Waker) -> bool {
         let mut waits = false;
         for (target, Change { key: changed, .. }) in plan.places() {
             let Target::Send(server) = target else {
@@ -93,14 +125,16 @@ impl Worker {
             if self.health.is_ejected(server) || !log.has(key) {
                 continue;
             }
-            waits = true;
             let key: Arc<[u8]> = key.into();
-            if let Claim::Yours(seq) = log.claim(&key) {
+            let claim = log.claim(&key, waker);
+            waits |= claim != Claim::Nothing;
+            if let Claim::Yours(seq) = claim {
                 self.replay(Replay {
                     log: log.clone(),
                     server,
                     seq,
                     key,
+                    wanted: true,
                 });
             }
         }
@@ -188,6 +222,7 @@ fn replay_some(
             server,
             seq,
             key,
+            wanted: false,
         };
         match room {
             true => room = worker.replay(replay),

@@ -62,7 +62,12 @@ fn redis(client: &mut Client, words: &[&str]) -> String {
             }
             ask
         }
-        ["add", key, value] => bytes(&["SET", key, value, "NX"]),
+        ["add", key, text] => vec![
+            b"SET".to_vec(),
+            key.as_bytes().to_vec(),
+            value(text),
+            b"NX".to_vec(),
+        ],
         ["flags", ..] => panic!("Redis has no flags"),
         ["touch", key, ttl] => bytes(&["EXPIRE", key, ttl]),
         ["size", key] => bytes(&["STRLEN", key]),

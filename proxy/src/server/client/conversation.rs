@@ -20,7 +20,7 @@ use std::time::Duration;
 use emberline_protocol::redis::Version;
 use emberline_protocol::{memcache, redis as resp};
 use emberline_routing::{PoolId, Receipts, ServerId};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 use tracing::debug;
 
 use super::greeting::greet;
@@ -68,8 +68,10 @@ pub(super) struct Conversation {
     pub(super) parked: Option<Rc<Backend>>,
     /// Until when, or 0: what was read together has waited together.
     parked_until: u64,
-    /// Until when the request waits for an earlier delete of its key; 0 if it
-    /// does not.
+    /// The next request waits for an earlier delete of its key, and is woken
+    /// when that has been applied.
+    pub(super) awaits_delete: bool,
+    /// Until when it does, or 0; it may have other reasons to wait after that.
     pub(super) deleted_until: u64,
     /// Ends then, or earlier.
     patience: Option<Pin<Box<Sleep>>>,
@@ -151,6 +153,7 @@ impl Conversation {
             upload: None,
             parked: None,
             parked_until: 0,
+            awaits_delete: false,
             deleted_until: 0,
             patience: None,
             barrier: false,
@@ -367,17 +370,24 @@ impl Conversation {
         Ok(None)
     }
 
-    /// Be woken when the request that waits for room has waited long enough.
+    /// Be woken when the request that waits for room, or for an earlier delete,
+    /// has waited long enough.
     fn poll_patience(&mut self, context: &mut Context<'_>) {
-        if self.parked.is_none() {
-            return;
-        }
-        let left = self.parked_until.saturating_sub(self.worker.now());
+        let until = match (&self.parked, self.awaits_delete) {
+            (Some(_), _) => self.parked_until,
+            (None, true) => self.deleted_until,
+            (None, false) => return,
+        };
+        let left = until.saturating_sub(self.worker.now());
         // The clock may lag behind the timer's by as much as a turn takes.
         let left = Duration::from_nanos(left) + Duration::from_millis(1);
+        let end = Instant::now() + left;
         let patience = self
             .patience
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(left)));
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
+        if patience.deadline() > end {
+            patience.as_mut().reset(end);
+        }
         if patience.as_mut().poll(context).is_ready() {
             self.patience = None;
             context.waker().wake_by_ref();
@@ -483,7 +493,7 @@ impl Conversation {
             self.consider_upload();
         }
         // Whoever has to wait must be on the list of those who are woken.
-        let room = stop == Stop::Wait && self.admitted();
+        let room = stop == Stop::Wait && !self.awaits_delete && self.admitted();
         taken > 0 || room || stop == Stop::Close || self.upload.is_some()
     }
 

@@ -1,4 +1,10 @@
 //! memcached requests, text and meta: what each verb becomes.
+//!
+//! What can be told from a request's line is in `frame`; those with several
+//! keys, or for every server, are in `several`.
+
+mod frame;
+mod several;
 
 use std::rc::Rc;
 
@@ -6,24 +12,21 @@ use emberline_hotkey::Access;
 use emberline_protocol::Kind;
 use emberline_protocol::memcache::{self, Parser, Recovery, Request, RequestError, Verb};
 use emberline_protocol::redis::Version;
-use emberline_routing::{Ask, Plan, PoolId, ServerId, Target};
+use emberline_routing::{Plan, PoolId, Target};
 
 use super::conversation::{Conversation, Next, Parsers, Stop};
 use super::copies::forget;
 use super::recall::Read;
-use super::scatter::Fragments;
-use super::split::{Place, Splitter};
+use super::split::Splitter;
 use crate::answer;
-use crate::l1;
 use crate::metrics::{Verdict, memcache_command};
-use crate::running::{Listener, Mode, Partial, Protocol};
+use crate::running::{Listener, Protocol};
 use crate::server::backend::Entry;
-use crate::server::dispatch::{Reader, Request as DispatchRequest};
-use crate::server::form::Form;
-use crate::server::gather::{Gather, Merge};
+use crate::server::dispatch::Reader;
 use crate::server::heat::Touch;
 use crate::server::pipeline::{Record, Shape, Via};
 use crate::server::worker::Worker;
+pub use frame::Frame;
 
 /// What a client is told that uses a command which its listener denies.
 pub const DENIED: &str = "CLIENT_ERROR the command is denied on this listener";
@@ -33,127 +36,6 @@ const NOWHERE: &str = "SERVER_ERROR this listener leads to no server";
 
 /// What a client is told when memory is short.
 pub const OVERLOADED: &str = "SERVER_ERROR the proxy's buffers are full, try again later";
-
-/// One whole request: its line and its data block.
-struct Frame<'a> {
-    bytes: &'a [u8],
-    request: &'a Request,
-}
-
-impl<'a> Frame<'a> {
-    fn line(&self) -> &'a [u8] {
-        self.bytes.get(..self.request.head).unwrap_or_default()
-    }
-
-    /// A copy, to be carried out step by step.
-    fn kept(&self, key: &[u8], limits: &memcache::Limits) -> DispatchRequest {
-        let mut bytes = Vec::new();
-        self.write(&mut bytes);
-        DispatchRequest::memcached(self.request.verb, key, bytes, limits)
-    }
-
-    /// The data block with its line end.
-    fn block(&self) -> &'a [u8] {
-        self.bytes.get(self.request.head..).unwrap_or_default()
-    }
-
-    /// The data block without its line end.
-    fn body(&self) -> &'a [u8] {
-        let body = self.request.body.unwrap_or(0);
-        self.block().get(..body).unwrap_or_default()
-    }
-
-    /// How its client wants the value, if memory can answer it.
-    fn form(&self) -> Option<Form<'a>> {
-        match self.request.verb {
-            Verb::Get => Some(Form::Text { cas: false }),
-            Verb::Gets => Some(Form::Text { cas: true }),
-            Verb::MetaGet if l1::encode::servable(self.line()) => {
-                Some(Form::Meta(self.line().into()))
-            }
-            _ => None,
-        }
-    }
-
-    /// What it does to its key, as far as memory is concerned: an `mg` may
-    /// touch, create or claim it.
-    fn access(&self) -> Access {
-        let writes = |(flag, _): (u8, &[u8])| matches!(flag, b'T' | b'N' | b'E' | b'I' | b'R');
-        match self.request.verb {
-            Verb::MetaGet if memcache::flags(self.line(), Verb::MetaGet).any(writes) => {
-                Access::Write
-            }
-            verb => access_of(verb),
-        }
-    }
-
-    /// Whether its data block takes the place of whatever the key has.
-    fn replaces(&self) -> bool {
-        let joins = |(flag, mode): (u8, &[u8])| {
-            flag == b'M' && matches!(mode.first(), Some(b'A' | b'a' | b'P' | b'p'))
-        };
-        match self.request.verb {
-            Verb::Set | Verb::Add | Verb::Replace | Verb::Cas => true,
-            Verb::MetaSet => !memcache::flags(self.line(), Verb::MetaSet).any(joins),
-            _ => false,
-        }
-    }
-
-    /// Whether it stores only if the item is, or is not, as the client says.
-    fn is_conditional(&self) -> bool {
-        let depends = |(flag, mode): (u8, &[u8])| match flag {
-            b'C' => true,
-            b'M' => !matches!(mode.first(), Some(b'S' | b's')),
-            _ => false,
-        };
-        match self.request.verb {
-            Verb::Add | Verb::Replace | Verb::Cas => true,
-            Verb::MetaSet => {
-                self.replaces() && memcache::flags(self.line(), Verb::MetaSet).any(depends)
-            }
-            _ => false,
-        }
-    }
-
-    /// Whether it reads the unique number of a value to be compared later, or
-    /// compares it.
-    fn is_numbered(&self) -> bool {
-        let says = |wanted| {
-            memcache::flags(self.line(), self.request.verb).any(|(flag, _)| flag == wanted)
-        };
-        match self.request.verb {
-            Verb::Gets | Verb::Cas => true,
-            Verb::MetaGet => says(b'c'),
-            Verb::MetaSet | Verb::MetaDelete | Verb::MetaArithmetic => says(b'C'),
-            _ => false,
-        }
-    }
-
-    /// Whether it says a time to live, and is no write: `ma` and `mg` with `N`
-    /// or `T`.
-    fn lives(&self) -> bool {
-        let verb = self.request.verb;
-        matches!(verb, Verb::MetaGet | Verb::MetaArithmetic)
-            && memcache::flags(self.line(), verb).any(|(flag, _)| matches!(flag, b'N' | b'T'))
-    }
-
-    /// Whether its reply tells of the value, though memory cannot answer it.
-    fn tells_value(&self) -> bool {
-        let value = |(flag, _)| matches!(flag, b'v' | b'c' | b'f' | b's');
-        self.request.verb == Verb::MetaGet && memcache::flags(self.line(), Verb::MetaGet).any(value)
-    }
-
-    /// Append it as a server takes it: the bytes that came, but never quiet,
-    /// because a connection pairs every request with one reply.
-    fn write(&self, out: &mut Vec<u8>) {
-        if self.request.quiet {
-            memcache::forward(out, self.bytes, self.request);
-            out.extend_from_slice(self.block());
-        } else {
-            out.extend_from_slice(self.bytes);
-        }
-    }
-}
 
 impl Conversation {
     pub(super) fn take_up_memcached(
@@ -190,6 +72,7 @@ impl Conversation {
             };
             at += request.len();
             if !memcache::body_terminated(rest, &request) {
+                self.receipts = None;
                 if !request.quiet || request.dialect == memcache::Dialect::Meta {
                     self.complain("CLIENT_ERROR bad data chunk");
                 }
@@ -318,16 +201,9 @@ impl Conversation {
         frame: &Frame<'_>,
         parser: &mut Parser,
     ) -> Next {
-        let (request, kind) = (frame.request, frame.request.verb.kind());
+        let request = frame.request;
         let key = parser.routing_key(frame.bytes, request, 0);
-        let ask = Ask {
-            size: frame.replaces().then(|| frame.body().len()),
-            conditional: frame.is_conditional(),
-            numbered: frame.is_numbered(),
-            lives: frame.lives(),
-            ..Ask::new(key, kind)
-        };
-        let plan = worker.plan(listener, self.client.origin, &ask);
+        let plan = worker.plan(listener, self.client.origin, &frame.ask(key));
         if let Some(next) = self.wait_for_delete(worker, &plan, key) {
             return next;
         }
@@ -435,95 +311,6 @@ impl Conversation {
         Next::Taken
     }
 
-    /// A request with several keys, or with none: a `get` of some kind.
-    fn several_memcached(
-        &mut self,
-        worker: &Rc<Worker>,
-        listener: &Listener,
-        frame: &Frame<'_>,
-        parser: &mut Parser,
-        splitter: &mut Splitter,
-    ) -> Next {
-        let (verb, kind) = (frame.request.verb, frame.request.verb.kind());
-        let access = access_of(verb);
-        if access == Access::Write && self.fetch_clashes(worker, None) {
-            return self.wait_for_all();
-        }
-        splitter.clear();
-        let numbered = frame.is_numbered();
-        for (number, key) in parser.keys(frame.bytes).enumerate() {
-            let ask = Ask {
-                numbered,
-                ..Ask::new(key, kind)
-            };
-            let plan = worker.plan(listener, self.client.origin, &ask);
-            if let Some(next) = self.wait_for_delete(worker, &plan, key) {
-                return next;
-            }
-            let Some(plan) = plan.target() else {
-                let first = plan.first().or(listener.router.targets().first().copied());
-                let Some(first) = first else {
-                    return self.refuse_memcached(frame.request, NOWHERE);
-                };
-                if let Some(next) = self.prepare_dispatch(worker, access, &[key], &plan) {
-                    return next;
-                }
-                splitter.put_course(first, plan);
-                continue;
-            };
-            let pool = worker.pool_of_target(plan);
-            let hash = self.note(worker, pool, access, key);
-            let mut place = Place::To(plan);
-            if let (Some(hash), Target::Send(server), Some(form)) = (hash, plan, frame.form())
-                && splitter.has_room()
-                && worker.heat.pool(pool).mode != Mode::Revalidate
-            {
-                let read = Read {
-                    pool,
-                    server,
-                    key,
-                    hash,
-                    form,
-                    misses: true,
-                };
-                if self.is_recalled(worker, &read) {
-                    if self.read_clashes(hash) {
-                        return self.wait_for_all();
-                    }
-                    let key = u32::try_from(number).unwrap_or(u32::MAX);
-                    place = Place::Memory { server, key };
-                }
-            }
-            if !place.is_memory() && hash.is_some() && self.fetch_clashes(worker, hash) {
-                return self.wait_for_all();
-            }
-            splitter.put(place, hash);
-        }
-        splitter.group();
-        match *splitter.places() {
-            [] => {
-                self.complain("ERROR");
-                Next::Taken
-            }
-            [Place::To(plan)] => {
-                let mut record = self.memcached_record(frame.request, plan);
-                let touch = match plan {
-                    Target::Send(server) => {
-                        let touch = touch(worker, splitter, verb, 0, server);
-                        let pool = worker.pool_of_server(server);
-                        worker.heat.told(pool, touch, parser.keys(frame.bytes))
-                    }
-                    Target::Answer(_) => Touch::None,
-                };
-                if access == Access::Write {
-                    record.via = Via::Anywhere;
-                }
-                self.pass_memcached(worker, frame, parser, plan, record, touch)
-            }
-            _ => self.multi_get(worker, frame, parser, splitter),
-        }
-    }
-
     pub(super) fn memcached_record(
         &self,
         request: &Request,
@@ -594,108 +381,6 @@ impl Conversation {
         }
     }
 
-    fn multi_get(
-        &mut self,
-        worker: &Rc<Worker>,
-        frame: &Frame<'_>,
-        parser: &Parser,
-        splitter: &Splitter,
-    ) -> Next {
-        let partial = splitter.places().first().map_or(Partial::Error, |place| {
-            worker.pool(worker.pool_of_target(place.target())).partial
-        });
-        let fill = |gather: &mut Gather| {
-            gather.order(splitter.order());
-            parser.keys(frame.bytes).for_each(|key| gather.key(key));
-        };
-        let write = |fragment: usize, out: &mut Vec<u8>| {
-            let keys = splitter.keys(fragment).iter();
-            let keys = keys.map(|&key| parser.key(frame.bytes, key as usize));
-            memcache::fragment(out, frame.line(), frame.request, keys);
-        };
-        let how = (Merge::Values, partial);
-        let recall = |number: u32, server| {
-            Some(Read {
-                pool: worker.pool_of_server(server),
-                server,
-                key: parser.key(frame.bytes, number as usize),
-                hash: splitter.hash(number)?,
-                form: frame.form()?,
-                misses: true,
-            })
-        };
-        let key = |number: u32| parser.key(frame.bytes, number as usize);
-        self.scatter_memcached(worker, frame, splitter, how, fill, write, recall, key)
-    }
-
-    /// Hand the request to every server; OK if all of them say so.
-    fn tell_everybody(
-        &mut self,
-        worker: &Rc<Worker>,
-        frame: &Frame<'_>,
-        splitter: &Splitter,
-    ) -> Next {
-        let write = |_, out: &mut Vec<u8>| frame.write(out);
-        let how = (Merge::First, Partial::Error);
-        let (fill, recall) = (|_: &mut Gather| (), |_, _| None);
-        self.scatter_memcached(worker, frame, splitter, how, fill, write, recall, |_| b"")
-    }
-
-    /// Send each fragment to its place: `write` appends it, `recall` is the
-    /// read of the key with a number, `key` that key.
-    #[expect(clippy::too_many_arguments, reason = "the closures say what differs")]
-    fn scatter_memcached<'a>(
-        &mut self,
-        worker: &Rc<Worker>,
-        frame: &Frame<'_>,
-        splitter: &Splitter,
-        (merge, partial): (Merge, Partial),
-        fill: impl FnOnce(&mut Gather),
-        write: impl Fn(usize, &mut Vec<u8>),
-        recall: impl Fn(u32, ServerId) -> Option<Read<'a>>,
-        key: impl Fn(u32) -> &'a [u8],
-    ) -> Next {
-        let Some(first) = splitter.places().first() else {
-            return Next::Taken;
-        };
-        let verb = frame.request.verb;
-        if verb.is_for_all() {
-            worker.bury_all();
-        }
-        let mut record = self.memcached_record(frame.request, first.target());
-        if access_of(verb) == Access::Write {
-            record.via = Via::Anywhere;
-        }
-        let limits = &worker.memcache_limits[self.client.listener];
-        let answer = |pool: PoolId, line: &[u8], reply: &mut Vec<u8>| {
-            let mut parser = Parser::default();
-            if let Ok(Some(request)) = parser.parse(line, limits) {
-                let frame = Frame {
-                    bytes: line,
-                    request: &request,
-                };
-                let keys: Vec<&[u8]> = parser.keys(line).collect();
-                answer_local(worker, pool, &frame, &keys, reply);
-            }
-        };
-        let course = |number: u32, bytes: Vec<u8>| {
-            let request = DispatchRequest::memcached(verb, key(number), bytes, limits);
-            Some((splitter.course(number)?.clone(), request))
-        };
-        let fragments = Fragments {
-            course,
-            merge,
-            partial,
-            quiet: frame.request.quiet,
-            fill,
-            write,
-            answer,
-            touch: |fragment, server| touch(worker, splitter, verb, fragment, server),
-            recall,
-        };
-        self.scatter(worker, splitter.places(), record, fragments)
-    }
-
     /// A verb that the proxy answers itself.
     fn answer_memcached(&mut self, worker: &Rc<Worker>, frame: &Frame<'_>) -> Next {
         let request = frame.request;
@@ -730,24 +415,6 @@ fn access_of(verb: Verb) -> Access {
         Kind::Other if !verb.is_for_all() => Access::Read,
         _ => Access::Write,
     }
-}
-
-/// The keys of the fragment with this number.
-fn touch(
-    worker: &Worker,
-    splitter: &Splitter,
-    verb: Verb,
-    fragment: usize,
-    server: ServerId,
-) -> Touch {
-    if verb.is_for_all() {
-        return worker.touch_all(server);
-    }
-    let keys = splitter.keys(fragment).iter();
-    let mut hashes = worker.heat.lend_hashes();
-    hashes.extend(keys.filter_map(|&key| splitter.hash(key)));
-    let pool = worker.pool_of_server(server);
-    worker.heat.touch_many(pool, access_of(verb), hashes)
 }
 
 fn answer_local(

@@ -124,6 +124,7 @@ impl Conversation {
 
     /// A request is about to be planned, perhaps again.
     pub(super) fn begin_planning(&mut self, worker: &Worker) {
+        self.awaits_delete = false;
         worker.states.take_up(self.receipts.take());
     }
 
@@ -131,8 +132,9 @@ impl Conversation {
     /// second time.
     pub(super) fn end_planning(&mut self, worker: &Worker, next: &Next) {
         self.noted = matches!(next, Next::Wait);
-        if self.noted {
-            self.receipts = Some(worker.states.put_off());
+        match self.noted {
+            true => self.receipts = Some(worker.states.put_off()),
+            false => self.deleted_until = 0,
         }
     }
 

@@ -4,22 +4,32 @@
 //! so it gets one of its own. Two connections have no common order: the upload
 //! starts when everything asked before has been answered, and nothing is taken
 //! up until it has been answered itself.
+//!
+//! Where it goes is decided before it is whole, from what is known by then: the
+//! size of its value has been announced, but in Redis the options that make a
+//! SET conditional stand behind that. What is not known must make no
+//! difference: if routes would send the one elsewhere than the other, the
+//! request is kept until it is whole, like one that goes to several places, and
+//! refused if it is too large for that.
 
 use std::rc::Rc;
 
 use emberline_hotkey::Access;
 use emberline_protocol::memcache;
-use emberline_protocol::redis::command::{self, Class};
+use emberline_protocol::redis::command::{self, Class, Command};
 use emberline_protocol::redis::request::Flow;
 use emberline_protocol::{Scan, redis as resp};
-use emberline_routing::{Ask, Plan, ServerId, Target};
+use emberline_routing::{Plan, ServerId, Target};
 
 use super::conversation::{Conversation, Dialogue, Input, Stop};
-use super::memcached::{DENIED, OVERLOADED};
+use super::memcached::{DENIED, Frame, OVERLOADED};
 use crate::metrics::Verdict;
+use crate::running::Listener;
+use crate::server::ask::asks_of_beginning;
 use crate::server::backend::{Backend, Entry, OUT_HIGH};
 use crate::server::heat::Touch;
 use crate::server::pipeline::{Record, Shape};
+use crate::server::worker::Worker;
 
 /// Requests above this size are not kept but passed through.
 const UPLOAD_MIN: usize = 1024 * 1024;
@@ -165,7 +175,7 @@ impl Conversation {
     /// Not all of its keys may have come yet: what a request with several may
     /// change is anything.
     fn destination(
-        &self,
+        &mut self,
         input: &Input,
         bytes: &[u8],
         coming: usize,
@@ -179,7 +189,8 @@ impl Conversation {
         if self.denies(parser.arg(bytes, 0), subcommand) {
             return None;
         }
-        let listener = self.listener(&self.worker);
+        let worker = Rc::clone(&self.worker);
+        let listener = self.listener(&worker);
         let command = command::lookup(parser.arg(bytes, 0));
         let sole = listener.router.sole();
         let sole = sole.filter(|target| !self.deletes_wait_for(*target));
@@ -188,11 +199,9 @@ impl Conversation {
                 Class::Single => {
                     let at = command::single_key(command, parser.args_announced()).ok()?;
                     let key = (at < parser.len()).then(|| parser.arg(bytes, at))?;
-                    let kind = command.kind;
-                    let plan = self
-                        .worker
-                        .plan(listener, self.client.origin, &Ask::new(key, kind));
-                    (place_of(&plan, coming)?, Some(key))
+                    let begun = (command, input, bytes);
+                    let place = self.place_of_beginning(&worker, listener, begun, key, coming);
+                    (place?, Some(key))
                 }
                 Class::SameShard | Class::Split(_) => (sole?, None),
                 _ => return None,
@@ -202,17 +211,47 @@ impl Conversation {
         let Target::Send(server) = plan else {
             return None;
         };
-        let worker = &self.worker;
         let pool = worker.pool_of_server(server);
         let touch = match key {
             Some(key) => {
-                let hash = self.note(worker, pool, Access::Write, key);
+                let hash = self.note(&worker, pool, Access::Write, key);
                 let touch = hash.map_or(Touch::None, Touch::Write);
                 worker.heat.told(pool, touch, std::iter::once(key))
             }
             None => worker.touch_all(server),
         };
         Some((server, self.record(command, plan), touch))
+    }
+
+    /// The one place that a request with this beginning goes to, whatever the
+    /// rest of it says.
+    fn place_of_beginning(
+        &mut self,
+        worker: &Worker,
+        listener: &Listener,
+        (command, input, bytes): (&Command, &Input, &[u8]),
+        key: &[u8],
+        coming: usize,
+    ) -> Option<Target> {
+        let asks = asks_of_beginning(command, (&input.resp, bytes), key)?;
+        self.begin_planning(worker);
+        let origin = self.client.origin;
+        let states = &worker.states;
+        let places = states.alike(asks.len(), |number| {
+            place_of(&worker.plan(listener, origin, &asks[number]), coming)
+        });
+        let place = places[0].filter(|_| places.iter().all(|place| *place == places[0]));
+        self.end_planning_upload(worker, place);
+        place
+    }
+
+    /// What has no one place is planned again when more of it has come, unless
+    /// it is refused: then it is limited no second time.
+    fn end_planning_upload(&mut self, worker: &Worker, place: Option<Target>) {
+        match place {
+            Some(Target::Send(_)) => {}
+            Some(Target::Answer(_)) | None => self.receipts = Some(worker.states.put_off()),
+        }
     }
 
     /// Whether a request of which not all keys are known might overtake a
@@ -247,15 +286,17 @@ impl Conversation {
             self.input = Some(input);
             return;
         };
-        let kind = request.verb.kind();
         let key = input.memcache.routing_key(bytes, &request, 0);
-        worker.states.take_up(None);
-        let plan = worker.plan(listener, self.client.origin, &Ask::new(key, kind));
+        let frame = Frame {
+            bytes,
+            request: &request,
+        };
+        self.begin_planning(&worker);
+        let plan = worker.plan(listener, self.client.origin, &frame.ask(key));
         // What goes to several places has to be seen whole first, as what is
         // answered in this process; it is counted then.
         let target = place_of(&plan, request.len());
-        let pool = target.map(|target| worker.pool_of_target(target));
-        let hash = pool.and_then(|pool| self.note(&worker, pool, Access::Write, key));
+        self.end_planning_upload(&worker, target);
         let rest = Rest::Bytes(request.len() - request.head);
         let body = bytes.get(request.head..).unwrap_or_default();
         let quiet = request.quiet && request.dialect == memcache::Dialect::Text;
@@ -272,8 +313,9 @@ impl Conversation {
                     let record = self.memcached_record(&request, target);
                     let seq = self.push_memcached(&request, record);
                     let entry = Entry::uploading(Rc::clone(&self.client), seq);
-                    let touch = hash.map_or(Touch::None, Touch::Write);
                     let pool = worker.pool_of_server(server);
+                    let hash = self.note(&worker, pool, Access::Write, key);
+                    let touch = hash.map_or(Touch::None, Touch::Write);
                     let touch = worker.heat.told(pool, touch, std::iter::once(key));
                     worker.forget_all_copies(&touch, server);
                     let entry = entry.touching(touch);
@@ -306,6 +348,7 @@ impl Conversation {
                 memcache::encode::line(out, line)
             });
         }
+        self.receipts = None;
         self.upload = Some(Box::new(Upload::swallow(rest)));
         self.pump(bytes);
     }
@@ -341,6 +384,7 @@ impl Conversation {
                 wire.error(text, out);
             });
         }
+        self.receipts = None;
         self.upload = Some(Box::new(Upload::swallow(rest)));
         self.pump(bytes);
     }
