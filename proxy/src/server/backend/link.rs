@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use emberline_protocol::{Scan, memcache, redis};
 use emberline_routing::ServerId;
 use tokio::time::{Sleep, timeout};
 
@@ -19,7 +18,8 @@ use super::queue::Times;
 use super::{Backend, OUT_HIGH, Phase, remember};
 use crate::metrics::Health as Shown;
 use crate::nanos::nanos;
-use crate::running::{Pool, Protocol};
+use crate::running::Pool;
+use crate::scanner::Scanner;
 use crate::server::client::Client;
 use crate::server::fault::Fault;
 use crate::server::health::Failure;
@@ -137,30 +137,6 @@ pub(super) enum Proof {
     Life,
 }
 
-#[derive(Debug)]
-pub(super) enum Scanner {
-    Redis(redis::reply::Scanner),
-    Memcached(memcache::Scanner),
-}
-
-impl Scanner {
-    pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<Scan, String> {
-        match self {
-            Scanner::Redis(scanner) => scanner.feed(bytes).map_err(|error| error.to_string()),
-            Scanner::Memcached(scanner) => scanner.feed(bytes).map_err(|error| error.to_string()),
-        }
-    }
-
-    /// Whether this, said before anything else, means that the server has as
-    /// many clients as it lets in. It hangs up then, and has read nothing.
-    pub(super) fn turns_away(&self, said: &[u8]) -> bool {
-        said.starts_with(match self {
-            Scanner::Redis(_) => b"-ERR max number of clients",
-            Scanner::Memcached(_) => b"ERROR Too many open connections",
-        })
-    }
-}
-
 /// The connection's socket and what its task alone needs.
 pub(super) struct Link<'a> {
     pub(super) worker: Rc<Worker>,
@@ -204,10 +180,7 @@ impl<'a> Link<'a> {
         Link {
             backend,
             socket,
-            scanner: match pool.protocol {
-                Protocol::Redis => Scanner::Redis(redis::reply::Scanner::default()),
-                Protocol::Memcached => Scanner::Memcached(memcache::Scanner::default()),
-            },
+            scanner: Scanner::new(pool.protocol),
             rest: Vec::new(),
             push: false,
             started: false,
