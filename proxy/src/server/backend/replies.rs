@@ -131,7 +131,7 @@ impl Link<'_> {
                 if self.proof != Proof::Life {
                     self.prove();
                 }
-                let long = self.times.response / 8;
+                let long = self.patience.times().response / 8;
                 if self.started && self.worker.now() - self.began > long {
                     self.forgive(client);
                 }
@@ -287,7 +287,7 @@ impl Link<'_> {
             self.backend.retire();
             self.worker.forget(self.backend);
             self.paused = Some(Rc::clone(client));
-            self.paused_at = self.worker.now();
+            self.patience.paused(self.worker.now());
         }
     }
 }
