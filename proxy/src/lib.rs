@@ -20,6 +20,7 @@ pub mod metrics;
 mod nanos;
 pub mod reload;
 pub mod running;
+mod scanner;
 pub mod server;
 mod shelf;
 pub mod tls;

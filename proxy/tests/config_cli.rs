@@ -354,3 +354,57 @@ fn explain_says_all_of_a_plan() {
         assert!(said.contains(&line), "{said}");
     }
 }
+
+/// What stands in the flags of a memcached line reaches the routes.
+#[test]
+fn explain_asks_of_a_memcached_request_what_the_proxy_asks() {
+    let replicas = "type = 'replicas'\nchildren = ['old', 'new']";
+    let refused = "cannot compare a value's unique number";
+    for (request, is_refused) in [
+        ("cas k 0 0 5 7", true),
+        ("ms k 5 C7", true),
+        ("md k C7", true),
+        ("gets k", false),
+        ("set k 0 0 5", false),
+        ("ms k 5", false),
+    ] {
+        let said = explained_under(replicas, "memcached", request);
+        assert_eq!(said.contains(refused), is_refused, "{said}");
+    }
+    let split = "type = 'size_split'\nsmall = 'old'\nlarge = 'new'\nthreshold = '4B'";
+    for (request, pool) in [("ms k 5", "new"), ("ms k 5 MA", "old")] {
+        let said = explained_under(split, "memcached", request);
+        let first = said.lines().find(|line| line.contains("pool "));
+        assert!(first.is_some_and(|line| line.contains(pool)), "{said}");
+    }
+}
+
+/// A pool counts and keeps keys as they reach it, and so do its rules.
+#[test]
+fn explain_shows_the_heat_of_the_key_that_reaches_the_pool() {
+    let rules = "\n[pools.old.hotkey]\nalways = ['user:2']\n\
+                 [[pools.old.hotkey.rules]]\nprefix = 'user:'\nthreshold = 7\n\
+                 [pools.old.l1]\nmode = 'ttl'\nttl = '2s'\n";
+    let check = |route: &str, request: &str, hot: &str| {
+        let said = explained_under(&format!("{route}{rules}"), "redis", request);
+        let line = said.lines().find(|line| line.contains("hot: "));
+        let line = line.unwrap_or_else(|| panic!("{said}"));
+        assert!(line.contains(hot), "{said}");
+    };
+    let (ruled, listed) = ("from 7 requests", "always, it is listed");
+    let strip = "type = 'key'\nchild = 'old'\nstrip_prefix = 'app:'";
+    check(strip, "GET app:user:1", ruled);
+    check(strip, "GET app:user:2", listed);
+    let add = "type = 'key'\nchild = 'old'\nadd_prefix = 'user:'";
+    check(add, "GET 1", ruled);
+    check(add, "GET user:2", ruled);
+    let prefix = "type = 'prefix'\nchildren = { 'app:' = 'old' }\ndefault = 'new'\nstrip = true";
+    check(prefix, "GET app:user:1", ruled);
+    check(prefix, "GET app:user:2", listed);
+    // Where the request is another one there, too.
+    let tiers = "type = 'l1_l2'\nl1 = 'old'\nl2 = 'new'\n\
+                 [pools.old.delete_log]\npath = 'deletes.log'";
+    let said = explained_under(tiers, "redis", "SET k 1");
+    let written = "written to the delete log if that server does not answer";
+    assert!(said.contains(written), "{said}");
+}

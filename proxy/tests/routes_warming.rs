@@ -5,11 +5,16 @@
 mod routes_support;
 mod support;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io::Write;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use routes_support::{Dialect, House, story, story_of};
-use support::{Client, command, setting};
+use support::{
+    Client, Emberline, Scripted, Server, command, drain_requests, eventually, setting, show,
+};
 
 #[test]
 fn warm_up_fills_the_cold_child_with_ttl_and_flags() {
@@ -408,4 +413,103 @@ fn a_field_that_is_not_there_does_not_make_its_key_absent() {
         client get none      -> -      // known from `hgetall` on
         client strlen none   -> 0",
     );
+}
+
+/// A server of one key that can be made to lose a copy's reply, and then to
+/// hang up on everybody.
+#[derive(Debug, Default)]
+struct Loser {
+    has: AtomicBool,
+    /// A copy has come, and is not yet stored.
+    adding: AtomicBool,
+    /// It was deleted while that was so.
+    deleted: AtomicBool,
+    gone: AtomicBool,
+    /// Deletes that came since it is back.
+    late: AtomicUsize,
+}
+
+impl Loser {
+    fn script(&self, mut stream: TcpStream) {
+        drain_requests(&mut stream, |stream, args| {
+            if self.gone.load(Ordering::SeqCst) {
+                return false;
+            }
+            let reply: &[u8] = match args[0].to_ascii_uppercase().as_slice() {
+                b"HELLO" => b"%1\r\n+proto\r\n:3\r\n",
+                b"PING" => b"+PONG\r\n",
+                b"GET" if self.has.load(Ordering::SeqCst) => b"$3\r\nold\r\n",
+                b"GET" => b"$-1\r\n",
+                b"DEL" => {
+                    self.deleted.store(true, Ordering::SeqCst);
+                    self.late.fetch_add(1, Ordering::SeqCst);
+                    match self.has.swap(false, Ordering::SeqCst) {
+                        true => b":1\r\n",
+                        false => b":0\r\n",
+                    }
+                }
+                b"RESTORE" => {
+                    self.adding.store(true, Ordering::SeqCst);
+                    eventually("nobody deletes the key", || {
+                        self.deleted.load(Ordering::SeqCst)
+                    });
+                    self.has.store(true, Ordering::SeqCst);
+                    self.gone.store(true, Ordering::SeqCst);
+                    return false;
+                }
+                _ => b"+OK\r\n",
+            };
+            stream.write_all(reply).is_ok()
+        });
+    }
+}
+
+#[test]
+fn a_copy_that_came_behind_its_delete_is_never_read() {
+    let Some(warm) = Server::redis() else { return };
+    let state = Arc::new(Loser::default());
+    let told = Arc::clone(&state);
+    let cold = Scripted::start(move |stream, _| told.script(stream));
+    let proxy = Emberline::config_with(
+        &format!(
+            "[listeners.main]\nprotocol = 'redis'\nbind = 'REDIS_BIND'\n\
+             route = {{ type = 'warm_up', cold = 'a', warm = 'b' }}\n\
+             [pools.a]\nprotocol = 'redis'\nservers = ['{}']\nrequest_timeout = '20s'\n\
+             [pools.b]\nprotocol = 'redis'\nservers = ['{}']\nrequest_timeout = '20s'\n",
+            cold.address(),
+            warm.address()
+        ),
+        &["--workers", "1"],
+    );
+    // Who speaks another version has another connection: its delete overtakes
+    // the copy.
+    let (mut reader, mut deleter) = (proxy.client(), proxy.client());
+    assert!(deleter.call(&["HELLO", "3"]).starts_with(b"%"));
+    warm.client().call(&["SET", "k", "old"]);
+    assert_eq!(show(&reader.call(&["GET", "k"])), "$3\\r\\nold\\r\\n");
+    eventually("no copy is made", || state.adding.load(Ordering::SeqCst));
+    assert_eq!(show(&deleter.call(&["DEL", "k"])), ":1\\r\\n");
+    // The copy is stored, but nobody is told, nor can anybody tell the server
+    // anything: it hangs up, until all have tried.
+    eventually("the server does not hang up", || {
+        state.gone.load(Ordering::SeqCst)
+    });
+    for _ in 0..20 {
+        let said = show(&reader.call(&["GET", "k"]));
+        assert!(!said.contains("old"), "{said}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    state.late.store(0, Ordering::SeqCst);
+    state.gone.store(false, Ordering::SeqCst);
+    eventually("the delete does not come", || {
+        let said = show(&reader.call(&["GET", "k"]));
+        assert!(!said.contains("old"), "{said}");
+        state.late.load(Ordering::SeqCst) > 0
+    });
+    // It is not a verdict for ever.
+    state.has.store(true, Ordering::SeqCst);
+    eventually("the key is not read again", || {
+        show(&reader.call(&["GET", "k"])) == "$3\\r\\nold\\r\\n"
+    });
+    assert_eq!(state.late.load(Ordering::SeqCst), 1);
 }

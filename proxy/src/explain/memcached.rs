@@ -1,10 +1,10 @@
 //! memcached requests, explained.
 
 use emberline_protocol::memcache::{Limits, Parser, Verb};
-use emberline_routing::Ask;
 use emberline_routing::explain::Tree;
 
 use super::Scene;
+use crate::server::ask::memcached::ask_of;
 
 pub fn is_verb(word: &str) -> bool {
     Verb::ALL.iter().any(|verb| verb.name() == word)
@@ -56,17 +56,10 @@ pub fn explain(scene: &Scene<'_>, request: &str) -> Result<Vec<Tree>, String> {
         ));
     }
     let whole = matches!(verb, Verb::Get | Verb::Gets | Verb::MetaGet);
+    let head = line.as_bytes().get(..request.head).unwrap_or_default();
     for i in 0..parser.key_count() {
         let key = parser.routing_key(line.as_bytes(), &request, i);
-        let replaces = matches!(
-            verb,
-            Verb::Set | Verb::Add | Verb::Replace | Verb::Cas | Verb::MetaSet
-        );
-        let ask = Ask {
-            size: request.body.filter(|_| replaces),
-            conditional: matches!(verb, Verb::Add | Verb::Replace | Verb::Cas),
-            ..Ask::new(key, verb.kind())
-        };
+        let ask = ask_of(&request, head, key);
         nodes.push(scene.way(&ask, whole));
     }
     Ok(nodes)

@@ -13,7 +13,9 @@ use std::time::SystemTime;
 
 use emberline_protocol::Kind;
 use emberline_routing::explain::{self as words, Names, Tree};
-use emberline_routing::{Ask, Conditions, Explanation, PoolId, ServerId, States, Target, Upstream};
+use emberline_routing::{
+    Ask, Change, Conditions, Explanation, PoolId, ServerId, States, Target, Upstream,
+};
 
 use crate::running::{Listener, Protocol, Running};
 use crate::server;
@@ -158,6 +160,7 @@ impl Scene<'_> {
         let way = Way {
             scene: self,
             explanation: &explanation,
+            changes: explanation.plan.places(),
             asked: Asked { key, kind, whole },
         };
         nodes.push(words::plan(&explanation.plan, &way));
@@ -233,7 +236,26 @@ impl Names for Scene<'_> {
 struct Way<'w> {
     scene: &'w Scene<'w>,
     explanation: &'w Explanation,
+    /// What the request is at each of them, where a route changes it.
+    changes: Vec<(Target, Change)>,
+    /// As its client sent it.
     asked: Asked<'w>,
+}
+
+impl Way<'_> {
+    /// The request as the place with this number sees it.
+    fn asked_at(&self, number: usize) -> Asked<'_> {
+        let Asked { key, kind, whole } = self.asked;
+        let change = self.changes.get(number).map(|(_, change)| change);
+        let deletes = change.is_some_and(|change| change.delete);
+        Asked {
+            key: change
+                .and_then(|change| change.key.as_deref())
+                .unwrap_or(key),
+            kind: if deletes { Kind::Delete } else { kind },
+            whole,
+        }
+    }
 }
 
 impl Names for Way<'_> {
@@ -254,7 +276,7 @@ impl Names for Way<'_> {
         let Some((pool, placement)) = self.explanation.placements.get(number) else {
             return Tree::new("nowhere");
         };
-        let (scene, asked) = (self.scene, &self.asked);
+        let (scene, asked) = (self.scene, self.asked_at(number));
         let pool = scene.running.pools.get(usize::from(pool.0));
         let name = pool.map_or("?", |pool| pool.name.as_str());
         let heat =
@@ -318,6 +340,7 @@ fn unix_ms() -> u64 {
 }
 
 /// A request that is explained.
+#[derive(Clone, Copy)]
 struct Asked<'a> {
     key: &'a [u8],
     kind: Kind,

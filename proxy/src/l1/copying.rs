@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use emberline_hotkey::{HotKey, KeyHash, Token};
-use emberline_protocol::redis::{self, encode, reply};
+use emberline_protocol::redis::{encode, reply};
 use emberline_protocol::{Scan, memcache};
 use emberline_routing::ServerId;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -31,6 +31,7 @@ use super::desk::{Desk, nanos};
 use super::peer::{Peer, Turn};
 use crate::metrics::Event;
 use crate::running::{Pool, Protocol};
+use crate::scanner::Scanner;
 
 /// Larger values are not copied.
 const VALUE_MAX: usize = 16 * 1024 * 1024;
@@ -369,10 +370,7 @@ impl Call<'_> {
     /// Send what is queued and wait for one whole reply.
     async fn answer(&mut self) -> Result<Vec<u8>, String> {
         let late = Instant::now() + self.pool.timeout_request;
-        let mut scanner = match self.pool.protocol {
-            Protocol::Redis => Scanner::Redis(redis::Scanner::default()),
-            Protocol::Memcached => Scanner::Memcached(memcache::Scanner::default()),
-        };
+        let mut scanner = Scanner::new(self.pool.protocol);
         let mut reply = Vec::new();
         loop {
             match scanner.feed(&self.peer.input)? {
@@ -397,20 +395,6 @@ impl Call<'_> {
                 }
                 Err(error) => return Err(error.to_string()),
             }
-        }
-    }
-}
-
-enum Scanner {
-    Redis(redis::Scanner),
-    Memcached(memcache::Scanner),
-}
-
-impl Scanner {
-    fn feed(&mut self, bytes: &[u8]) -> Result<Scan, String> {
-        match self {
-            Scanner::Redis(scanner) => scanner.feed(bytes).map_err(|error| error.to_string()),
-            Scanner::Memcached(scanner) => scanner.feed(bytes).map_err(|error| error.to_string()),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What routes have to know of a Redis command, for who carries it out and for
-//! who explains it.
+//! who explains it; `memcached` has the same of a memcached request.
+
+pub mod memcached;
 
 use emberline_protocol::redis::request::Parser;
 use emberline_protocol::redis::{Args, Command, reads_whole, takes_away};

@@ -11,7 +11,7 @@
 //!                                           yes -> missing    no -> asked again
 //!   Leg          a request to one of the places of its plan: the course decides
 //!   Refill       a step of a copy
-//!   Replay       a delete that has waited in a log
+//!   Replay       a delete that has waited in a log, or is owed
 //!   Increments   several clients' INCRBYs in one:
 //!                  a sum -> each its own part     an error -> each alone, in order
 //! ```
@@ -20,8 +20,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use emberline_hotkey::{Held, HotKey, Value};
-use emberline_protocol::memcache;
 use emberline_protocol::redis::Version;
+use emberline_protocol::{Outcome, memcache};
 use emberline_routing::{Leg, ServerId};
 
 use super::backend::Entry;
@@ -82,7 +82,7 @@ pub enum Errand {
         /// Its client waits for it, or may.
         heard: bool,
     },
-    /// A delete that has waited in a log.
+    /// A delete that has waited.
     Replay(Replay),
     /// A step of a copy that is made behind the readers' backs.
     Refill(Rc<Refilling>, refill::Step),
@@ -107,7 +107,7 @@ impl Errand {
         match self {
             Errand::Leg { dispatch, leg, .. } => dispatch.hear(worker, *leg, beginning),
             Errand::Refill(refilling, step) if refilling.is_too_long(beginning.len()) => {
-                refilling.failed(worker, step);
+                refilling.failed(worker, step, Outcome::Error);
                 Heard::Unwanted
             }
             Errand::Refill(..) => Heard::Kept,
@@ -214,8 +214,8 @@ impl Errand {
             }
             Errand::Increments(batch) => batch.failed(worker, fault, text),
             Errand::Leg { dispatch, leg, .. } => dispatch.failed(worker, leg, fault),
-            Errand::Replay(replay) => replay.failed(),
-            Errand::Refill(refilling, step) => refilling.failed(worker, &step),
+            Errand::Replay(replay) => replay.failed(worker),
+            Errand::Refill(refilling, step) => refilling.failed(worker, &step, fault.outcome()),
         }
     }
 }

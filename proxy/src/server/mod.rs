@@ -45,7 +45,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
-use self::dispatch::Graves;
+use self::dispatch::{Graves, Owed};
 use self::doors::Doors;
 use self::worker::{Message, Worker};
 use crate::admin::{self, AdminHandle};
@@ -69,6 +69,8 @@ pub struct Hub {
     graves: Graves,
     /// What is known not to be there.
     absences: Graves,
+    /// What has to be deleted before anything else is done to it.
+    owed: Owed,
     /// Where clients come in.
     doors: Doors,
     workers: Vec<Seat>,
@@ -84,6 +86,11 @@ struct Seat {
 }
 
 impl Hub {
+    /// What the process runs on from here on, if not yet in every thread.
+    fn newest(&self) -> Arc<Running> {
+        Arc::clone(&self.state.current().load().running)
+    }
+
     /// Give a new client to the worker with the fewest.
     fn admit(&self, listener: usize, message: Message) {
         let generation = self.state.current().load();
@@ -292,6 +299,7 @@ pub fn start_from(running: Arc<Running>, origin: Option<Origin>) -> io::Result<H
         l1,
         graves: Graves::default(),
         absences: Graves::default(),
+        owed: Owed::default(),
         doors,
         workers: senders.into_iter().map(seat).collect(),
     });

@@ -1,10 +1,11 @@
-//! Deletes that have waited in a log, sent to their server when it is up
-//! again; and the requests that must not overtake them.
+//! Deletes that wait, in a log or in memory, sent to their server when it is
+//! up again; and the requests that must not overtake them.
 //!
 //! Worker 0 goes through the logs a few times a second, and sends what waits
-//! for servers that are not ejected, in order, over one connection. Any worker
-//! that has a request for a pending key sends that key's delete at once, and
-//! lets the request wait:
+//! for servers that are not ejected, in order, over one connection. What is
+//! owed to undo a copy (`dispatch/owed`) is sent at once, and then by whichever
+//! worker looks first, as often. Any worker that has a request for a pending
+//! key sends that key's delete at once, and lets the request wait:
 //!
 //! ```text
 //!   request --> claim the delete; who has it already?
@@ -31,7 +32,8 @@ use emberline_protocol::redis::Version;
 use emberline_protocol::{Kind, Outcome};
 use emberline_routing::{Ask, Change, Plan, ServerId, Target};
 
-use super::backend::Entry;
+use super::Hub;
+use super::backend::{Backend, Entry};
 use super::client::{forget, forgotten};
 use super::errand::Errand;
 use super::heat::Touch;
@@ -58,12 +60,20 @@ const AGAIN: Duration = Duration::from_millis(10);
 /// A delete that is on its way to its server. Nobody else may send it.
 #[derive(Debug)]
 pub struct Replay {
-    log: ServerLog,
+    place: Place,
     server: ServerId,
-    seq: u64,
     key: Arc<[u8]>,
     /// A client waits for it.
     wanted: bool,
+}
+
+/// Where a delete waits.
+#[derive(Debug)]
+enum Place {
+    /// In this log, under this number.
+    Log(ServerLog, u64),
+    /// Among what is owed.
+    Memory,
 }
 
 impl Replay {
@@ -71,24 +81,36 @@ impl Replay {
     pub fn answered(self, worker: &Worker, reply: &[u8]) {
         let protocol = worker.pool_of(self.server).protocol;
         match forgotten(protocol, &self.key, reply) {
-            Some(Outcome::Done | Outcome::NotDone | Outcome::Miss) => {
-                self.log.gone(self.seq, self.key);
+            Some(Outcome::Done | Outcome::NotDone | Outcome::Miss) => match self.place {
+                Place::Log(log, seq) => log.gone(seq, self.key),
+                Place::Memory => worker.hub.owed.settle(self.server, &self.key),
+            },
+            _ => {
+                if let Place::Memory = self.place {
+                    worker.hub.owed.refuse(self.server, &self.key);
+                }
+                self.failed(worker);
             }
-            _ => self.failed(),
         }
     }
 
     /// It has not: the delete waits on. Who waits for it is woken when it is
     /// time to try again.
-    pub fn failed(self) {
-        match self.wanted {
-            true => {
-                tokio::task::spawn_local(async move {
-                    tokio::time::sleep(AGAIN).await;
-                    self.log.release(&self.key);
-                });
-            }
-            false => self.log.release(&self.key),
+    pub fn failed(self, worker: &Worker) {
+        let hub = Arc::clone(&worker.hub);
+        if !self.wanted {
+            return self.release(&hub);
+        }
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(AGAIN).await;
+            self.release(&hub);
+        });
+    }
+
+    fn release(self, hub: &Hub) {
+        match self.place {
+            Place::Log(log, _) => log.release(&self.key),
+            Place::Memory => hub.owed.release(self.server, &self.key),
         }
     }
 }
@@ -102,10 +124,48 @@ impl Worker {
         let Some(Target::Send(server)) = plan.target() else {
             return plan;
         };
-        let log = self.delete_log(server);
-        match log.is_some_and(|log| ask.kind == Kind::Delete || log.has(ask.key)) {
+        let logged = ask.kind == Kind::Delete && self.delete_log(server).is_some();
+        match logged || self.awaits_delete(server, ask.key) {
             true => Plan::Edit(Box::default(), Box::new(plan)),
             false => plan,
+        }
+    }
+
+    /// Whether a delete of this key waits for a server: nothing about the key is
+    /// to be sent there before it.
+    pub fn awaits_delete(&self, server: ServerId, key: &[u8]) -> bool {
+        let logged = self.delete_log(server).is_some_and(|log| log.has(key));
+        logged || self.hub.owed.has(server, key)
+    }
+
+    /// Whether nothing about this key may be sent to a server: a delete waits in
+    /// a log, or the server has refused one that is owed.
+    pub fn withholds(&self, server: ServerId, key: &[u8]) -> bool {
+        let logged = self.delete_log(server).is_some_and(|log| log.has(key));
+        logged || self.hub.owed.is_refused(server, key)
+    }
+
+    /// A request about these keys is about to be sent over this connection:
+    /// deletes of them that are owed go first. Mostly its client has waited for
+    /// those, but another thread may owe one since.
+    pub fn pay_first<'k>(
+        self: &Rc<Worker>,
+        backend: &Backend,
+        keys: impl Iterator<Item = &'k [u8]>,
+    ) {
+        let (owed, server) = (&self.hub.owed, backend.server);
+        if owed.is_empty() {
+            return;
+        }
+        for key in keys.filter(|key| owed.has(server, key)) {
+            let key: Arc<[u8]> = key.into();
+            let errand = owed.claim(server, &key).then(|| Replay {
+                place: Place::Memory,
+                server,
+                key: Arc::clone(&key),
+                wanted: false,
+            });
+            self.push_delete(backend, &key, errand);
         }
     }
 
@@ -119,26 +179,77 @@ impl Worker {
                 continue;
             };
             let key = changed.as_deref().unwrap_or(key);
-            let Some(log) = self.delete_log(server) else {
-                continue;
-            };
-            if self.health.is_ejected(server) || !log.has(key) {
+            if self.health.is_ejected(server) || !self.awaits_delete(server, key) {
                 continue;
             }
             let key: Arc<[u8]> = key.into();
-            let claim = log.claim(&key, waker);
-            waits |= claim != Claim::Nothing;
-            if let Claim::Yours(seq) = claim {
+            let logged = match self.delete_log(server) {
+                Some(log) => log.claim(&key, waker),
+                None => Claim::Nothing,
+            };
+            if let (Some(log), Claim::Yours(seq)) = (self.delete_log(server), &logged) {
                 self.replay(Replay {
-                    log: log.clone(),
+                    place: Place::Log(log.clone(), *seq),
                     server,
-                    seq,
+                    key: Arc::clone(&key),
+                    wanted: true,
+                });
+            }
+            let owed = self.hub.owed.claim_and_wait(server, &key, waker);
+            if let Claim::Yours(_) = owed {
+                self.replay(Replay {
+                    place: Place::Memory,
+                    server,
                     key,
                     wanted: true,
                 });
             }
+            waits |= logged != Claim::Nothing || owed != Claim::Nothing;
         }
         waits
+    }
+
+    /// A copy that was made in the room that was reserved for it may have come
+    /// behind a delete of its key: delete it again, now or as soon as its
+    /// server can be told. Until then nothing else about the key is sent there.
+    pub fn owe_delete(self: &Rc<Worker>, server: ServerId, key: &[u8]) {
+        self.hub.owed.owe(server, key);
+        if !self.replay_owed(server, key.into()) {
+            self.doubt(server, key);
+        }
+    }
+
+    /// Send the delete of this key, if one is owed that nobody is sending.
+    fn replay_owed(self: &Rc<Worker>, server: ServerId, key: Arc<[u8]>) -> bool {
+        self.hub.owed.claim(server, &key)
+            && self.replay(Replay {
+                place: Place::Memory,
+                server,
+                key,
+                wanted: false,
+            })
+    }
+
+    /// A few times a second: send what is owed to servers that are up.
+    pub fn replay_debts(self: &Rc<Worker>) {
+        let owed = &self.hub.owed;
+        if owed.is_empty() {
+            return;
+        }
+        // Another thread may know more servers by now than this worker does.
+        let newest = self.hub.newest();
+        owed.forgive(|server| newest.servers.gone_for(server.0 as usize).is_some());
+        let is_up = |server: ServerId| {
+            !self.running.servers.is_gone(server.0 as usize) && !self.health.is_ejected(server)
+        };
+        for (server, key) in owed.claim_some(BATCH, is_up) {
+            self.replay(Replay {
+                place: Place::Memory,
+                server,
+                key,
+                wanted: false,
+            });
+        }
     }
 
     /// Send it; whether there is room for another.
@@ -147,23 +258,34 @@ impl Worker {
         let backend = match self.backend(server, Version::Resp2, 0) {
             Ok(backend) if !backend.is_full() => backend,
             _ => {
-                replay.failed();
+                replay.failed(self);
                 return false;
             }
         };
+        self.push_delete(&backend, &key, Some(replay));
+        true
+    }
+
+    /// Without a replay, somebody else's is on its way by another connection,
+    /// and this one makes sure of the order on its own.
+    fn push_delete(self: &Rc<Worker>, backend: &Backend, key: &[u8], replay: Option<Replay>) {
+        let server = backend.server;
         let pool = self.pool_of_server(server);
-        let touch = match self.heat.hash(pool, &key) {
+        let touch = match self.heat.hash(pool, key) {
             Some(hash) => {
                 let touch = Touch::Write(hash);
                 self.forget_all_copies(&touch, server);
-                self.heat.told(pool, touch, std::iter::once(&*key))
+                self.heat.told(pool, touch, std::iter::once(key))
             }
             None => Touch::None,
         };
+        let entry = match replay {
+            Some(replay) => Entry::errand(Errand::Replay(replay), self.now()),
+            None => Entry::unheard(self.now()),
+        };
         let protocol = self.pool(pool).protocol;
-        let entry = Entry::errand(Errand::Replay(replay), self.now()).touching(touch);
-        backend.push(self, entry, |out| forget(protocol, &key, out));
-        true
+        let entry = entry.touching(touch);
+        backend.push(self, entry, |out| forget(protocol, key, out));
     }
 }
 
@@ -174,7 +296,7 @@ pub async fn run(mut worker: Rc<Worker>) {
         if let Some(newest) = worker.successor() {
             worker = newest;
         }
-        if !worker.has_delete_logs() {
+        if !worker.is_durable() {
             return worker.end_replay();
         }
         worker.tick();
@@ -218,15 +340,14 @@ fn replay_some(
     let mut room = true;
     for (seq, key) in claimed {
         let replay = Replay {
-            log: log.clone(),
+            place: Place::Log(log.clone(), seq),
             server,
-            seq,
             key,
             wanted: false,
         };
         match room {
             true => room = worker.replay(replay),
-            false => replay.failed(),
+            false => replay.failed(worker),
         }
     }
     true

@@ -424,6 +424,7 @@ impl Worker {
         self.tick();
         self.heat.tick(self.now(), &self.meter);
         self.sweep_flights();
+        self.replay_debts();
     }
 
     /// Have deletes that wait be sent, if this is the worker that does so.
@@ -445,8 +446,15 @@ impl Worker {
     }
 
     /// Whether some pool has a delete log.
-    pub fn has_delete_logs(&self) -> bool {
+    pub fn is_durable(&self) -> bool {
         self.durable
+    }
+
+    /// Whether deletes may wait: some pool has a log of them, or one has been
+    /// owed since the process began.
+    #[inline]
+    pub fn may_await_deletes(&self) -> bool {
+        self.durable || self.hub.owed.is_used()
     }
 
     /// Whether the process is on its way out.
@@ -526,7 +534,7 @@ impl Worker {
     #[inline]
     pub fn plan(&self, listener: &Listener, client: u64, ask: &Ask<'_>) -> Plan {
         let plan = listener.router.plan(ask, &self.conditions(client));
-        match self.durable {
+        match self.may_await_deletes() {
             false => plan,
             true => self.mind_deletes(plan, ask),
         }

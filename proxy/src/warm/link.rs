@@ -10,11 +10,12 @@ use std::ops::Range;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use emberline_protocol::redis::{self, encode, reply};
-use emberline_protocol::{Scan, memcache};
+use emberline_protocol::Scan;
+use emberline_protocol::redis::{encode, reply};
 use tokio::time::timeout;
 
 use crate::running::{Address, Pool, Protocol};
+use crate::scanner::Scanner;
 use crate::server::socket::Socket;
 
 /// Bytes taken from the socket at a time.
@@ -157,7 +158,8 @@ impl Link {
         let mut scanner = Scanner::new(self.protocol);
         let (mut start, mut end) = (0, 0);
         while replies.at.len() < count {
-            match scanner.feed(self.input.get(end..).unwrap_or_default())? {
+            let fresh = self.input.get(end..).unwrap_or_default();
+            match scanner.feed(fresh).map_err(Fault::Lost)? {
                 Scan::Done(len) => {
                     end += len;
                     replies.at.push(start..end);
@@ -209,27 +211,5 @@ impl Link {
         self.input
             .extend_from_slice(self.scratch.get(..count).unwrap_or_default());
         Poll::Ready(Ok(()))
-    }
-}
-
-enum Scanner {
-    Redis(redis::Scanner),
-    Memcached(memcache::Scanner),
-}
-
-impl Scanner {
-    fn new(protocol: Protocol) -> Scanner {
-        match protocol {
-            Protocol::Redis => Scanner::Redis(redis::Scanner::default()),
-            Protocol::Memcached => Scanner::Memcached(memcache::Scanner::default()),
-        }
-    }
-
-    fn feed(&mut self, bytes: &[u8]) -> Result<Scan, Fault> {
-        let lost = |error: &dyn std::fmt::Display| Fault::Lost(error.to_string());
-        match self {
-            Scanner::Redis(scanner) => scanner.feed(bytes).map_err(|error| lost(&error)),
-            Scanner::Memcached(scanner) => scanner.feed(bytes).map_err(|error| lost(&error)),
-        }
     }
 }

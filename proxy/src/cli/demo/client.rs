@@ -8,6 +8,7 @@ use emberline_protocol::redis::encode;
 use emberline_protocol::{Scan, memcache, redis};
 
 use crate::running::Protocol;
+use crate::scanner::Scanner;
 
 /// Values are forgotten after this many seconds, so that there are misses to see.
 const TTL: &str = "5";
@@ -99,14 +100,7 @@ impl Client {
         if self.reply.is_empty() {
             return Ok(false);
         }
-        let scan = match self.protocol {
-            Protocol::Redis => redis::Scanner::default()
-                .feed(&self.reply)
-                .map_err(io::Error::other)?,
-            Protocol::Memcached => memcache::Scanner::default()
-                .feed(&self.reply)
-                .map_err(io::Error::other)?,
-        };
-        Ok(matches!(scan, Scan::Done(_)))
+        let scan = Scanner::new(self.protocol).feed(&self.reply);
+        Ok(matches!(scan.map_err(io::Error::other)?, Scan::Done(_)))
     }
 }

@@ -5,21 +5,19 @@
 //! waits for what, in `patience`.
 
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use emberline_protocol::{Scan, memcache, redis};
 use emberline_routing::ServerId;
-use tokio::time::{Sleep, timeout};
+use tokio::time::timeout;
 
-use super::queue::{Out, Times};
+use super::patience::Patience;
+use super::queue::Out;
 use super::{Backend, OUT_HIGH, Phase, remember};
 use crate::metrics::Health as Shown;
-use crate::nanos::nanos;
-use crate::running::{Pool, Protocol};
+use crate::scanner::Scanner;
 use crate::server::client::Client;
 use crate::server::fault::Fault;
 use crate::server::health::Failure;
@@ -95,13 +93,6 @@ fn failure_of(error: &io::Error) -> Option<Failure> {
     }
 }
 
-fn times(pool: &Pool) -> Times {
-    Times {
-        queue: nanos(pool.health.timeout_queue),
-        response: nanos(pool.timeout_request),
-    }
-}
-
 pub(super) enum End {
     /// It was retired and has nothing left to do.
     Finished,
@@ -138,30 +129,6 @@ pub(super) enum Proof {
     Life,
 }
 
-#[derive(Debug)]
-pub(super) enum Scanner {
-    Redis(redis::reply::Scanner),
-    Memcached(memcache::Scanner),
-}
-
-impl Scanner {
-    pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<Scan, String> {
-        match self {
-            Scanner::Redis(scanner) => scanner.feed(bytes).map_err(|error| error.to_string()),
-            Scanner::Memcached(scanner) => scanner.feed(bytes).map_err(|error| error.to_string()),
-        }
-    }
-
-    /// Whether this, said before anything else, means that the server has as
-    /// many clients as it lets in. It hangs up then, and has read nothing.
-    pub(super) fn turns_away(&self, said: &[u8]) -> bool {
-        said.starts_with(match self {
-            Scanner::Redis(_) => b"-ERR max number of clients",
-            Scanner::Memcached(_) => b"ERROR Too many open connections",
-        })
-    }
-}
-
 /// The connection's socket and what its task alone needs.
 pub(super) struct Link<'a> {
     pub(super) worker: Rc<Worker>,
@@ -182,21 +149,13 @@ pub(super) struct Link<'a> {
     pub(super) proof: Proof,
     /// The client that must read before this connection does.
     pub(super) paused: Option<Rc<Client>>,
-    /// Since when.
-    pub(super) paused_at: u64,
-    pub(super) times: Times,
+    pub(super) patience: Patience,
     /// The server has been blamed for what happened here, or is not to be.
     pub(super) blamed: bool,
     /// It does not speak this version, which says nothing about its health.
     pub(super) unspoken: bool,
-    /// Since when the server takes nothing of what is to be written.
-    pub(super) blocked: Option<u64>,
     /// Bytes last reported to the worker's account.
     pub(super) accounted: usize,
-    /// The timer has ended once with an entry late: the next end counts.
-    pub(super) overdue: bool,
-    /// When it fires, in the worker's nanoseconds, and the timer.
-    pub(super) timer: Option<(u64, Pin<Box<Sleep>>)>,
 }
 
 impl<'a> Link<'a> {
@@ -205,26 +164,19 @@ impl<'a> Link<'a> {
         Link {
             backend,
             socket,
-            scanner: match pool.protocol {
-                Protocol::Redis => Scanner::Redis(redis::reply::Scanner::default()),
-                Protocol::Memcached => Scanner::Memcached(memcache::Scanner::default()),
-            },
+            scanner: Scanner::new(pool.protocol),
             rest: Vec::new(),
             push: false,
             started: false,
             began: 0,
             streamed: 0,
-            blocked: None,
             accounted: 0,
             opened: worker.now(),
             proof: Proof::Nothing,
             paused: None,
-            paused_at: 0,
-            times: times(pool),
+            patience: Patience::new(pool),
             blamed: false,
             unspoken: false,
-            overdue: false,
-            timer: None,
             worker,
         }
     }
@@ -233,7 +185,7 @@ impl<'a> Link<'a> {
     /// terms under which the connection was made are, too, or it is retired.
     fn follow(&mut self) {
         if let Some(worker) = self.worker.successor() {
-            self.times = times(worker.pool_of(self.backend.server));
+            self.patience.follow(worker.pool_of(self.backend.server));
             self.worker = worker;
         }
     }
@@ -287,13 +239,13 @@ impl<'a> Link<'a> {
             done?;
         }
         if out.written() != before {
-            self.blocked = None;
+            self.patience.took();
         }
         // A server whose replies we do not read may well take nothing either.
-        self.blocked = match out.sent < out.bytes.len() && self.paused.is_none() {
-            true => self.blocked.or(Some(self.worker.now())),
-            false => None,
-        };
+        match out.sent < out.bytes.len() && self.paused.is_none() {
+            true => self.patience.blocked(self.worker.now()),
+            false => self.patience.took(),
+        }
         if out.sent == out.bytes.len() {
             out.forget();
             if out.bytes.capacity() > OUT_HIGH {

@@ -10,6 +10,7 @@ use super::entry::{Entry, Owner};
 use super::link::{End, LIFE_MIN, Link, Proof};
 use crate::metrics::{Health as Shown, Verdict};
 use crate::nanos::nanos;
+use crate::scanner::Scanner;
 use crate::server::client::Client;
 use crate::server::dispatch::Heard;
 use crate::server::errand::Errand;
@@ -130,7 +131,7 @@ impl Link<'_> {
                 if self.proof != Proof::Life {
                     self.prove();
                 }
-                let long = self.times.response / 8;
+                let long = self.patience.times().response / 8;
                 if self.started && self.worker.now() - self.began > long {
                     self.forgive(client);
                 }
@@ -151,13 +152,22 @@ impl Link<'_> {
     #[cold]
     fn listen(&mut self, bytes: &[u8]) -> Result<(), End> {
         self.proof = Proof::Voice;
-        match self.scanner.turns_away(bytes) {
+        match self.turns_away(bytes) {
             true => {
                 let said = String::from_utf8_lossy(bytes);
                 Err(End::Full(format!("it said {}", said.trim_end()).into()))
             }
             false => Ok(()),
         }
+    }
+
+    /// Whether this, said before anything else, means that the server has as
+    /// many clients as it lets in. It hangs up then, and has read nothing.
+    fn turns_away(&self, said: &[u8]) -> bool {
+        said.starts_with(match self.scanner {
+            Scanner::Redis(_) => b"-ERR max number of clients",
+            Scanner::Memcached(_) => b"ERROR Too many open connections",
+        })
     }
 
     /// A request has been answered. That does not prove much: a server may
@@ -277,7 +287,7 @@ impl Link<'_> {
             self.backend.retire();
             self.worker.forget(self.backend);
             self.paused = Some(Rc::clone(client));
-            self.paused_at = self.worker.now();
+            self.patience.paused(self.worker.now());
         }
     }
 }

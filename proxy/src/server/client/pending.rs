@@ -24,7 +24,7 @@ impl Conversation {
         plan: &Plan,
         key: &[u8],
     ) -> Option<Next> {
-        if !worker.has_delete_logs() || plan.target().is_some() {
+        if !worker.may_await_deletes() || plan.target().is_some() {
             return None;
         }
         // Nobody writes there but this task, when it is polled.

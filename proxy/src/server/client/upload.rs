@@ -260,7 +260,7 @@ impl Conversation {
         match target {
             Target::Send(server) => {
                 let log = self.worker.delete_log(server);
-                log.is_some_and(|log| !log.is_idle())
+                log.is_some_and(|log| !log.is_idle()) || !self.worker.hub.owed.is_empty()
             }
             Target::Answer(_) => false,
         }

@@ -55,7 +55,7 @@ impl Dispatch {
         let now = worker.unix_millis();
         let mut lines = Vec::new();
         for key in change.keys(self.request.key()) {
-            self.doubt(worker, server, key);
+            worker.doubt(server, key);
             lines.push(log.append(key, now));
         }
         let patience = worker.pool_of(server).timeout_request;
@@ -111,19 +111,7 @@ impl Dispatch {
     pub(super) fn unsent(&self, worker: &Rc<Worker>, server: ServerId, change: &Change) {
         if self.request.kind() != Kind::Read {
             let key = change.key.as_deref().unwrap_or(self.request.key());
-            self.doubt(worker, server, key);
-        }
-    }
-
-    /// What memory has of the key is not served any more, although nothing was
-    /// sent; other proxies hear of it too.
-    fn doubt(&self, worker: &Rc<Worker>, server: ServerId, key: &[u8]) {
-        let pool = worker.pool_of_server(server);
-        if let Some(hash) = worker.heat.hash(pool, key) {
-            let touch = Touch::Write(hash);
-            worker.forget_all_copies(&touch, server);
-            let touch = worker.heat.told(pool, touch, std::iter::once(key));
-            worker.heat.doubted(&touch, worker.now(), &worker.meter);
+            worker.doubt(server, key);
         }
     }
 
@@ -131,6 +119,20 @@ impl Dispatch {
     pub(super) fn unwritten(&self) -> Option<(String, Verdict)> {
         let mut replies = self.replies.borrow_mut();
         replies.iter_mut().find_map(|reply| reply.fault.take())
+    }
+}
+
+impl Worker {
+    /// What memory has of the key is not served any more, although nothing was
+    /// sent; other proxies hear of it too.
+    pub fn doubt(self: &Rc<Worker>, server: ServerId, key: &[u8]) {
+        let pool = self.pool_of_server(server);
+        if let Some(hash) = self.heat.hash(pool, key) {
+            let touch = Touch::Write(hash);
+            self.forget_all_copies(&touch, server);
+            let touch = self.heat.told(pool, touch, std::iter::once(key));
+            self.heat.doubted(&touch, self.now(), &self.meter);
+        }
     }
 }
 

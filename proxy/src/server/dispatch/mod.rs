@@ -14,6 +14,7 @@
 //! whose plan is one place as it came never gets here.
 
 mod durable;
+mod owed;
 mod pieces;
 pub mod refill;
 mod request;
@@ -43,6 +44,7 @@ use super::worker::Worker;
 use crate::metrics::Verdict;
 use pieces::{Assembly, Part, Said};
 
+pub use owed::Owed;
 pub use refill::{Graves, Refilling};
 pub use request::Request;
 use tab::Tab;
@@ -415,10 +417,10 @@ impl Dispatch {
                 return self.failed(worker, leg, &fault);
             }
         };
-        let log = worker.delete_log(server);
-        if log.is_some_and(|log| self.keys(change).any(|key| log.has(key))) {
+        if self.keys(change).any(|key| worker.withholds(server, key)) {
             return self.failed(worker, leg, &Fault::Pending);
         }
+        worker.pay_first(&backend, self.keys(change));
         let touch = self.touch(worker, server, change);
         let errand = Errand::Leg {
             dispatch: Rc::clone(self),

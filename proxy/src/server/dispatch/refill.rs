@@ -10,7 +10,10 @@
 //! A delete that overtakes a refill would be undone by it. So whoever deletes
 //! puts up a *tombstone* first, for all workers to see; a refill looks for it
 //! before it adds, and once more after: if the delete came in between, it may
-//! have reached the server before the copy did, and is done again.
+//! have reached the server before the copy did, and is done again. That second
+//! delete is *owed* ([`Owed`](super::Owed)): it is sent again until its server has
+//! carried it out, and nothing else about the key goes there before. There must be
+//! room to owe it before a copy is sent.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -20,14 +23,12 @@ use std::time::Duration;
 
 use emberline_hotkey::KeyHash;
 use emberline_protocol::redis::Version;
-use emberline_protocol::{Fetched, memcache, redis};
+use emberline_protocol::{Fetched, Outcome, memcache, redis};
 use emberline_routing::{Change, ServerId, StateId};
 
 use super::request::Request;
 use crate::nanos::nanos;
-use crate::running::Protocol;
 use crate::server::backend::Entry;
-use crate::server::client::forget;
 use crate::server::errand::Errand;
 use crate::server::heat::Touch;
 use crate::server::worker::Worker;
@@ -147,25 +148,31 @@ impl Refilling {
                     true => reply.starts_with(b"-"),
                     false => !reply.starts_with(b"HD"),
                 };
-                if !refused && self.is_deleted(worker, &key) {
-                    self.delete(worker, server, &key);
-                }
+                self.added(worker, server, &key, !refused);
             }
         }
     }
 
-    /// There is no reply to a step.
-    pub fn failed(self: &Rc<Self>, worker: &Rc<Worker>, step: &Step) {
+    /// There is no reply to a step, and this is what became of it.
+    pub fn failed(self: &Rc<Self>, worker: &Rc<Worker>, step: &Step, outcome: Outcome) {
         match step {
             Step::Fetch { last: true } => {
                 worker.refills.set(worker.refills.get().saturating_sub(1));
             }
             Step::Fetch { last: false } => self.broken.set(true),
-            // It may have been added all the same.
-            Step::Add { server, key } if self.is_deleted(worker, key) => {
-                self.delete(worker, *server, key);
+            Step::Add { server, key } => {
+                let unsent = matches!(outcome, Outcome::Connect | Outcome::Down);
+                self.added(worker, *server, key, !unsent);
             }
-            Step::Add { .. } => {}
+        }
+    }
+
+    /// A server has been given its copy, or may have. Whoever deleted the key
+    /// meanwhile may have been there before it.
+    fn added(&self, worker: &Rc<Worker>, server: ServerId, key: &[u8], may_be_there: bool) {
+        match may_be_there && self.is_deleted(worker, key) {
+            true => worker.owe_delete(server, key),
+            false => worker.hub.owed.give_up(key),
         }
     }
 
@@ -194,8 +201,10 @@ impl Refilling {
             return;
         };
         let payload = replies.get(copied.payload.clone()).unwrap_or_default();
-        let to = self.to.iter();
-        for (server, key) in to.filter(|(_, key)| !self.is_deleted(worker, key)) {
+        for (server, key) in &self.to {
+            if self.is_deleted(worker, key) || worker.awaits_delete(*server, key) {
+                continue;
+            }
             let mut bytes = Vec::with_capacity(payload.len() + 64);
             match self.redis {
                 true => redis::copy::add(&mut bytes, key, payload, &copied, self.cap),
@@ -207,58 +216,30 @@ impl Refilling {
                     }
                 }
             }
-            let step = Step::Add {
-                server: *server,
-                key: key.clone(),
-            };
-            self.tell(
-                worker,
-                *server,
-                key,
-                Errand::Refill(Rc::clone(self), step),
-                &bytes,
-            );
+            self.send(worker, *server, key, &bytes);
         }
     }
 
-    fn delete(&self, worker: &Rc<Worker>, server: ServerId, key: &[u8]) {
-        let mut bytes = Vec::new();
-        match self.redis {
-            true => forget(Protocol::Redis, key, &mut bytes),
-            false => forget(Protocol::Memcached, key, &mut bytes),
-        }
-        self.push(worker, server, key, Entry::unheard(worker.now()), &bytes);
-    }
-
-    fn tell(
-        &self,
-        worker: &Rc<Worker>,
-        server: ServerId,
-        key: &[u8],
-        errand: Errand,
-        bytes: &[u8],
-    ) {
-        self.push(
-            worker,
-            server,
-            key,
-            Entry::errand(errand, worker.now()),
-            bytes,
-        );
-    }
-
-    fn push(&self, worker: &Rc<Worker>, server: ServerId, key: &[u8], entry: Entry, bytes: &[u8]) {
+    /// Give a server its copy, if there is room to owe it a delete of that.
+    fn send(self: &Rc<Self>, worker: &Rc<Worker>, server: ServerId, key: &[u8], bytes: &[u8]) {
         let Ok(backend) = worker.backend(server, Version::Resp2, 0) else {
             return;
         };
+        if !worker.hub.owed.reserve(key) {
+            return;
+        }
+        let step = Step::Add {
+            server,
+            key: key.into(),
+        };
+        let errand = Errand::Refill(Rc::clone(self), step);
         let pool = worker.pool_of_server(server);
         let touch = worker
             .heat
             .hash(pool, key)
             .map_or(Touch::None, Touch::Write);
-        backend.push(worker, entry.touching(touch), |out| {
-            out.extend_from_slice(bytes)
-        });
+        let entry = Entry::errand(errand, worker.now()).touching(touch);
+        backend.push(worker, entry, |out| out.extend_from_slice(bytes));
     }
 }
 

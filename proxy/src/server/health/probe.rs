@@ -8,11 +8,12 @@ use std::future::poll_fn;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
+use emberline_protocol::Scan;
 use emberline_protocol::redis::{Version, encode};
-use emberline_protocol::{Scan, memcache, redis};
 use tokio::time::timeout;
 
 use crate::running::{Pool, Protocol, Server};
+use crate::scanner::Scanner;
 use crate::server::backend::first_words;
 use crate::server::socket::Socket;
 
@@ -102,18 +103,10 @@ fn judge(
 
 /// The length of the reply that `bytes` begin with, if it is whole.
 fn reply_len(protocol: Protocol, bytes: &[u8]) -> Result<Option<usize>, String> {
-    let (mut redis, mut memcached) = (
-        redis::reply::Scanner::default(),
-        memcache::Scanner::default(),
-    );
+    let mut scanner = Scanner::new(protocol);
     let mut at = 0;
     while at < bytes.len() {
-        let fresh = &bytes[at..];
-        let scan = match protocol {
-            Protocol::Redis => redis.feed(fresh).map_err(|error| error.to_string())?,
-            Protocol::Memcached => memcached.feed(fresh).map_err(|error| error.to_string())?,
-        };
-        match scan {
+        match scanner.feed(&bytes[at..])? {
             Scan::Done(len) => return Ok(Some(at + len)),
             Scan::More(0) => return Ok(None),
             Scan::More(len) => at += len,

@@ -7,6 +7,7 @@ use emberline_routing::Ask;
 
 use super::access_of;
 use crate::l1;
+use crate::server::ask::memcached::ask_of;
 use crate::server::dispatch::Request as DispatchRequest;
 use crate::server::form::Form;
 
@@ -35,13 +36,7 @@ impl<'a> Frame<'a> {
     /// As one of its keys is routed by. All of that is in the line: the data
     /// block may still be coming.
     pub fn ask<'k>(&self, key: &'k [u8]) -> Ask<'k> {
-        Ask {
-            size: self.request.body.filter(|_| self.replaces()),
-            conditional: self.is_conditional(),
-            numbered: self.is_numbered(),
-            lives: self.lives(),
-            ..Ask::new(key, self.request.verb.kind())
-        }
+        ask_of(self.request, self.line(), key)
     }
 
     /// The data block with its line end.
@@ -77,56 +72,6 @@ impl<'a> Frame<'a> {
             }
             verb => access_of(verb),
         }
-    }
-
-    /// Whether its data block takes the place of whatever the key has.
-    fn replaces(&self) -> bool {
-        let joins = |(flag, mode): (u8, &[u8])| {
-            flag == b'M' && matches!(mode.first(), Some(b'A' | b'a' | b'P' | b'p'))
-        };
-        match self.request.verb {
-            Verb::Set | Verb::Add | Verb::Replace | Verb::Cas => true,
-            Verb::MetaSet => !memcache::flags(self.line(), Verb::MetaSet).any(joins),
-            _ => false,
-        }
-    }
-
-    /// Whether it stores only if the item is, or is not, as the client says.
-    fn is_conditional(&self) -> bool {
-        let depends = |(flag, mode): (u8, &[u8])| match flag {
-            b'C' => true,
-            b'M' => !matches!(mode.first(), Some(b'S' | b's')),
-            _ => false,
-        };
-        match self.request.verb {
-            Verb::Add | Verb::Replace | Verb::Cas => true,
-            Verb::MetaSet => {
-                self.replaces() && memcache::flags(self.line(), Verb::MetaSet).any(depends)
-            }
-            _ => false,
-        }
-    }
-
-    /// Whether it reads the unique number of a value to be compared later, or
-    /// compares it.
-    fn is_numbered(&self) -> bool {
-        let says = |wanted| {
-            memcache::flags(self.line(), self.request.verb).any(|(flag, _)| flag == wanted)
-        };
-        match self.request.verb {
-            Verb::Gets | Verb::Cas => true,
-            Verb::MetaGet => says(b'c'),
-            Verb::MetaSet | Verb::MetaDelete | Verb::MetaArithmetic => says(b'C'),
-            _ => false,
-        }
-    }
-
-    /// Whether it says a time to live, and is no write: `ma` and `mg` with `N`
-    /// or `T`.
-    fn lives(&self) -> bool {
-        let verb = self.request.verb;
-        matches!(verb, Verb::MetaGet | Verb::MetaArithmetic)
-            && memcache::flags(self.line(), verb).any(|(flag, _)| matches!(flag, b'N' | b'T'))
     }
 
     /// Whether its reply tells of the value, though memory cannot answer it.
