@@ -11,7 +11,8 @@
 //!
 //! A name is followed on the text that runs, whatever the file says meanwhile:
 //! a file that was refused does not keep names from being followed, nor a bad
-//! answer a file from being loaded.
+//! answer a file from being loaded. So it is with the files that the text names:
+//! what was in them when it was loaded is kept.
 //!
 //! The file is read every two seconds and compared by what it holds, and so are
 //! those that it takes passwords and certificates from. A ConfigMap is
@@ -29,7 +30,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{error, info, warn};
 
-use crate::config::{self, Recipe, Report};
+use crate::config::{self, Files, Recipe, Report};
 use crate::dns::{Known, Names};
 use crate::running::{Bind, Changes, Running};
 
@@ -64,6 +65,8 @@ pub struct Origin {
     pub names: Arc<Names>,
     /// What was known of them when it was built.
     pub known: Known,
+    /// What was in the files that it names.
+    pub files: Arc<Files>,
 }
 
 impl Origin {
@@ -76,24 +79,31 @@ impl Origin {
             admin: None,
             names: Arc::default(),
             known: Known::default(),
+            files: Arc::default(),
         }
     }
 
     /// Look up its names and build it. Names that have no answer in time do not
     /// keep it from running.
     pub fn start(&mut self) -> (Option<Running>, Report) {
-        let built = self.build(&self.recipe, None, NAMES_AT_START);
+        let built = self.build(&self.recipe, None, &self.files, NAMES_AT_START);
         self.known = built.known;
         (built.running, built.report)
     }
 
     /// Build, look up what is new in it, and build again: answers may lead to
     /// further questions.
-    fn build(&self, recipe: &Recipe, old: Option<&Running>, patience: Duration) -> Built {
+    fn build(
+        &self,
+        recipe: &Recipe,
+        old: Option<&Running>,
+        files: &Arc<Files>,
+        patience: Duration,
+    ) -> Built {
         let until = Instant::now() + patience;
         loop {
             let known = self.names.known();
-            let (mut running, report) = recipe.build(old, &known);
+            let (mut running, report) = recipe.build(old, &known, files);
             let has_more = running.as_ref().is_some_and(|running| {
                 let dns = &running.dns;
                 self.names.settle(&dns.questions, &dns.terms, until)
@@ -323,9 +333,10 @@ pub fn spawn(
             reloads.ask(Ask::Names);
         }
     });
-    let named = named(&process.running().files);
+    let named = origin.files.print();
     let watch = Watch {
         seen: print.map(|file| Seen { file, named }),
+        named: Arc::clone(&origin.files),
         origin,
         reloads,
         process,
@@ -340,6 +351,8 @@ struct Watch<P> {
     origin: Origin,
     /// What the file held when it was last looked at.
     seen: Option<Seen>,
+    /// The files that it named then, also if that was refused.
+    named: Arc<Files>,
     reloads: Arc<Reloads>,
     process: P,
 }
@@ -350,7 +363,7 @@ struct Seen {
     /// The configuration's.
     file: Print,
     /// Those that it names.
-    named: Print,
+    named: u64,
 }
 
 impl<P: Adopt> Watch<P> {
@@ -390,7 +403,7 @@ impl<P: Adopt> Watch<P> {
         let path = self.origin.path.as_ref()?;
         Some(Seen {
             file: held(path),
-            named: named(&self.process.running().files),
+            named: self.named.print_now(),
         })
     }
 
@@ -399,26 +412,22 @@ impl<P: Adopt> Watch<P> {
             warn!("{NO_FILE}");
             return Outcome::Refused(NO_FILE.to_owned());
         };
-        // Looked at before they are read again: what changes meanwhile is seen
-        // at the next look.
-        let old = self.process.running();
-        let before = named(&old.files);
+        let files = Arc::default();
         let (outcome, print) = match config::open(path) {
             Ok(source) => {
                 let print = Print::of(source.text.as_bytes());
-                (self.adopt(Recipe::Text(source)), print)
+                (self.adopt(Recipe::Text(source), &files), print)
             }
             Err(error) => {
                 let text = format!("cannot read {}: {error}\n", path.display());
                 (Outcome::Refused(text), held(path))
             }
         };
-        let running = self.process.running();
-        let named = match running.files == old.files {
-            true => before,
-            false => named(&running.files),
-        };
-        self.seen = Some(Seen { file: print, named });
+        self.seen = Some(Seen {
+            file: print,
+            named: files.print(),
+        });
+        self.named = files;
         if let Outcome::Refused(why) = &outcome {
             error!(
                 "the configuration was refused, the old one goes on:\n{}",
@@ -429,13 +438,16 @@ impl<P: Adopt> Watch<P> {
         outcome
     }
 
-    fn adopt(&mut self, recipe: Recipe) -> Outcome {
+    fn adopt(&mut self, recipe: Recipe, files: &Arc<Files>) -> Outcome {
         let old = self.process.running();
-        let built = self.origin.build(&recipe, Some(&old), NAMES_AT_RELOAD);
+        let built = self
+            .origin
+            .build(&recipe, Some(&old), files, NAMES_AT_RELOAD);
         let report = recipe.render(&built.report);
         match self.run_on(built.running, built.known) {
             Some(Ok(adopted)) => {
                 self.origin.recipe = recipe;
+                self.origin.files = Arc::clone(files);
                 Outcome::Done(report + &told(&adopted))
             }
             Some(Err(error)) => Outcome::Refused(format!("{error}\n")),
@@ -451,9 +463,8 @@ impl<P: Adopt> Watch<P> {
             return;
         }
         let old = self.process.running();
-        let built = self
-            .origin
-            .build(&self.origin.recipe, Some(&old), NAMES_AT_RELOAD);
+        let origin = &self.origin;
+        let built = origin.build(&origin.recipe, Some(&old), &origin.files, NAMES_AT_RELOAD);
         let known = built.known.clone();
         let why = match self.run_on(built.running, built.known) {
             Some(Ok(adopted)) => {
@@ -490,12 +501,6 @@ fn held(path: &Path) -> Print {
         Ok(bytes) => Print::of(&bytes),
         Err(error) => Print::of(error.to_string().as_bytes()),
     }
-}
-
-/// What all of these hold, in their order.
-fn named(paths: &[PathBuf]) -> Print {
-    let prints = paths.iter().map(|path| held(path).0.to_le_bytes());
-    Print::of(&prints.collect::<Vec<_>>().concat())
 }
 
 /// What is different, to the log and to whoever asked.

@@ -54,8 +54,6 @@ pub struct Running {
     pub bus: Option<Bus>,
     /// The names that it depends on.
     pub dns: Dns,
-    /// The files that it depends on, beside the one that it was read from.
-    pub files: Vec<PathBuf>,
 }
 
 impl Running {
@@ -118,7 +116,7 @@ impl Running {
             let pool = running.pools.get(usize::from(server.pool.0))?;
             let (username, password) = (pool.username.clone(), pool.password.clone());
             let login = (username, password, pool.database);
-            Some((login, pool.connections, pool.tls.clone()))
+            Some((login, pool.connections, pool.believes()))
         };
         terms(self) == terms(new)
     }
@@ -420,18 +418,25 @@ pub enum Admits {
     All,
     /// Who speaks TLS.
     Private,
-    /// Who has a certificate besides.
-    Certified,
+    /// Who has a certificate of these besides.
+    Certified(u64),
 }
 
 impl Admits {
     /// Of a listener with this `tls`.
     pub fn with(tls: Option<&Acceptor>) -> Admits {
-        match tls {
+        match tls.map(Acceptor::admits) {
             None => Admits::All,
-            Some(tls) if tls.wants_certificate() => Admits::Certified,
-            Some(_) => Admits::Private,
+            Some(None) => Admits::Private,
+            Some(Some(authorities)) => Admits::Certified(authorities),
         }
+    }
+}
+
+impl Pool {
+    /// Stands for whom it believes to be its servers, if those speak TLS.
+    pub fn believes(&self) -> Option<u64> {
+        self.tls.as_ref().map(Connector::believes)
     }
 }
 

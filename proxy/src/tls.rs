@@ -17,7 +17,7 @@ use rustls::crypto::ring::{Ticketer, default_provider};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{ServerConfig, WebPkiClientVerifier};
-use rustls::{RootCertStore, server};
+use rustls::{ClientConnection, RootCertStore, ServerConnection, server};
 use tokio::net::TcpStream;
 use tokio_rustls::{Accept, TlsAcceptor, TlsConnector};
 
@@ -26,8 +26,12 @@ use crate::running::Address;
 /// A stream with TLS on it, whichever end is ours.
 pub type Stream = tokio_rustls::TlsStream<TcpStream>;
 
+/// Bytes that are kept of one connection, in TLS's own form, while the other end
+/// takes nothing.
+const BUFFER_MAX: usize = 32 * 1024;
+
 /// The contents of a PEM file, and what to call it in errors.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Pem {
     /// The file's path.
     pub name: String,
@@ -53,7 +57,7 @@ pub enum Flaw {
 }
 
 /// Who somebody is, and how they prove it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Identity {
     /// Their certificate, and behind it those that lead to an authority.
     pub certificate: Pem,
@@ -65,7 +69,7 @@ pub struct Identity {
 #[derive(Clone)]
 pub struct Acceptor {
     config: TlsAcceptor,
-    wants_certificate: bool,
+    admits: Option<u64>,
     print: u64,
 }
 
@@ -74,6 +78,7 @@ pub struct Acceptor {
 pub struct Connector {
     config: TlsConnector,
     name: Option<ServerName<'static>>,
+    believes: u64,
     print: u64,
 }
 
@@ -100,19 +105,20 @@ impl Acceptor {
         config.ticketer = Ticketer::new().map_err(|error| identity.blame(&error))?;
         Ok(Acceptor {
             config: TlsAcceptor::from(Arc::new(config)),
-            wants_certificate: authorities.is_some(),
+            admits: authorities.map(|pem| print(&pem.bytes)),
             print: print(&(identity.bytes(), authorities.map(|pem| &pem.bytes))),
         })
     }
 
-    /// Whether clients must show a certificate.
-    pub fn wants_certificate(&self) -> bool {
-        self.wants_certificate
+    /// Stands for those whose certificates clients must have, if they must.
+    pub fn admits(&self) -> Option<u64> {
+        self.admits
     }
 
     /// Begin as the server's end.
     pub fn accept(&self, stream: TcpStream) -> Accept<TcpStream> {
-        self.config.accept(stream)
+        let bound = |session: &mut ServerConnection| session.set_buffer_limit(Some(BUFFER_MAX));
+        self.config.accept_with(stream, bound)
     }
 }
 
@@ -128,9 +134,14 @@ impl Connector {
         name: Option<&str>,
         identity: Option<&Identity>,
     ) -> Result<Connector, Flaw> {
+        let certificates = match authorities {
+            Some(pem) => certificates(pem).map_err(Flaw::Authorities)?,
+            None => rustls_native_certs::load_native_certs().certs,
+        };
+        let believes = print(&(&certificates, name));
         let roots = match authorities {
-            Some(pem) => roots(pem)?,
-            None => roots_of_the_system()?,
+            Some(pem) => roots(pem, certificates)?,
+            None => roots_of_the_system(certificates)?,
         };
         let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()
@@ -145,11 +156,11 @@ impl Connector {
                     .map_err(|error| identity.blame(&error))?
             }
         };
-        let identity = identity.map(Identity::bytes);
         Ok(Connector {
             config: TlsConnector::from(Arc::new(config)),
             name: name.map(server_name).transpose().map_err(Flaw::Name)?,
-            print: print(&(authorities.map(|pem| &pem.bytes), name, identity)),
+            believes,
+            print: print(&(believes, identity.map(Identity::bytes))),
         })
     }
 
@@ -164,7 +175,15 @@ impl Connector {
             None => name_of(address)
                 .map_err(|message| io::Error::new(io::ErrorKind::InvalidInput, message))?,
         };
-        self.config.connect(name, stream).await.map(Stream::from)
+        let bound = |session: &mut ClientConnection| session.set_buffer_limit(Some(BUFFER_MAX));
+        let connected = self.config.connect_with(name, stream, bound).await?;
+        Ok(Stream::from(connected))
+    }
+
+    /// Stands for whom it believes: a connection that one has made is as good
+    /// as one of another that believes the same, whatever it has shown.
+    pub fn believes(&self) -> u64 {
+        self.believes
     }
 }
 
@@ -221,7 +240,8 @@ fn verifier(
     authorities: &Pem,
     provider: Arc<CryptoProvider>,
 ) -> Result<Arc<dyn server::danger::ClientCertVerifier>, Flaw> {
-    let roots = Arc::new(roots(authorities)?);
+    let certificates = certificates(authorities).map_err(Flaw::Authorities)?;
+    let roots = Arc::new(roots(authorities, certificates)?);
     WebPkiClientVerifier::builder_with_provider(roots, provider)
         .build()
         .map_err(|error| Flaw::Authorities(format!("{}: {error}", authorities.name)))
@@ -238,9 +258,9 @@ fn certificates(pem: &Pem) -> Result<Vec<CertificateDer<'static>>, String> {
     }
 }
 
-fn roots(pem: &Pem) -> Result<RootCertStore, Flaw> {
+fn roots(pem: &Pem, certificates: Vec<CertificateDer<'static>>) -> Result<RootCertStore, Flaw> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(pem).map_err(Flaw::Authorities)? {
+    for certificate in certificates {
         roots.add(certificate).map_err(|error| {
             let message = format!("{} holds a certificate of no use: {error}", pem.name);
             Flaw::Authorities(message)
@@ -250,10 +270,9 @@ fn roots(pem: &Pem) -> Result<RootCertStore, Flaw> {
 }
 
 /// Of what the system trusts, what rustls understands.
-fn roots_of_the_system() -> Result<RootCertStore, Flaw> {
-    let found = rustls_native_certs::load_native_certs();
+fn roots_of_the_system(found: Vec<CertificateDer<'static>>) -> Result<RootCertStore, Flaw> {
     let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(found.certs);
+    roots.add_parsable_certificates(found);
     match roots.is_empty() {
         true => Err(Flaw::Authorities(
             "this machine has no list of authorities that it trusts: name one as `ca`".to_owned(),

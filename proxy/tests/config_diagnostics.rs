@@ -21,6 +21,7 @@ fn check(name: &str) {
         variable: &|name| (name == "SET").then(|| "secret".to_owned()),
         directory: None,
         cpus: 4,
+        files: std::sync::Arc::default(),
     };
     let (running, report) = config::load(&source, &environment);
     assert_eq!(running.is_none(), report.has_errors(), "{name}");

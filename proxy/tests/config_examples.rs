@@ -41,6 +41,7 @@ fn load(source: &Source) -> Running {
         variable: &|name| name.ends_with("PASSWORD").then(|| "secret".to_owned()),
         directory: None,
         cpus: 4,
+        files: std::sync::Arc::default(),
     };
     let (running, report) = config::load(source, &environment);
     running.unwrap_or_else(|| panic!("{}", report.render(source)))

@@ -11,6 +11,7 @@ fn load(text: &str) -> (bool, Report) {
         variable: &|_| None,
         directory: None,
         cpus: 1,
+        files: std::sync::Arc::default(),
     };
     let source = Source::new("hostile", text);
     let (running, report) = config::load(&source, &environment);

@@ -18,6 +18,7 @@ fn environment() -> Environment<'static> {
         variable: &|_| None,
         directory: None,
         cpus: 1,
+        files: std::sync::Arc::default(),
     }
 }
 

@@ -16,6 +16,7 @@ fn load(text: &str, cpus: usize) -> Running {
         variable: &|_| None,
         directory: None,
         cpus,
+        files: std::sync::Arc::default(),
     };
     let (running, report) = config::load(&source, &environment);
     running.unwrap_or_else(|| panic!("{}", report.render(&source)))
@@ -263,6 +264,7 @@ fn the_hot_list_is_kept_where_it_is_told() {
             variable: &|_| None,
             directory,
             cpus: 1,
+            files: std::sync::Arc::default(),
         };
         let (running, report) = config::load(&source, &environment);
         let running = running.unwrap_or_else(|| panic!("{}", report.render(&source)));

@@ -1,6 +1,8 @@
 //! The configuration when there is no file: a listener for each protocol, in
 //! front of a local pool, or of the servers that the command line names.
 
+use std::sync::Arc;
+
 use crate::config::model::{
     AdminBind, Child, Config, Listener, Place, PoolKind, PoolTable, Server,
 };
@@ -34,7 +36,7 @@ impl Embedded {
     /// Build it without looking up names. The report holds at least one error if
     /// that fails, such as a server that is named twice.
     pub fn assemble(&self) -> (Option<Running>, Report) {
-        Recipe::Command(Box::new(self.config())).build(None, &Known::default())
+        Recipe::Command(Box::new(self.config())).build(None, &Known::default(), &Arc::default())
     }
 
     /// What it amounts to.

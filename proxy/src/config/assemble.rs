@@ -13,9 +13,7 @@ use super::pools::Pools;
 use super::read::At;
 use super::tree::Tree;
 use super::units::Time;
-use super::{
-    Config, Environment, Report, address, bus, commands, files, hotkey, l1, outage, routes, tls,
-};
+use super::{Config, Environment, Report, address, bus, commands, hotkey, l1, outage, routes, tls};
 use crate::dns::{Known, Terms};
 use crate::running::{self, Admits, Bind, GRACE, Protocol, Running, Slots};
 use crate::tls::Acceptor;
@@ -104,7 +102,7 @@ pub fn assemble(
                     bind: bind.value.clone(),
                     router,
                     password: admission.password,
-                    tls: admission.tls,
+                    tls: tls::kept(admission.tls, listeners.get(place).map(|old| &old.tls)),
                     allow: admission.allow,
                     deny: admission.deny,
                     value_max,
@@ -139,7 +137,6 @@ pub fn assemble(
             questions: pools.lookups.questions,
             terms,
         },
-        files: files::taken_over(config, environment),
     })
 }
 

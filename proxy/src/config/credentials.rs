@@ -83,7 +83,9 @@ impl Password {
 
 fn from_file(path: &str, environment: &Environment<'_>) -> Result<String, String> {
     let full = files::full_path(path, environment);
-    let bytes = files::read(&full, FILE_MAX, "the password file")?;
+    let bytes = environment
+        .files
+        .read(&full, FILE_MAX, "the password file")?;
     let text = String::from_utf8(bytes)
         .map_err(|_| format!("{} is not a text in UTF-8", full.display()))?;
     Ok(text.trim_end_matches(['\n', '\r']).to_owned())

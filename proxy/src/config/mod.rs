@@ -37,12 +37,14 @@ mod words;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use toml::de::DeTable;
 
 use crate::dns::Known;
 use crate::running::Running;
 
+pub use files::Files;
 pub use model::Config;
 pub use read::At;
 pub use report::{Diagnostic, Report, Severity};
@@ -67,6 +69,8 @@ pub struct Environment<'a> {
     pub directory: Option<PathBuf>,
     /// CPUs that this process may use.
     pub cpus: usize,
+    /// What is in the files that it names.
+    pub files: Arc<Files>,
 }
 
 impl Environment<'_> {
@@ -76,6 +80,7 @@ impl Environment<'_> {
             variable: &|name| std::env::var(name).ok(),
             directory: None,
             cpus: cpus(),
+            files: Arc::default(),
         }
     }
 }
@@ -127,6 +132,7 @@ pub fn load_after(
         variable: environment.variable,
         directory: source.directory.clone().or(environment.directory.clone()),
         cpus: environment.cpus,
+        files: Arc::clone(&environment.files),
     };
     let running = assemble::assemble(&config, &environment, predecessor, known, &mut report);
     (running, report)
@@ -156,9 +162,18 @@ pub enum Recipe {
 }
 
 impl Recipe {
-    /// What the process would run on, as by [`load_after`].
-    pub fn build(&self, predecessor: Option<&Running>, known: &Known) -> (Option<Running>, Report) {
-        let environment = Environment::process();
+    /// What the process would run on, as by [`load_after`]; of `files`, those
+    /// that have been read are not read again.
+    pub fn build(
+        &self,
+        predecessor: Option<&Running>,
+        known: &Known,
+        files: &Arc<Files>,
+    ) -> (Option<Running>, Report) {
+        let environment = Environment {
+            files: Arc::clone(files),
+            ..Environment::process()
+        };
         match self {
             Recipe::Text(source) => load_after(source, &environment, predecessor, known),
             Recipe::Command(config) => assemble(config, &environment, predecessor, known),

@@ -135,7 +135,7 @@ impl<'k> Pools<'k> {
                 .map_or(running::Partial::Error, |at| at.value),
             username: table.username.as_ref().map(|at| at.value.clone()),
             password,
-            tls,
+            tls: tls::kept(tls, self.pools.get(place).map(|old| &old.tls)),
             database: table.database.as_ref().map_or(0, |at| at.value),
             value_max: usize::try_from(value_max).unwrap_or(usize::MAX),
             hotkey,
@@ -216,10 +216,11 @@ impl<'k> Pools<'k> {
         }
         let dns = pool.dns.as_ref().map(|at| at.value).unwrap_or_default();
         if dns == model::Dns::Expand && table.server_name.is_none() {
-            report.warning_hint(
+            // What is to be believed must not be what DNS says.
+            report.error_hint(
                 &table.span,
-                format!("the certificates of pool `{name}` must be for the servers' IP addresses"),
-                "say which name they are for with `server_name`",
+                format!("pool `{name}` takes its servers from DNS, which proves nothing"),
+                Some("say which name their certificates are for: server_name = \"...\"".to_owned()),
             );
         }
         let read = || tls::connector(table, environment, report);

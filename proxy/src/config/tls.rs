@@ -1,13 +1,18 @@
 //! `tls`: the files read, and made into what connections are made with.
 
-use super::files::{full_path, read};
+use super::files::{FILE_MAX, full_path};
 use super::model::{ListenerTls, ServerTls};
 use super::read::At;
 use super::{Environment, Report};
 use crate::tls::{Acceptor, Connector, Flaw, Identity, Pem};
 
-/// More than any list of authorities; what is longer is the wrong file.
-const FILE_MAX: u64 = 4 << 20;
+/// What was made before, if it was made of the same: it knows those who return.
+pub fn kept<T: Clone + PartialEq>(made: Option<T>, before: Option<&Option<T>>) -> Option<T> {
+    before
+        .filter(|before| **before == made)
+        .cloned()
+        .unwrap_or(made)
+}
 
 /// What a listener shows its clients.
 pub fn acceptor(
@@ -95,7 +100,7 @@ fn pem(
     let Some(at) = path else { return Ok(None) };
     let full = full_path(&at.value, environment);
     let name = full.display().to_string();
-    match read(&full, FILE_MAX, "the file") {
+    match environment.files.read(&full, FILE_MAX, "the file") {
         Ok(bytes) => Ok(Some(Pem { name, bytes })),
         Err(message) => {
             report.error(&at.span, message);

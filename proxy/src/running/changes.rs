@@ -286,7 +286,7 @@ fn differences(old: &Pool, new: &Pool) -> Vec<&'static str> {
         (old.health != health, "health"),
         (old.partial != new.partial, "partial"),
         (login(old) != login(new), "credentials or database"),
-        (old.tls != new.tls, "tls"),
+        (old.believes() != new.believes(), "tls"),
         (old.hotkey != new.hotkey, "hotkey"),
         (old.l1 != new.l1, "l1"),
     ]

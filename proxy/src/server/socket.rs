@@ -3,7 +3,7 @@
 //! The tasks of the data plane are plain state machines: they need to try a
 //! read *and* a write in the same turn, which `poll_*` says directly. TCP and
 //! Unix clear their readiness on a short read, so nobody reads a second time
-//! only to be told `EAGAIN`. TLS keeps up to 64 KiB of what it took, in its own
+//! only to be told `EAGAIN`. TLS keeps up to 32 KiB of what it took, in its own
 //! form, until the socket takes it: whoever has written all there is goes on
 //! to [`Socket::poll_flush`].
 

@@ -64,7 +64,6 @@ pub fn running(listener: &str, pools: u16, servers: u32) -> Running {
         visibility: Visibility::Hash,
         bus: None,
         dns: Dns::default(),
-        files: Vec::new(),
     }
 }
 

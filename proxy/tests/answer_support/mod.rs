@@ -51,7 +51,6 @@ pub fn running(protocol: Protocol, password: Option<&str>) -> Running {
         visibility: Visibility::Hash,
         bus: None,
         dns: Default::default(),
-        files: Vec::new(),
     }
 }
 

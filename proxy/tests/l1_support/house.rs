@@ -48,6 +48,7 @@ impl House {
             variable: &|_| None,
             directory: None,
             cpus: 1,
+            files: Arc::default(),
         };
         let (running, report) = config::load(&source, &environment);
         let mut running = running.unwrap_or_else(|| panic!("{}", report.render(&source)));

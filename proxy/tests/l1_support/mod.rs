@@ -182,6 +182,7 @@ fn running(protocol: &str, servers: &[SocketAddr]) -> Running {
         variable: &|_| None,
         directory: None,
         cpus: 2,
+        files: Arc::default(),
     };
     let (running, report) = config::load(&source, &environment);
     running.unwrap_or_else(|| panic!("{}", report.render(&source)))

@@ -11,9 +11,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::Value;
 
 use super::outage::OnDown;
-use super::{PoolKind, PoolTable};
+use super::{Place, PoolKind, PoolTable, Server};
 use crate::config::read::{Fields, Reader};
-use crate::running::Protocol;
+use crate::running::{Address, Protocol};
 
 /// Keys that make a pool what it is, and those that have a general table of
 /// their own.
@@ -49,6 +49,14 @@ pub fn read_defaults(mut fields: Fields<'_, '_>, reader: &mut Reader<'_>) -> Poo
 }
 
 impl PoolTable {
+    /// Whether it has Unix sockets, where there is no TLS.
+    fn is_local_to_the_machine(&self) -> bool {
+        let servers = self.servers.as_deref().unwrap_or_default();
+        let is_unix =
+            |server: &Server| matches!(server.place.value, Place::Address(Address::Unix(_)));
+        servers.iter().any(is_unix)
+    }
+
     /// Take over what this pool, called `name`, does not say itself.
     pub(super) fn take_over(&mut self, name: &str, defaults: &PoolTable) {
         macro_rules! take {
@@ -83,9 +91,11 @@ impl PoolTable {
             probe_first,
             probe_last,
             panic,
-            dns,
-            tls
+            dns
         );
+        if !self.is_local_to_the_machine() {
+            take!(tls);
+        }
         let distribution = self.distribution.as_ref().map(|at| at.value);
         if distribution.unwrap_or_default().uses_hash() {
             take!(hash, byte_sign);

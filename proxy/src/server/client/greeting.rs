@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::Client;
 use crate::log::Limited;
@@ -33,17 +33,25 @@ pub(super) async fn greet(worker: &Rc<Worker>, client: &Client, socket: Socket) 
     let accepted = poll_fn(|context| {
         client.woken.set(false);
         remember(&client.waker, context);
-        let leaving = worker.is_draining() || worker.has_lost(client.listener);
+        let newest = worker.successor();
+        let newest = newest.as_ref().unwrap_or(worker);
+        if newest.is_draining() || newest.has_lost(client.listener) {
+            return Poll::Ready(None);
+        }
         match client.killed.get() {
-            Some(_) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            None if leaving => Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
-            None => accept.as_mut().poll(context),
+            Some(_) => Poll::Ready(Some(Err(io::ErrorKind::TimedOut.into()))),
+            None => accept.as_mut().poll(context).map(Some),
         }
     });
-    let accepted: io::Result<_> = accepted.await;
+    let accepted: Option<io::Result<_>> = accepted.await;
     client.since.set(0);
-    match accepted {
+    match accepted? {
         Ok(stream) => Some(Socket::Tls(Box::new(stream.into()))),
+        // Whether somebody listens here is often asked in this way.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            debug!(client = client.id, "a client left before it was greeted");
+            None
+        }
         Err(error) => {
             worker.meter.strange(client.listener);
             if let Some(skipped) = STRANGERS.admit() {
