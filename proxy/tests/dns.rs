@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use dns_support::{Nameserver, Says, alias, host, service};
 use hickory_proto::op::ResponseCode;
-use support::{Client, Emberline, Server, eventually, free_port, http};
+use support::{Client, Emberline, Server, TempDir, eventually, free_port, http};
 
 const KEYS: usize = 64;
 
@@ -421,6 +421,30 @@ fn a_file_that_was_refused_keeps_no_name_from_being_followed() {
     load.end();
     let (status, body) = site.ask("POST", "/reload");
     assert_eq!((status, body.trim()), (200, "nothing is different"));
+}
+
+/// The text that runs is built with what was in its files when it was loaded.
+#[test]
+fn a_file_that_is_gone_keeps_no_name_from_being_followed() {
+    let Some(servers) = servers(2) else { return };
+    let nameserver = Nameserver::start();
+    nameserver.say("a.test", host(&["127.0.0.1"]));
+    let dir = TempDir::new();
+    let secret = dir.path().join("password");
+    std::fs::write(&secret, "unused").unwrap();
+    let shown = secret.display();
+    let unused = format!(
+        "[pools.unused]\nprotocol = 'redis'\nservers = ['127.0.0.1:1']\npassword_file = '{shown}'"
+    );
+    let pool = first(&["a.test"], servers[0].port()) + "\n" + &unused;
+    let site = Site::start(nameserver, &pool);
+    site.await_owners(&[1]);
+    std::fs::remove_file(&secret).unwrap();
+    let refused = || site.metric("emberline_config_last_reload_successful", "") == 0.0;
+    eventually("the file is missed", refused);
+    site.nameserver.say("a.test", host(&["127.0.0.2"]));
+    site.await_owners(&[2]);
+    assert!(refused());
 }
 
 #[test]
