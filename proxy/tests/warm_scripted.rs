@@ -25,22 +25,33 @@ type Say = Option<Vec<u8>>;
 /// The arguments of a request.
 type Args = Vec<Vec<u8>>;
 
-/// Two pools of a server each.
+/// Two pools, the new one of one server.
 struct Pair {
     dir: TempDir,
 }
 
 impl Pair {
     fn new(old: SocketAddr, new: SocketAddr) -> Pair {
+        Pair::of(&[old], new)
+    }
+
+    /// The old servers have names, so that the ring is the same in every run.
+    fn of(old: &[SocketAddr], new: SocketAddr) -> Pair {
         let pair = Pair {
             dir: TempDir::new(),
         };
-        let pool =
-            |name, at| format!("[pools.{name}]\nprotocol = \"redis\"\nservers = [\"{at}\"]\n");
+        let pool = |name: &str, servers: &[SocketAddr]| {
+            let servers = servers.iter().enumerate();
+            let servers: Vec<String> = servers
+                .map(|(i, at)| format!("{{ address = \"{at}\", name = \"s{i}\" }}"))
+                .collect();
+            let servers = servers.join(", ");
+            format!("[pools.{name}]\nprotocol = \"redis\"\nservers = [{servers}]\n")
+        };
         let text = format!(
             "[listeners.main]\nprotocol = \"redis\"\nbind = \"127.0.0.1:1\"\nroute = \"old\"\n{}{}",
             pool("old", old),
-            pool("new", new)
+            pool("new", &[new])
         );
         std::fs::write(pair.path("emberline.toml"), text).unwrap();
         pair
@@ -452,4 +463,42 @@ fn a_slow_source_is_asked_for_little() {
     assert!(batches.iter().all(|size| *size <= 4), "{batches:?}");
     let pages = source.pages.lock().unwrap();
     assert!(pages[1..].iter().all(|count| *count <= 4), "{pages:?}");
+}
+
+/// A server that is done with its hot keys waits until the slowest is.
+#[test]
+fn hot_keys_of_all_servers_come_before_any_other_key() {
+    let source = |pause: Duration| {
+        server(move |args, _| match &args[0][..] {
+            b"INFO" => info("source"),
+            b"DBSIZE" => Some(b":3\r\n".to_vec()),
+            b"SCAN" => page(0, &["other:1", "other:2", "other:3"]),
+            b"PTTL" => Some(b":-1\r\n".to_vec()),
+            b"DUMP" => {
+                std::thread::sleep(pause);
+                Some(bulk("value"))
+            }
+            _ => Some(b"+PONG\r\n".to_vec()),
+        })
+    };
+    let sources = [
+        source(Duration::ZERO),
+        source(Duration::from_millis(20)),
+        source(Duration::ZERO),
+    ];
+    let (target, told) = target();
+    let old = sources.each_ref().map(Scripted::address);
+    let pair = Pair::of(&old, target.address());
+    let hot: Vec<String> = (0..60).map(|i| format!("{}:hot:{i}", i * 7919)).collect();
+    std::fs::write(pair.path("hot"), hot.join("\n")).unwrap();
+    let output = pair.warm(&["--all", "--hot-list", pair.path("hot").to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let told = told.lock().unwrap();
+    let keys: Vec<_> = told.iter().map(|args| args[1].escape_ascii()).collect();
+    let mut first: Vec<String> = keys[..60].iter().map(ToString::to_string).collect();
+    let mut hot = hot;
+    first.sort();
+    hot.sort();
+    assert_eq!(first, hot);
+    assert_eq!(keys.len(), 60 + 3 * 3);
 }

@@ -1,7 +1,8 @@
 //! Bulk copy of one pool to another, straight between their servers.
 //!
 //! ```text
-//!   per source server           walk -> page of keys -> filter -> batches
+//!   per source server           hot keys -> batches; then, all together,
+//!                               walk -> page of keys -> filter -> batches
 //!   per batch, a few at once    read from the source -> by target -> add to each
 //!   beside it                   probe -> pace; checkpoint; what a person sees
 //! ```
@@ -42,7 +43,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use emberline_routing::{Distribution, Pool as Ring, ServerId};
-use tokio::sync::Notify;
+use tokio::sync::{Barrier, Notify};
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -299,6 +300,9 @@ struct Work {
     /// By id.
     targets: BTreeMap<u32, Endpoint>,
     sources: Vec<Rc<Source>>,
+    /// Where each source waits for the others before it goes on to keys that do
+    /// not come first.
+    hot_copied: Barrier,
     /// Which life of each target is filled, by name.
     lives: RefCell<BTreeMap<String, String>>,
     /// Targets that have begun another life since the checkpoint.
@@ -370,6 +374,7 @@ impl Work {
             keys: RefCell::new(Limit::new(options.rate)),
             bytes: RefCell::new(Limit::new(options.bandwidth)),
             targets,
+            hot_copied: Barrier::new(sources.len()),
             sources,
             lives: RefCell::new(before.targets),
             restarted: RefCell::default(),

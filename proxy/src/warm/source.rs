@@ -124,26 +124,36 @@ impl Source {
     }
 }
 
-/// Copy all keys of a server.
+/// Copy all keys of a server: those that come first, and when every other server
+/// has copied its own of them, too, or was given up, the rest.
 pub async fn copy(work: Rc<Work>, source: Rc<Source>) {
     // Whoever failed has said so to its endpoint.
-    let _ = try_copy(&work, &source).await;
+    let begun = copy_hot(&work, &source).await;
+    if !work.options.hot.is_empty() {
+        work.hot_copied.wait().await;
+    }
+    if begun.is_ok() {
+        let _ = copy_rest(&work, &source).await;
+    }
 }
 
-async fn try_copy(work: &Rc<Work>, source: &Rc<Source>) -> Result<(), Failed> {
-    let Some(pool) = work.from.pool() else {
-        return Err(Failed);
-    };
-    let taken = source.walk.borrow_mut().take();
-    let Some(mut walk) = taken else {
-        return Err(Failed);
-    };
-    let mut batches = JoinSet::new();
-    if !walk.ended() {
+async fn copy_hot(work: &Rc<Work>, source: &Rc<Source>) -> Result<(), Failed> {
+    let pool = work.from.pool().ok_or(Failed)?;
+    let ended = source.walk.borrow().as_ref().is_none_or(Walk::ended);
+    if !ended {
         count(work, source, pool).await?;
-        let hot = hot_keys(work, source);
-        send(work, source, &mut batches, None, hot).await;
+        let mut batches = JoinSet::new();
+        send(work, source, &mut batches, None, hot_keys(work, source)).await;
+        super::all(&mut batches).await;
     }
+    Ok(())
+}
+
+async fn copy_rest(work: &Rc<Work>, source: &Rc<Source>) -> Result<(), Failed> {
+    let pool = work.from.pool().ok_or(Failed)?;
+    let taken = source.walk.borrow_mut().take();
+    let mut walk = taken.ok_or(Failed)?;
+    let mut batches = JoinSet::new();
     while !work.stopped.get() && !work.is_hopeless() {
         let page = walk.page(pool, &source.end, &source.probed).await;
         let page = match page {

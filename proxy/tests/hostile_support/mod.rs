@@ -44,13 +44,12 @@ pub fn one_worker(config: &str) -> Emberline {
 fn config(protocol: &str, bind: &str, servers: &[SocketAddr], proxy: &str, pool: &str) -> String {
     // Patience for a debug build on a busy machine: nobody shall be told of a
     // timeout, or be cut off for reading slowly, for the machine's sake.
-    let patience = match pool.contains("request_timeout") {
-        true => String::new(),
-        false => {
-            let timeout = setting("EMBERLINE_TEST_TIMEOUT_MS", 10_000);
-            format!("request_timeout = \"{timeout}ms\"")
-        }
-    };
+    let timeout = setting("EMBERLINE_TEST_TIMEOUT_MS", 10_000);
+    let patience: String = ["request_timeout", "queue_timeout"]
+        .into_iter()
+        .filter(|key| !pool.contains(key))
+        .map(|key| format!("{key} = \"{timeout}ms\"\n"))
+        .collect();
     let servers: Vec<String> = servers
         .iter()
         .map(|address| format!("\"{address}\""))
@@ -96,7 +95,9 @@ pub fn until_closed(stream: &mut TcpStream) -> Vec<u8> {
 #[derive(Debug)]
 pub struct Bystander {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<(u64, Duration)>,
+    /// Pairs of requests that were answered.
+    pairs: Arc<AtomicU64>,
+    thread: JoinHandle<Duration>,
 }
 
 impl Bystander {
@@ -136,6 +137,8 @@ impl Bystander {
         let id = IDS.fetch_add(1, Ordering::Relaxed);
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
+        let pairs = Arc::new(AtomicU64::new(0));
+        let answered = Arc::clone(&pairs);
         let thread = std::thread::spawn(move || {
             let mut client = Client::connect(address);
             let (mut number, mut worst) = (0, Duration::ZERO);
@@ -144,18 +147,32 @@ impl Bystander {
                 ask(&mut client, id, number);
                 worst = worst.max(begun.elapsed());
                 number += 1;
+                answered.store(number, Ordering::Relaxed);
                 std::thread::sleep(Duration::from_millis(1));
             }
-            (number, worst)
+            worst
         });
-        Bystander { stop, thread }
+        Bystander {
+            stop,
+            pairs,
+            thread,
+        }
+    }
+
+    /// Wait until what it asks from now on is answered.
+    pub fn goes_on(&self) {
+        let before = self.pairs.load(Ordering::Relaxed);
+        // The first of the two may have been on its way.
+        eventually("a bystander is not answered", || {
+            self.thread.is_finished() || self.pairs.load(Ordering::Relaxed) >= before + 2
+        });
     }
 
     /// Stop; how long its slowest pair of requests took.
     pub fn finish(self) -> Duration {
         self.stop.store(true, Ordering::Relaxed);
         match self.thread.join() {
-            Ok((_, worst)) => worst,
+            Ok(worst) => worst,
             Err(panic) => std::panic::resume_unwind(panic),
         }
     }
