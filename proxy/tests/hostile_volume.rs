@@ -236,9 +236,44 @@ fn memcached_clients_that_never_read_hold_little() {
         .into_iter()
         .map(|thread| thread.join().unwrap())
         .collect();
+    // Nor does what waits for them take the room of others.
+    bystander.goes_on();
     assert_growth(&proxy, before, 96);
     drop(streams);
     finish(proxy, bystander);
+}
+
+/// What waits for a client is in flight no longer, as far as others go: on either
+/// worker there is room for them.
+#[test]
+fn who_does_not_read_takes_nobodys_room() {
+    let Some(server) = Server::redis() else {
+        return;
+    };
+    let room = "inflight_max = 16\nqueue_timeout = \"5s\"";
+    let proxy = redis_proxy(&[server.address()], "", room);
+    let address = proxy.redis_address();
+    let mut client = proxy.client();
+    let large = "x".repeat(3_000_000);
+    assert_eq!(client.call(&["SET", "large", &large]), b"+OK\r\n");
+    let greedy: Vec<TcpStream> = (0..12)
+        .map(|_| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            let gets = command(&["GET", "large"]).repeat(16);
+            stream.write_all(&gets).unwrap();
+            stream
+        })
+        .collect();
+    // Until so much lies in front of them that it waits.
+    std::thread::sleep(Duration::from_millis(500));
+    for number in 0..8 {
+        let mut client = Client::connect(address);
+        for _ in 0..20 {
+            let reply = client.call(&["GET", "none"]);
+            assert_eq!(show(&reply), "$-1\\r\\n", "client {number}");
+        }
+    }
+    drop(greedy);
 }
 
 #[test]

@@ -53,6 +53,9 @@ const PIPELINES: usize = 64;
 /// A client for which a connection waits may read nothing for this long.
 const READ_PAUSE_MAX: Duration = Duration::from_secs(30);
 
+/// The same while others wait for the room of what it has asked for.
+const READ_PAUSE_MIN: Duration = Duration::from_millis(500);
+
 /// How often what heat is made of is looked at.
 const HEAT_TICK: Duration = Duration::from_millis(100);
 
@@ -413,6 +416,8 @@ impl Worker {
             };
             if self.is_overloaded() && unread(limit) {
                 client.kill("it does not read its replies, and memory is short");
+            } else if client.takes_room() && unread(nanos(READ_PAUSE_MIN)) {
+                client.kill("it does not read its replies and takes the room of others");
             } else if client.is_waited_for() && unread(nanos(READ_PAUSE_MAX)) {
                 client.kill("it has not read its replies for a long time");
             }

@@ -75,6 +75,8 @@ pub struct Backend {
     unwritten: Cell<usize>,
     /// What all connections to this server have in flight.
     load: Rc<Load>,
+    /// What is in flight here is no part of it.
+    aside: Cell<bool>,
     /// Clients that wait for room in `out`.
     waiting: RefCell<Vec<Rc<Client>>>,
     waker: RefCell<Option<Waker>>,
@@ -93,6 +95,7 @@ impl Backend {
             out: RefCell::default(),
             unwritten: Cell::new(0),
             load: Rc::clone(worker.health.load(server)),
+            aside: Cell::new(false),
             waiting: RefCell::default(),
             waker: RefCell::default(),
             woken: Cell::new(false),
@@ -210,6 +213,28 @@ impl Backend {
         self.wake();
     }
 
+    /// What is in flight waits for a client that does not read: it shall take
+    /// nobody's room. To be called on what takes no further requests.
+    fn set_aside(&self) {
+        if !self.aside.get() && self.load.set_aside(self.inflight()) {
+            self.aside.set(true);
+            self.load.release();
+        }
+    }
+
+    /// Whether others wait for the room that it takes.
+    pub fn is_waited_for(&self) -> bool {
+        !self.aside.get() && self.load.has_waiting()
+    }
+
+    /// A request has left the queue.
+    fn end_one(&self) {
+        match self.aside.get() {
+            true => self.load.end_aside(1),
+            false => self.load.end(1),
+        }
+    }
+
     /// End now: what is in flight is answered with an error.
     pub fn abandon(&self) {
         self.retire();
@@ -255,7 +280,7 @@ impl Backend {
 
     /// There is no reply to this request, which has left the queue.
     fn give_up(&self, worker: &Rc<Worker>, entry: Entry, fault: &Fault) {
-        self.load.end(1);
+        self.end_one();
         self.load.release();
         worker.meter.upstream_inflight(self.server, -1);
         worker.meter.upstream(self.server, fault.verdict());

@@ -140,6 +140,7 @@ mod tests {
             out: RefCell::default(),
             unwritten: Cell::new(0),
             load: Rc::new(Load::new(1024)),
+            aside: Cell::new(false),
             waiting: RefCell::default(),
             waker: RefCell::default(),
             woken: Cell::new(false),

@@ -104,7 +104,7 @@ impl Link<'_> {
         let left = self.backend.fifo.borrow().len();
         let unwritten = self.backend.unwritten.get();
         self.backend.unwritten.set(unwritten.min(left));
-        self.backend.load.end(1);
+        self.backend.end_one();
         self.worker.meter.upstream_inflight(self.backend.server, -1);
         self.settle(&mut entry.touch, bytes.len());
         match &mut entry.owner {
@@ -285,6 +285,7 @@ impl Link<'_> {
     fn pause(&mut self, client: &Rc<Client>) {
         if client.pausing(self.backend) {
             self.backend.retire();
+            self.backend.set_aside();
             self.worker.forget(self.backend);
             self.paused = Some(Rc::clone(client));
             self.patience.paused(self.worker.now());

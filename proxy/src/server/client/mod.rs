@@ -229,6 +229,12 @@ impl Client {
         !self.pausers.borrow().is_empty()
     }
 
+    /// Whether others wait for what such a connection has in flight.
+    pub fn takes_room(&self) -> bool {
+        let pausers = self.pausers.borrow();
+        pausers.iter().any(|backend| backend.is_waited_for())
+    }
+
     fn outstanding(&self) -> usize {
         self.pipeline
             .borrow()

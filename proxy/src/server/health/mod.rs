@@ -83,6 +83,8 @@ struct Seat {
 pub struct Load {
     inflight: Cell<usize>,
     inflight_max: Cell<usize>,
+    /// Requests beside those, whose replies wait for a client that does not read.
+    aside: Cell<usize>,
     /// Clients that wait until it is less.
     waiting: RefCell<Vec<Rc<Client>>>,
 }
@@ -242,6 +244,7 @@ impl Load {
         Load {
             inflight: Cell::new(0),
             inflight_max: Cell::new(inflight_max),
+            aside: Cell::new(0),
             waiting: RefCell::default(),
         }
     }
@@ -270,9 +273,33 @@ impl Load {
         self.inflight.set(self.inflight.get().saturating_sub(count));
     }
 
+    /// So many that are in flight wait for a client that does not read, not for
+    /// the server: they take nobody's room from here on. At most as many as may
+    /// be in flight; false if there are too many, and nothing has changed.
+    #[must_use]
+    pub fn set_aside(&self, count: usize) -> bool {
+        let aside = self.aside.get() + count;
+        let fits = aside <= self.inflight_max.get();
+        if fits {
+            self.aside.set(aside);
+            self.end(count);
+        }
+        fits
+    }
+
+    /// So many of those that were set aside have ended.
+    pub fn end_aside(&self, count: usize) {
+        self.aside.set(self.aside.get().saturating_sub(count));
+    }
+
     /// Wake `client` when there is room again.
     pub fn wait(&self, client: &Rc<Client>) {
         wait(&self.waiting, client);
+    }
+
+    /// Whether clients wait for room.
+    pub fn has_waiting(&self) -> bool {
+        !self.waiting.borrow().is_empty()
     }
 
     /// Wake those who wait, if there is room.
