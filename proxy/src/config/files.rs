@@ -44,7 +44,7 @@ enum Held {
 }
 
 impl Files {
-    /// All of a file that has at most so many bytes, at most [`FILE_MAX`].
+    /// All of a file that has at most so many bytes, 4 MiB in any case.
     ///
     /// # Errors
     /// `what` cannot be read, and why.
