@@ -95,6 +95,7 @@ fn every_metric_is_listed_and_every_listed_one_exists() {
     view.meters[0].request(0, None, OTHER, Verdict::Refused);
     view.meters[0].latency(PoolId(0), Class::Read, 1);
     view.meters[0].event(0, Event::Hit, 1);
+    view.meters[0].strange(0);
     let (_, text) = ask(site.status(), "GET", "/metrics");
     let exist: BTreeSet<_> = text
         .lines()

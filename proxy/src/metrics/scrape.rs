@@ -336,7 +336,9 @@ impl Now<'_> {
             let labels = [("listener", &*listener.name)];
             connected.push(&labels, totals.clients as f64);
             accepted.push(&labels, totals.accepted as f64);
-            strange.push(&labels, totals.strange as f64);
+            if listener.tls.is_some() || totals.strange > 0 {
+                strange.push(&labels, totals.strange as f64);
+            }
             received.push(&labels, totals.received as f64);
             sent.push(&labels, totals.sent as f64);
         }

@@ -70,6 +70,20 @@ impl Guard {
         assert!(status.success(), "{script}");
     }
 
+    /// Whether all of its threads stand still.
+    fn is_stopped(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.0.id())).unwrap();
+        threads.flatten().all(|thread| {
+            let status = std::fs::read_to_string(thread.path().join("stat"));
+            // The name in parentheses may hold anything.
+            status.is_ok_and(|status| {
+                status
+                    .rsplit_once(") ")
+                    .is_some_and(|(_, state)| state.starts_with('T'))
+            })
+        })
+    }
+
     fn kill(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -271,7 +285,14 @@ impl Server {
 
     /// SIGSTOP: it keeps its connections and says nothing.
     pub fn freeze(&self) {
-        self.child.as_ref().expect("it runs").signal("STOP");
+        let child = self.child.as_ref().expect("it runs");
+        child.signal("STOP");
+        // Whoever is running at this moment goes on for a little.
+        let deadline = Instant::now() + PATIENCE;
+        while !child.is_stopped() {
+            assert!(Instant::now() < deadline, "it does not stop");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// SIGCONT.
